@@ -1,0 +1,144 @@
+"""The exact policy of a language model over a finite answer set, differentiable in the model's parameters.
+
+For a prompt with answers y_1 .. y_K the logits are z_j = log P_theta(y_j <eos> | question): the sum of the log
+probabilities of the answer's tokens and of the end-of-answer token. The policy is pi = softmax(z). No answer followed
+by <eos> is a prefix of another, so these K events are disjoint.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.nn.functional import cross_entropy
+
+from llm_bridge.models import full_precision
+from llm_bridge.tasks import Prompt
+from theory.errors import expected
+
+__all__ = ["AnswerBatch", "answer_logits", "log_odds", "p_and_q"]
+
+# The label that cross_entropy skips: question tokens and padding.
+_IGNORED = -100
+
+
+@dataclass(frozen=True, eq=False)
+class AnswerBatch:
+    """n prompts with K answers each, as n*K token sequences padded on the right to length T; build it with `of`.
+
+    input_ids, attention_mask, position_ids: integer tensors (n*K, T); row i*K + j is prompt i followed by answer j.
+    targets: (n*K, T - start), the token to predict from position start - 1 + t, or -100 where nothing is scored.
+    start: the first position at which any row has an answer token; logits before start - 1 are never needed.
+    correct: (n,), the index of each prompt's right answer.
+    """
+
+    input_ids: torch.Tensor
+    attention_mask: torch.Tensor
+    position_ids: torch.Tensor
+    targets: torch.Tensor
+    start: int
+    correct: torch.Tensor
+
+    @classmethod
+    def of(cls, prompts: Sequence[Prompt], tokenizer: Any, *, device: str | torch.device = "cpu") -> AnswerBatch:
+        """Tokenise once; the batch can then be scored at every step of a run.
+
+        Question and answer are tokenised apart, so every answer continues the same question tokens.
+        Raises InputError when prompts is empty, K differs between prompts, the tokenizer has no <eos>, a text has
+        characters the tokenizer does not know, or two answers of a prompt become the same tokens.
+        """
+        sizes = {len(prompt.answers) for prompt in prompts}
+        if len(sizes) != 1:
+            raise expected("answer set sizes", sorted(sizes), "one size K shared by all prompts", "split the batch")
+        rows: list[tuple[list[int], int]] = []
+        for prompt in prompts:
+            rows.extend(_rows(prompt, tokenizer))
+        start = min(first for _, first in rows)
+        ids, mask, targets = _padded(rows, start)
+        return cls(
+            input_ids=ids.to(device),
+            attention_mask=mask.to(device),
+            position_ids=torch.arange(ids.shape[1], device=device).expand_as(ids),
+            targets=targets.to(device),
+            start=start,
+            correct=torch.tensor([prompt.correct for prompt in prompts], device=device),
+        )
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """The shape (n, K) of the logits."""
+        n = self.correct.shape[0]
+        return n, self.input_ids.shape[0] // n
+
+
+def answer_logits(model: torch.nn.Module, batch: AnswerBatch) -> torch.Tensor:
+    """Logits z (n, K), float64: z_ij = sum over the tokens of answer j, <eos> included, of log P(token | before).
+
+    One forward pass over all n*K sequences, differentiable in the model's parameters. A float64 model computes in
+    float64 throughout; the log-softmax over the vocabulary is float64 for every model.
+
+    model: a causal language model of transformers, with or without adapter. Exact only in eval mode (no dropout).
+    """
+    with full_precision():
+        scores = model(
+            input_ids=batch.input_ids,
+            attention_mask=batch.attention_mask,
+            position_ids=batch.position_ids,
+            use_cache=False,
+            # Skip the output head where only question tokens are predicted; with a real vocabulary it dominates memory.
+            logits_to_keep=batch.input_ids.shape[1] - batch.start + 1,
+        ).logits[:, :-1]
+    losses = cross_entropy(
+        scores.double().flatten(0, 1), batch.targets.flatten(), ignore_index=_IGNORED, reduction="none"
+    )
+    return -losses.view(batch.targets.shape).sum(dim=1).view(batch.shape)
+
+
+def log_odds(logits: torch.Tensor, answers: torch.Tensor) -> torch.Tensor:
+    """Log-odds L (n,) of the answers (n,) under softmax(logits), logits (n, K): L = z_a - ln sum_{j != a} exp z_j.
+
+    Keeps full relative precision where p or 1 - p is far below the rounding unit.
+    """
+    chosen = torch.nn.functional.one_hot(answers, logits.shape[1]).bool()
+    others = logits.masked_fill(chosen, float("-inf"))
+    return logits[chosen] - torch.logsumexp(others, dim=1)
+
+
+def p_and_q(odds: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """p = 1 / (1 + e^-L) and q = 1 / (1 + e^L) from log-odds L; q is never formed as 1 - p, which would cancel."""
+    return torch.sigmoid(odds), torch.sigmoid(-odds)
+
+
+def _rows(prompt: Prompt, tokenizer: Any) -> list[tuple[list[int], int]]:
+    """For each answer: the tokens question + answer + <eos>, and the position of the answer's first token."""
+    eos = tokenizer.eos_token_id
+    if eos is None:
+        raise expected("tokenizer eos_token", None, "an end-of-text token, which closes an answer", "set one")
+    question = list(tokenizer(prompt.question)["input_ids"])
+    # Some tokenizers close every text with <eos>; a question goes on.
+    while question and question[-1] == eos:
+        question.pop()
+    answers = [list(tokenizer(answer, add_special_tokens=False)["input_ids"]) for answer in prompt.answers]
+    unknown = tokenizer.unk_token_id
+    for text, tokens in zip((prompt.question, *prompt.answers), (question, *answers), strict=True):
+        if not tokens or (unknown is not None and unknown in tokens):
+            raise expected("prompt text", text, "text the model's tokenizer knows", "use the characters it was built on")
+    if len({tuple(answer) for answer in answers}) < len(answers):
+        raise expected("answers", prompt.answers, "different tokens for each", "reword the ones that coincide")
+    return [([*question, *answer, eos], len(question)) for answer in answers]
+
+
+def _padded(rows: list[tuple[list[int], int]], start: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """input_ids, attention_mask and targets of `AnswerBatch` from the token rows and their answer positions."""
+    width = max(len(tokens) for tokens, _ in rows)
+    # The padding token does not matter: it is masked, and stands after everything that is scored.
+    ids = torch.zeros(len(rows), width, dtype=torch.long)
+    mask = torch.zeros_like(ids)
+    targets = torch.full_like(ids, _IGNORED)
+    for row, (tokens, first) in enumerate(rows):
+        ids[row, : len(tokens)] = torch.tensor(tokens)
+        mask[row, : len(tokens)] = 1
+        targets[row, first : len(tokens)] = ids[row, first : len(tokens)]
+    return ids, mask, targets[:, start:]

@@ -1,0 +1,138 @@
+"""The assumptions of the sources, each measured on the very data a claim is checked on.
+
+A claim checked where one of its assumptions fails is vacuous there, and counted as such, never as support.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from theory.exact import as_floats, is_exact
+from theory.policy import Array
+
+__all__ = [
+    "BOUNDED_STD",
+    "ORTHOGONAL",
+    "UNIQUE_ANSWER",
+    "Assumption",
+    "Measurement",
+    "gradient_cosines",
+    "orthogonality_defect",
+    "unique_answers",
+]
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Value of an assumption's statistic on some data, and whether the assumption holds there."""
+
+    value: float
+    holds: bool
+
+
+@dataclass(frozen=True)
+class Assumption:
+    """A named hypothesis with a way to measure it.
+
+    Attributes:
+        id: short key.
+        statement: LaTeX.
+        statistic: what ``value`` of a measurement means.
+        measure: from a claim's context to a measurement.
+    """
+
+    id: str
+    statement: str
+    statistic: str
+    measure: Callable[[Any], Measurement]
+
+
+def unique_answers(rewards: npt.ArrayLike) -> npt.NDArray[np.bool_]:
+    """Which prompts have exactly one output with reward 1 and reward 0 elsewhere (Assumption 1).
+
+    Args:
+        rewards: ``(n, K)``.
+    """
+    table = np.asarray(rewards)
+    return np.asarray(((table == 1).sum(axis=1) == 1) & np.isin(table, (0, 1)).all(axis=1))
+
+
+def orthogonality_defect(features: Array) -> float:
+    """``max_{i != j} ||X_i X_j^T||_F / (||X_i||_F ||X_j||_F)`` in [0, 1]; 0 is Assumption 2, exactly.
+
+    Args:
+        features: ``(n, K, d)``, floats or balls.
+    """
+    worst = 0.0
+    for i in range(len(features)):
+        for j in range(i + 1, len(features)):
+            cross = features[i] @ features[j].T
+            if is_exact(cross) and all(entry == 0 for entry in cross.flat):
+                continue
+            size = np.linalg.norm(as_floats(features[i])) * np.linalg.norm(as_floats(features[j]))
+            if size > 0:
+                worst = max(worst, float(np.linalg.norm(as_floats(cross)) / size))
+    return worst
+
+
+def gradient_cosines(gradients: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Cosines of all pairs i < j of per-prompt gradients; NaN where a gradient is 0.
+
+    Args:
+        gradients: ``(n, d)``.
+
+    Returns:
+        Shape ``(n (n - 1) / 2,)``.
+    """
+    g = np.asarray(gradients, dtype=np.float64)
+    norms = np.sqrt(np.sum(g * g, axis=1))
+    scale = np.outer(norms, norms)
+    rows, columns = np.triu_indices(len(g), k=1)
+    products = (g @ g.T)[rows, columns]
+    return np.divide(products, scale[rows, columns], out=np.full(len(rows), np.nan), where=scale[rows, columns] > 0)
+
+
+def _measure_unique(context: Any) -> Measurement:
+    n, outputs = context.features.shape[:2]
+    rewards = np.zeros((n, outputs))
+    rewards[np.arange(n), context.answers] = 1.0
+    share = float(unique_answers(rewards).mean())
+    return Measurement(share, share == 1.0)
+
+
+def _measure_orthogonal(context: Any) -> Measurement:
+    defect = orthogonality_defect(context.features)
+    # Rounding of float features is allowed for; a counterexample is rechecked where the defect must be exactly 0.
+    return Measurement(defect, defect == 0.0 if is_exact(context.features) else defect < 1e-12)
+
+
+def _measure_bounded_std(context: Any) -> Measurement:
+    excess = as_floats(context.std_sup - context.std_bound)
+    largest = as_floats(context.std_bound)
+    holds = bool((excess <= 1e-12).all() and (largest > 0).all() and (largest <= 0.5 + 1e-12).all())
+    return Measurement(float(excess.max()), holds)
+
+
+UNIQUE_ANSWER = Assumption(
+    "A1",
+    r"\text{each prompt has exactly one output with reward } 1",
+    "share of prompts with exactly one right output",
+    _measure_unique,
+)
+ORTHOGONAL = Assumption(
+    "A2",
+    r"X_i X_j^\top = 0 \ \text{ for all } i \ne j",
+    "largest relative size of X_i X_j^T",
+    _measure_orthogonal,
+)
+BOUNDED_STD = Assumption(
+    "A3",
+    r"\sqrt{V_i(\theta_t)} \le C_{i,t} \le \tfrac12 \ \text{ on every realisation}",
+    "largest excess of sqrt(V) over C",
+    _measure_bounded_std,
+)

@@ -1,0 +1,104 @@
+"""The claim: one declarative object. Proof, property test, search, simulation and report row follow from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from theory.assumptions import Assumption
+from theory.certificates import Certificate
+from theory.errors import expected
+from theory.rules import Rule
+
+__all__ = ["Claim", "Registry"]
+
+Relation = Literal["==", "<=", ">=", "iff"]
+Scope = Literal["point", "ball", "expectation"]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A statement of a source, as printed or as repaired.
+
+    Attributes:
+        id: fixed key, e.g. ``P-L31-VAR``; a repaired form carries ``-FIXED``.
+        source: ``paper``, ``talk`` or ``whynorm``.
+        place: equation, lemma or theorem.
+        title: a few words.
+        statement: LaTeX.
+        scope: what the claim is about, which decides the context that ``left`` and ``right`` receive:
+            ``point`` -> ``theory.points.Point``, ``ball`` -> ``theory.points.Ball``,
+            ``expectation`` -> ``simulator.expectations.ExpectedRun``.
+        relation: ``left`` relation ``right``, elementwise; with ``iff`` both sides are numbers and the claim is that
+            one is positive exactly where the other is.
+        left: left-hand side as a function of the context, floats or balls.
+        right: right-hand side, same shape.
+        assumptions: each measured on the context; where one fails the claim is vacuous.
+        rule: the update rule of a claim about runs.
+        step_size: eta as a function of ``X_max^2``, for a claim about runs.
+        proof: builds the certificate, or None.
+        fixed_by: id of the repaired claim, if the printed one fails.
+        remark: misprints, readings, what to know.
+    """
+
+    id: str
+    source: Literal["paper", "talk", "whynorm"]
+    place: str
+    title: str
+    statement: str
+    scope: Scope
+    relation: Relation
+    left: Callable[[Any], Any]
+    right: Callable[[Any], Any]
+    assumptions: tuple[Assumption, ...] = ()
+    rule: Rule | None = None
+    step_size: Callable[[Any], Any] | None = None
+    proof: Callable[[], Certificate] | None = None
+    fixed_by: str | None = None
+    remark: str = ""
+
+
+class Registry:
+    """All claims by id, in the order of their registration."""
+
+    def __init__(self) -> None:
+        self._claims: dict[str, Claim] = {}
+
+    def add(self, *claims: Claim) -> None:
+        """Register claims.
+
+        Raises:
+            ValueError: an id is taken.
+        """
+        for claim in claims:
+            if claim.id in self._claims:
+                raise ValueError(f"claim {claim.id} is registered twice")
+            self._claims[claim.id] = claim
+
+    def __iter__(self) -> Iterable[Claim]:
+        """The claims, in order."""
+        return iter(self._claims.values())
+
+    def __getitem__(self, claim_id: str) -> Claim:
+        """The claim with that id.
+
+        Raises:
+            InputError: no such claim.
+        """
+        try:
+            return self._claims[claim_id]
+        except KeyError:
+            from difflib import get_close_matches
+
+            near = get_close_matches(str(claim_id).upper(), self._claims, n=3, cutoff=0.4)
+            hint = f"did you mean {', '.join(near)}?" if near else "`whynorm verify --list` shows all ids"
+            raise expected("claim", claim_id, "a registered id", hint) from None
+
+    def __len__(self) -> int:
+        """Number of claims."""
+        return len(self._claims)
+
+    def __contains__(self, claim_id: object) -> bool:
+        """Whether a claim has that id."""
+        return claim_id in self._claims

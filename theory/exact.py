@@ -1,0 +1,96 @@
+"""Ball arithmetic: floats taken as the exact rationals they are, results with rigorous error bounds.
+
+``flint.arb`` balls sit in numpy object arrays, so the text of ``theory.policy`` and of every claim runs on them
+unchanged. A comparison of balls is true only when it is certain; false may mean undecided.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import flint
+import numpy as np
+import numpy.typing as npt
+
+from theory.policy import Array
+
+__all__ = ["as_balls", "as_floats", "is_exact", "maximum", "precision", "softmax_jet", "spectral_norm_sq"]
+
+
+@contextmanager
+def precision(bits: int) -> Iterator[None]:
+    """Ball arithmetic with ``bits`` of working precision inside the block."""
+    before = flint.ctx.prec
+    flint.ctx.prec = bits
+    try:
+        yield
+    finally:
+        flint.ctx.prec = before
+
+
+def is_exact(values: Any) -> bool:
+    """Whether an array holds balls rather than floats."""
+    return np.asarray(values).dtype == object
+
+
+def as_balls(values: npt.ArrayLike) -> Array:
+    """Floats (or integers) of any shape as balls of radius 0: the float itself, not its decimal print."""
+    source = np.asarray(values, dtype=np.float64)
+    balls = np.empty(source.shape, dtype=object)
+    for index in np.ndindex(source.shape):
+        balls[index] = flint.arb(float(source[index]))
+    return balls
+
+
+def as_floats(values: Any) -> npt.NDArray[np.float64]:
+    """Midpoints of balls (or floats) as float64."""
+    return np.asarray(np.vectorize(float, otypes=[np.float64])(values), dtype=np.float64)
+
+
+def maximum(first: Any, second: Any) -> Any:
+    """Elementwise maximum; for balls an enclosure of it even where the order is undecided."""
+    if is_exact(first) or is_exact(second):
+        return np.frompyfunc(lambda a, b: flint.arb(a).max(flint.arb(b)), 2, 1)(first, second)
+    return np.maximum(first, second)
+
+
+def spectral_norm_sq(matrix: Array) -> Any:
+    """``||X||^2``, the largest eigenvalue of ``X X^T``; for balls a rigorous enclosure.
+
+    Args:
+        matrix: ``(K, d)``.
+    """
+    if not is_exact(matrix):
+        return np.linalg.norm(matrix, 2) ** 2
+    gram = matrix @ matrix.T
+    values = flint.acb_mat(flint.arb_mat(gram.tolist())).eig(multiple=True)
+    largest = values[0].real
+    for value in values[1:]:
+        largest = largest.max(value.real)
+    return largest
+
+
+def softmax_jet(logits: Sequence[Any], slopes: Sequence[Any], answer: int) -> tuple[Any, Any, Any]:
+    """``J``, ``dJ/ds`` and ``d2J/ds2`` at s = 0 of the success probability with logits ``z + s u``, from its definition.
+
+    Truncated power series in s with ball coefficients: nothing of the two identities is used, so this is what they
+    and every formula derived from them are checked against.
+
+    Args:
+        logits: K balls ``z_j``.
+        slopes: K balls ``u_j = x_j . y``.
+        answer: index of the right output.
+    """
+    before = flint.ctx.cap
+    flint.ctx.cap = 3
+    try:
+        total = flint.arb_series([1])
+        for j, (z, u) in enumerate(zip(logits, slopes, strict=True)):
+            if j != answer:
+                total = total + flint.arb_series([z - logits[answer], u - slopes[answer]]).exp()
+        jet = 1 / total
+        return jet[0], jet[1], 2 * jet[2]
+    finally:
+        flint.ctx.cap = before
