@@ -6,6 +6,7 @@ layout (config.json, *.safetensors, tokenizer files). Nothing here ever opens a 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -163,13 +164,18 @@ def _read(name: str, folder: Path, dtype: torch.dtype) -> tuple[Any, Any]:
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
         # Eager attention is plain matrix products: it works in every dtype and can be differentiated twice.
-        base = AutoModelForCausalLM.from_pretrained(
-            str(folder), local_files_only=True, dtype=dtype, attn_implementation="eager"
+        base, report = AutoModelForCausalLM.from_pretrained(
+            str(folder), local_files_only=True, dtype=dtype, attn_implementation="eager", output_loading_info=True
         )
     except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
         reason = " ".join(str(error).split())[:200]
         remedy = f"check its files ({type(error).__name__}: {reason})"
         raise expected("model", name, "a folder holding a causal language model and its tokenizer", remedy) from error
+    # transformers fills weights it does not find with random numbers and only prints a notice.
+    missing = sorted(report["missing_keys"])
+    if missing:
+        remedy = f"check its safetensors files, which lack {missing[0]}"
+        raise expected("model", name, "a folder with weights for every layer", remedy)
     return base, tokenizer
 
 
@@ -185,7 +191,11 @@ def _adapt(base: Any, settings: LoraSettings) -> Any:
         task_type="CAUSAL_LM",
     )
     try:
-        return get_peft_model(base, config)
+        # peft may call what transformers has deprecated; that is between the two and no news to a user of this module.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            warnings.simplefilter("ignore", DeprecationWarning)
+            return get_peft_model(base, config)
     except ValueError as error:
         remedy = 'use "all-linear" or the names of its linear layers'
         raise expected("LoRA target_modules", targets, "layers that the model has", remedy) from error

@@ -121,13 +121,19 @@ def _rows(prompt: Prompt, tokenizer: Any) -> list[tuple[list[int], int]]:
     while question and question[-1] == eos:
         question.pop()
     answers = [list(tokenizer(answer, add_special_tokens=False)["input_ids"]) for answer in prompt.answers]
-    unknown = tokenizer.unk_token_id
     for text, tokens in zip((prompt.question, *prompt.answers), (question, *answers), strict=True):
-        if not tokens or (unknown is not None and unknown in tokens):
-            raise expected("prompt text", text, "text the model's tokenizer knows", "use the characters it was built on")
+        # Tokenizers replace or silently drop what they do not know; reading the tokens back shows either. A start
+        # token may stand before the text.
+        if not tokens or not _letters(tokenizer.decode(tokens)).endswith(_letters(text)):
+            raise expected("prompt text", text, "text the model's tokenizer knows", "use characters of its vocabulary")
     if len({tuple(answer) for answer in answers}) < len(answers):
         raise expected("answers", prompt.answers, "different tokens for each", "reword the ones that coincide")
     return [([*question, *answer, eos], len(question)) for answer in answers]
+
+
+def _letters(text: str) -> str:
+    """The text without white space, which tokenizers may add or move at the edges."""
+    return "".join(text.split())
 
 
 def _padded(rows: list[tuple[list[int], int]], start: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -1,0 +1,103 @@
+"""Trajectory checks: claims held against runs of the simulator.
+
+Claims about points are checked at every state that a run visits, along a random direction and along the gradient of
+the log-odds; claims about runs on exact expectations. The runs cover easy to hopeless prompts and one family on which
+Assumption 2 fails, where such claims must come out vacuous.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from simulator.expectations import ExpectedRun
+from simulator.families import make_problem, success_targets
+from simulator.problems import Problem
+from simulator.random import generator
+from simulator.reference import simulate
+from theory.claim import Claim
+from theory.exact import precision
+from theory.instances import Instance
+from theory.judge import EXACT_BITS, compare, failed_assumptions, recheck
+from theory.points import Ball, Point
+from theory.rules import GRPO, REINFORCE
+from theory.search import SearchResult
+
+__all__ = ["build_context", "trajectory_check"]
+
+
+def build_context(claim: Claim, instance: Instance) -> Any:
+    """The context of the claim's scope on an instance."""
+    if claim.scope == "point":
+        return Point(instance)
+    if claim.scope == "ball":
+        return Ball(instance)
+    if claim.rule is None or claim.step_size is None:
+        raise ValueError(f"claim {claim.id} is about runs but names no rule and step size")
+    return ExpectedRun(instance, claim.rule, claim.step_size)
+
+
+@cache
+def _problems() -> tuple[Problem, ...]:
+    return (
+        make_problem("orthogonal", 4, 6, p0=success_targets(4, 0.02, 0.9), seed=1),
+        make_problem("tabular", 3, 4, p0=success_targets(3, 1e-4, 0.6), seed=2),
+        make_problem("orthogonal", 1, 3, p0=0.3, seed=3),
+        make_problem("tabular", 1, 2, p0=1e-3, seed=4),
+        make_problem("gaussian", 3, 5, p0=success_targets(3, 0.05, 0.8), seed=5),
+    )
+
+
+def _instance(problem: Problem, theta: Any, direction: Any, displacement: Any, steps: int) -> Instance:
+    return Instance(problem.features, problem.answers, theta, direction, displacement, steps)
+
+
+@cache
+def _visited() -> tuple[Instance, ...]:
+    """States along runs of both rules on every problem, each with two directions."""
+    found = []
+    for index, problem in enumerate(_problems()):
+        rng = generator(index, stream=3)
+        for rule, scale in ((REINFORCE, 1.0), (GRPO, 0.5)):
+            run = simulate(problem, rule, scale / problem.x_max_sq, 300, seed=index)
+            for theta in run.theta[::3]:
+                toward = problem.at(theta).gap[0]
+                for direction in (toward, rng.standard_normal(problem.d)):
+                    found.append(_instance(problem, theta, direction, toward / np.linalg.norm(toward), 1))
+    return tuple(found)
+
+
+def _instances(claim: Claim, steps: int) -> Iterator[Instance]:
+    if claim.scope != "expectation":
+        yield from _visited()
+        return
+    for problem in _problems():
+        zeros = np.zeros(problem.d)
+        yield _instance(problem, problem.theta0, zeros, zeros, steps)
+
+
+def trajectory_check(claim: Claim, steps: int = 300) -> SearchResult:
+    """Hold the claim against simulated runs; floats only suspect a violation, balls confirm it.
+
+    Args:
+        claim: of any scope.
+        steps: length T of the runs that claims about runs are checked on.
+    """
+    result = SearchResult()
+    exact = claim.relation == "=="
+    for instance in _instances(claim, steps):
+        result.instances += 1
+        with np.errstate(all="ignore"), precision(EXACT_BITS if exact else 53):
+            context = build_context(claim, instance.exact() if exact else instance)
+            if failed_assumptions(claim, context):
+                result.vacuous += 1
+                continue
+            comparison = compare(claim, context)
+        result.see(instance, comparison)
+        if comparison.violated.any() and result.settle(recheck(claim, build_context, instance)):
+            break
+    return result
+

@@ -1,0 +1,133 @@
+"""Problem families: named recipes for problems, each saying which assumptions it satisfies.
+
+A new family is one function with the ``@family`` decorator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from simulator.problems import Floats, Problem
+from simulator.random import generator
+from theory.errors import expected
+
+__all__ = ["FAMILIES", "Family", "make_problem", "success_targets"]
+
+Features = Callable[[int, int, int, np.random.Generator], Floats]
+
+
+@dataclass(frozen=True)
+class Family:
+    """A recipe for features ``(n, K, d)``.
+
+    Attributes:
+        name: what a user types.
+        summary: one line; which assumptions hold.
+        features: from n, K, d and a generator.
+        default_d: smallest natural d, from n and K.
+    """
+
+    name: str
+    summary: str
+    features: Features
+    default_d: Callable[[int, int], int]
+
+
+FAMILIES: dict[str, Family] = {}
+
+
+def _family(name: str, summary: str, default_d: Callable[[int, int], int]) -> Callable[[Features], Features]:
+    def register(features: Features) -> Features:
+        FAMILIES[name] = Family(name, summary, features, default_d)
+        return features
+
+    return register
+
+
+def _blocks(n: int, outputs: int, d: int, draw: Callable[[int], Floats]) -> Floats:
+    """Give each prompt d // n coordinates of its own, so that ``X_i X_j^T = 0`` exactly."""
+    width = d // n
+    if width < outputs:
+        raise expected("d", d, f"at least n K = {n * outputs} for orthogonal prompts", "raise --d or lower --n, --k")
+    features = np.zeros((n, outputs, d))
+    for i in range(n):
+        features[i, :, i * width : (i + 1) * width] = draw(width)
+    return features
+
+
+@_family("orthogonal", "Gaussian features on coordinates of the prompt's own; Assumption 2 holds exactly", lambda n, k: n * k)
+def _orthogonal(n: int, outputs: int, d: int, rng: np.random.Generator) -> Floats:
+    return _blocks(n, outputs, d, lambda width: rng.standard_normal((outputs, width)) / np.sqrt(width))
+
+
+@_family("tabular", "one free logit per output (X_max = 1); Assumption 2 holds exactly", lambda n, k: n * k)
+def _tabular(n: int, outputs: int, d: int, rng: np.random.Generator) -> Floats:
+    return _blocks(n, outputs, d, lambda width: np.eye(outputs, width))
+
+
+@_family("gaussian", "Gaussian features shared by all prompts; Assumption 2 fails", lambda n, k: n * k)
+def _gaussian(n: int, outputs: int, d: int, rng: np.random.Generator) -> Floats:
+    return rng.standard_normal((n, outputs, d)) / np.sqrt(d)
+
+
+def success_targets(n: int, low: float, high: float) -> Floats:
+    """n success probabilities from ``low`` to ``high``, evenly spaced in log-odds.
+
+    Raises:
+        InputError: not 0 < low <= high < 1.
+    """
+    if not 0 < low <= high < 1:
+        raise expected("p0", f"{low}:{high}", "0 < LOW <= HIGH < 1", "e.g. 0.2 or 0.05:0.9")
+    ends = [np.log(p) - np.log1p(-p) for p in (low, high)]
+    spaced = np.linspace(ends[0], ends[1], n)
+    return 1 / (1 + np.exp(-spaced))
+
+
+def make_problem(
+    name: str, n: int, outputs: int, d: int | None = None, *, p0: npt.ArrayLike = 0.2, seed: int = 0
+) -> Problem:
+    """A problem of a family, started where prompt i succeeds with probability ``p0[i]``.
+
+    At the start all wrong outputs of a prompt are equally likely.
+
+    Args:
+        name: of the family.
+        n: number of prompts.
+        outputs: K.
+        d: number of features; the family's default if None.
+        p0: success probabilities in (0, 1), a number or ``(n,)``.
+        seed: of the features.
+
+    Raises:
+        InputError: unknown family, a size out of range, p0 not in (0, 1), or no theta0 reaches p0.
+    """
+    if name not in FAMILIES:
+        raise expected("problem family", name, f"one of {', '.join(FAMILIES)}", "pick one, or use --problem FILE.npz")
+    for label, value, least in (("n", n, 1), ("K", outputs, 2)):
+        if value < least:
+            raise expected(label, value, f"at least {least}", "raise it")
+    family = FAMILIES[name]
+    rng = generator(seed, stream=2)
+    features = family.features(n, outputs, family.default_d(n, outputs) if d is None else d, rng)
+    answers = rng.integers(0, outputs, size=n)
+    start = np.broadcast_to(np.asarray(p0, dtype=np.float64), (n,))
+    if not ((start > 0) & (start < 1)).all():
+        raise expected("p0", np.asarray(p0).tolist(), "probabilities strictly between 0 and 1", "e.g. 0.2")
+    theta0 = _theta_for(features, answers, start)
+    return Problem(features, answers, theta0, name=name)
+
+
+def _theta_for(features: Floats, answers: npt.NDArray[np.int64], p0: Floats) -> Floats:
+    """Least-norm theta at which the right output has log-odds ``log(p0 / (1 - p0))`` and the wrong ones tie."""
+    n, outputs, d = features.shape
+    logits = np.zeros((n, outputs))
+    logits[np.arange(n), answers] = np.log(p0) - np.log1p(-p0) + np.log(outputs - 1)
+    theta, *_ = np.linalg.lstsq(features.reshape(-1, d), logits.ravel(), rcond=None)
+    error = float(np.abs(features.reshape(-1, d) @ theta - logits.ravel()).max())
+    if error > 1e-6 * max(1.0, float(np.abs(logits).max())):
+        raise expected("d", d, f"at least n K = {n * outputs} so that some theta0 has the asked p0", "raise --d")
+    return theta

@@ -1,0 +1,75 @@
+"""Atomic writes: a file appears whole under its name, or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from theory.errors import expected
+
+__all__ = ["atomic", "prepare_directory", "write_json", "write_npz", "write_text"]
+
+
+@contextlib.contextmanager
+def atomic(path: Path) -> Iterator[BinaryIO]:
+    """A binary file that is flushed to disk and renamed to ``path`` on success, and removed on failure.
+
+    Raises:
+        InputError: the directory does not exist or cannot be written.
+    """
+    try:
+        handle = tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False)  # noqa: SIM115
+    except OSError as error:
+        raise expected("output file", str(path), f"a writable place ({error.strerror})", "choose another") from None
+    try:
+        with handle:
+            yield handle  # type: ignore[misc]
+            handle.flush()
+            os.fsync(handle.fileno())
+        # NamedTemporaryFile creates private files; results are made readable like any other file.
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(handle.name, 0o666 & ~umask)
+        os.replace(handle.name, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(handle.name)
+        raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write text as UTF-8, atomically."""
+    with atomic(path) as handle:
+        handle.write(text.encode())
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON, atomically; NaN and infinity are refused, as they are not JSON."""
+    write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
+
+
+def write_npz(path: Path, **arrays: Any) -> None:
+    """Write arrays as ``.npz``, atomically."""
+    with atomic(path) as handle:
+        np.savez(handle, **arrays)
+
+
+def prepare_directory(path: Path) -> Path:
+    """Create the directory if need be and check that files can be created in it, before any work is done.
+
+    Raises:
+        InputError: it cannot be created or written.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            return path
+    except OSError as error:
+        raise expected("output directory", str(path), f"a writable directory ({error.strerror})", "choose another") from None

@@ -1,0 +1,125 @@
+"""The record: what any run leaves, simulated or real, so that the same checks and plots serve both."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from simulator.files import prepare_directory, write_json, write_npz
+from theory.rules import GRPO, REINFORCE
+
+__all__ = ["Record", "descent_bound", "snapshot_times", "stable_difference"]
+
+Floats = npt.NDArray[np.float64]
+
+
+def snapshot_times(steps: int, mode: str) -> npt.NDArray[np.int64]:
+    """Times at which a run is recorded: ``full`` is 0..T, ``log`` about 20 a decade (0 and T included)."""
+    if mode == "full":
+        return np.arange(steps + 1)
+    spaced = np.rint(10 ** np.arange(0, np.log10(max(steps, 1)) + 1e-9, 0.05)).astype(np.int64)
+    return np.unique(np.concatenate([[0], spaced, [steps]]))
+
+
+def stable_difference(p0: Any, q0: Any, p1: Any, q1: Any) -> Any:
+    """``p1 - p0`` without cancellation at p -> 1, where ``q0 - q1`` carries the digits."""
+    return np.where(np.asarray(p0) > 0.5, q0 - q1, p1 - p0)
+
+
+def descent_bound(rule: str, grad_sq: Any, std: Any, x_max_sq: float) -> Any:
+    """Guaranteed gain of the drawn prompt at the theorem's step size, or None where no theorem of the sources speaks.
+
+    REINFORCE: ``||grad||^2 / (2 X_max^2)`` (eq. 19); GRPO: ``3 ||grad||^2 / (16 X_max^2 sqrt(V))`` (eq. 22).
+    """
+    if rule == REINFORCE.name:
+        return grad_sq / (2 * x_max_sq)
+    if rule == GRPO.name:
+        return 3 * grad_sq / (16 * x_max_sq * std)
+    return None
+
+
+@dataclass(frozen=True)
+class Record:
+    """A run of one rule on one problem or model.
+
+    Attributes:
+        origin: ``simulator`` or ``language model``.
+        problem: name of the problem or model.
+        rule: name of the rule.
+        eta: step size.
+        x_max_sq: ``X_max^2`` that eta was chosen by.
+        order: prompts drawn, ``(T,)``.
+        t: snapshot times, ``(S,)``.
+        J: success probabilities, ``(S, n)``.
+        q: failure probabilities, ``(S, n)``.
+        grad_sq: ``||grad J_i||^2``, ``(S, n)``.
+        theta: parameters at the snapshots, ``(S, d)``; empty ``(S, 0)`` for a language model.
+        step_gain: change of ``J`` of the drawn prompt at each step, ``(T,)``.
+        step_grad_sq: its ``||grad J||^2`` before the step, ``(T,)``.
+        step_std: its ``sqrt(V)`` before the step, ``(T,)``.
+        extra: further arrays by name (e.g. gradient cosines).
+    """
+
+    origin: str
+    problem: str
+    rule: str
+    eta: float
+    x_max_sq: float
+    order: npt.NDArray[np.int64]
+    t: npt.NDArray[np.int64]
+    J: Floats
+    q: Floats
+    grad_sq: Floats
+    theta: Floats
+    step_gain: Floats
+    step_grad_sq: Floats
+    step_std: Floats
+    extra: dict[str, Floats] = field(default_factory=dict)
+
+    @property
+    def std(self) -> Floats:
+        """``sqrt(V_i)`` at the snapshots, ``(S, n)``."""
+        return np.sqrt(self.J * self.q)
+
+    @property
+    def step_bound(self) -> Floats | None:
+        """Gain guaranteed by the rule's theorem at each step, ``(T,)``, or None."""
+        bound = descent_bound(self.rule, self.step_grad_sq, self.step_std, self.x_max_sq)
+        return None if bound is None else np.asarray(bound)
+
+    def summary(self) -> dict[str, Any]:
+        """Scalars of the run, ready for JSON."""
+        result: dict[str, Any] = {
+            "origin": self.origin,
+            "problem": self.problem,
+            "rule": self.rule,
+            "eta": self.eta,
+            "x_max_sq": self.x_max_sq,
+            "prompts": int(self.J.shape[1]),
+            "steps": len(self.order),
+            "J_start": [float(v) for v in self.J[0]],
+            "J_end": [float(v) for v in self.J[-1]],
+            "mean_J_start": float(self.J[0].mean()),
+            "mean_J_end": float(self.J[-1].mean()),
+            "descending_steps": int((self.step_gain < 0).sum()),
+        }
+        if self.step_bound is not None:
+            relevant = self.step_bound > 0
+            ratio = self.step_gain[relevant] / self.step_bound[relevant]
+            result["gain_over_bound_min"] = float(ratio.min()) if len(ratio) else None
+            result["gain_over_bound_median"] = float(np.median(ratio)) if len(ratio) else None
+        return result
+
+    def save(self, directory: Path, stem: str = "record", summary: str = "summary") -> None:
+        """Write ``record.npz`` and ``summary.json`` into ``directory``."""
+        prepare_directory(directory)
+        arrays = {name: getattr(self, name) for name in _ARRAYS}
+        write_npz(directory / f"{stem}.npz", **arrays, **self.extra)
+        write_json(directory / f"{summary}.json", self.summary())
+
+
+_ARRAYS = ("order", "t", "J", "q", "grad_sq", "theta", "step_gain", "step_grad_sq", "step_std")

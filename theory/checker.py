@@ -1,0 +1,216 @@
+"""Replays certificates: small, strict, and without a line of the provers' code.
+
+Strings are parsed with Python's ``ast`` and calculated as exact rational functions with flint. A certificate passes
+only if every step holds modulo the declared relations, every claimed non-negative form is visibly non-negative, and
+the digest fits.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import flint
+
+__all__ = ["CertificateError", "check"]
+
+_KEYS = {"format", "claim", "symbols", "relations", "facts", "derivation", "steps", "conclusion", "sha256"}
+_STEP_KEYS = {
+    "equal": {"kind", "left", "right", "because"},
+    "derivative": {"kind", "of", "image", "because"},
+    "moments": {"kind", "summand", "values", "total", "because"},
+    "nonnegative": {"kind", "expression", "terms", "because"},
+}
+
+
+class CertificateError(ValueError):
+    """A certificate that does not prove what it says; the message names the step."""
+
+
+class _Rational:
+    """A quotient of polynomials; the denominator is known to be non-zero."""
+
+    def __init__(self, num: Any, den: Any) -> None:
+        self.num, self.den = num, den
+
+    def plus(self, other: _Rational, sign: int = 1) -> _Rational:
+        return _Rational(self.num * other.den + sign * other.num * self.den, self.den * other.den)
+
+    def times(self, other: _Rational) -> _Rational:
+        return _Rational(self.num * other.num, self.den * other.den)
+
+
+class _Replay:
+    def __init__(self, certificate: Mapping[str, Any]) -> None:
+        self.signs = {s["name"]: s["sign"] for s in certificate["symbols"]}
+        if len(self.signs) != len(certificate["symbols"]):
+            raise CertificateError("a symbol is declared twice")
+        if set(self.signs.values()) - {"positive", "nonnegative", "real"}:
+            raise CertificateError("a symbol has an unknown sign")
+        # Later symbols stand first: a symbol that a relation defines is eliminated in favour of earlier ones.
+        names = tuple(reversed([s["name"] for s in certificate["symbols"]]))
+        self.ring = flint.fmpq_mpoly_ctx.get(names, "lex")
+        self.symbols = dict(zip(names, self.ring.gens(), strict=True))
+        self.one = self.ring.constant(1)
+        self.relations = [self.parse(r["zero"]) for r in certificate["relations"]]
+        if any(not r.den.is_constant() for r in self.relations):
+            raise CertificateError("a relation is not polynomial")
+        self.derivation = {name: self.parse(image) for name, image in certificate["derivation"].items()}
+        if set(self.derivation) - set(self.signs):
+            raise CertificateError("the derivation names an undeclared symbol")
+
+    def parse(self, text: str) -> _Rational:
+        return self.value(ast.parse(text, mode="eval").body)
+
+    def value(self, node: ast.expr) -> _Rational:
+        match node:
+            case ast.Constant(value=int(number)) if not isinstance(number, bool):
+                return _Rational(self.ring.constant(number), self.one)
+            case ast.Name(id=name) if name in self.symbols:
+                return _Rational(self.symbols[name], self.one)
+            case ast.UnaryOp(op=ast.USub(), operand=operand):
+                inner = self.value(operand)
+                return _Rational(-inner.num, inner.den)
+            case ast.BinOp(left=left, op=ast.Add() | ast.Sub() as op, right=right):
+                return self.value(left).plus(self.value(right), 1 if isinstance(op, ast.Add) else -1)
+            case ast.BinOp(left=left, op=ast.Mult(), right=right):
+                return self.value(left).times(self.value(right))
+            case ast.BinOp(left=left, op=ast.Div(), right=right):
+                return self.value(left).times(self.inverse(right))
+            case ast.BinOp(left=left, op=ast.Pow(), right=right):
+                exponent = _integer(right)
+                base = self.value(left) if exponent >= 0 else self.inverse(left)
+                return _Rational(base.num ** abs(exponent), base.den ** abs(exponent))
+        raise CertificateError(f"cannot read {ast.unparse(node)}")
+
+    def inverse(self, node: ast.expr) -> _Rational:
+        if not self.is_positive(node):
+            raise CertificateError(f"division by {ast.unparse(node)}, which is not known to be positive")
+        inner = self.value(node)
+        return _Rational(inner.den, inner.num)
+
+    def is_positive(self, node: ast.expr) -> bool:
+        match node:
+            case ast.Constant(value=int(number)):
+                return number > 0
+            case ast.Name(id=name):
+                return self.signs.get(name) == "positive"
+            case ast.BinOp(left=left, op=ast.Mult() | ast.Div(), right=right):
+                return self.is_positive(left) and self.is_positive(right)
+            case ast.BinOp(left=left, op=ast.Add(), right=right):
+                return (self.is_positive(left) and self.is_nonnegative(right)) or (
+                    self.is_nonnegative(left) and self.is_positive(right)
+                )
+            case ast.BinOp(left=left, op=ast.Pow()):
+                return self.is_positive(left)
+        return False
+
+    def is_nonnegative(self, node: ast.expr) -> bool:
+        match node:
+            case ast.Constant(value=int(number)):
+                return number >= 0
+            case ast.Name(id=name):
+                return self.signs.get(name) in ("positive", "nonnegative")
+            case ast.BinOp(left=left, op=ast.Add() | ast.Mult(), right=right):
+                return self.is_nonnegative(left) and self.is_nonnegative(right)
+            case ast.BinOp(left=left, op=ast.Div(), right=right):
+                return self.is_nonnegative(left) and self.is_positive(right)
+            case ast.BinOp(left=left, op=ast.Pow(), right=right):
+                exponent = _integer(right)
+                return self.is_positive(left) or (exponent >= 0 and (exponent % 2 == 0 or self.is_nonnegative(left)))
+        return False
+
+    def vanishes(self, expression: _Rational) -> bool:
+        """Whether the numerator lies in the ideal of the relations, as far as repeated division finds out."""
+        remainder = expression.num
+        for _ in range(40):
+            before = remainder
+            for relation in self.relations:
+                remainder = divmod(remainder, relation.num)[1]
+            if remainder == before:
+                break
+        return bool(remainder == 0)
+
+    def step(self, step: Mapping[str, Any]) -> None:
+        kind = step.get("kind")
+        if kind not in _STEP_KEYS or set(step) != _STEP_KEYS[kind]:
+            raise CertificateError(f"unknown or malformed step kind {kind!r}")
+        getattr(self, f"_{kind}")(step)
+
+    def _require(self, expression: _Rational, step: Mapping[str, Any]) -> None:
+        if not self.vanishes(expression):
+            raise CertificateError(f"step {step['because']!r} does not hold")
+
+    def _equal(self, step: Mapping[str, Any]) -> None:
+        self._require(self.parse(step["left"]).plus(self.parse(step["right"]), -1), step)
+
+    def _derivative(self, step: Mapping[str, Any]) -> None:
+        of = self.parse(step["of"])
+        total = _Rational(self.ring.constant(0), self.one)
+        for name, rate in self.derivation.items():
+            top = of.num.derivative(name) * of.den - of.num * of.den.derivative(name)
+            total = total.plus(_Rational(top, of.den * of.den).times(rate))
+        self._require(total.plus(self.parse(step["image"]), -1), step)
+
+    def _moments(self, step: Mapping[str, Any]) -> None:
+        values = [(self.parse(k).num, self.parse(v)) for k, v in step["values"].items()]
+        indexed = {position for key, _ in values for position, degree in enumerate(key.degrees()) if degree}
+        total, summand = _Rational(self.ring.constant(0), self.one), self.parse(step["summand"])
+        if summand.den != self.one:
+            raise CertificateError(f"step {step['because']!r}: the summand is not polynomial")
+        for monom, coefficient in summand.num.terms():
+            inner, outer = self.one, self.ring.constant(coefficient)
+            for position, (gen, power) in enumerate(zip(self.ring.gens(), monom, strict=True)):
+                if position in indexed:
+                    inner = inner * gen**power
+                else:
+                    outer = outer * gen**power
+            match [value for key, value in values if key == inner]:
+                case [value]:
+                    total = total.plus(value.times(_Rational(outer, self.one)))
+                case _:
+                    raise CertificateError(f"step {step['because']!r}: no sum is given for {inner}")
+        self._require(total.plus(self.parse(step["total"]), -1), step)
+
+    def _nonnegative(self, step: Mapping[str, Any]) -> None:
+        if not self.is_nonnegative(ast.parse(step["terms"], mode="eval").body):
+            raise CertificateError(f"step {step['because']!r}: {step['terms']} is not visibly non-negative")
+        self._require(self.parse(step["expression"]).plus(self.parse(step["terms"]), -1), step)
+
+
+def _integer(node: ast.expr) -> int:
+    match node:
+        case ast.Constant(value=int(number)):
+            return number
+        case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int(number))):
+            return -number
+    raise CertificateError(f"the exponent {ast.unparse(node)} is not an integer")
+
+
+def check(certificate: Mapping[str, Any]) -> int:
+    """Replay a certificate.
+
+    Returns:
+        The number of steps that hold (all of them).
+
+    Raises:
+        CertificateError: the certificate is malformed, tampered with, or a step does not hold.
+    """
+    if set(certificate) != _KEYS or certificate["format"] != 1:
+        raise CertificateError("not a certificate of format 1")
+    body = {key: value for key, value in certificate.items() if key != "sha256"}
+    canonical = json.dumps(body, sort_keys=True, separators=(",", ":"))
+    if hashlib.sha256(canonical.encode()).hexdigest() != certificate["sha256"]:
+        raise CertificateError("the digest does not fit the content")
+    if not certificate["steps"]:
+        raise CertificateError("a certificate without steps")
+    try:
+        replay = _Replay(certificate)
+        for step in certificate["steps"]:
+            replay.step(step)
+    except (SyntaxError, KeyError, TypeError, AttributeError, ZeroDivisionError) as error:
+        raise CertificateError(f"cannot read the certificate: {error!r}") from error
+    return len(certificate["steps"])

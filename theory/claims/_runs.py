@@ -1,0 +1,133 @@
+"""What the theorems about runs share: left-hand sides, and the proof of "descent, then telescope".
+
+Both theorems say ``E gain_t >= a E[||grad J_i||^2 / C_t] / (n X^2)`` with a constant a, and derive a sum and a minimum.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import sympy as sp
+
+from theory.certificates import Proof
+from theory.exact import maximum
+from theory.policy import Array
+
+__all__ = ["descent_proof", "gain", "min_proof", "running_max", "running_min", "steps_column", "sum_proof"]
+
+
+def gain(run: Any) -> Array:
+    """``E J_i(theta_t) - E J_i(theta_{t-1})``, shape ``(T, n)``."""
+    return run.gain
+
+
+def steps_column(run: Any) -> Array:
+    """1, 2, ..., T as a column: the number of terms of each prefix."""
+    return np.arange(1, len(run.grad_sq))[:, None]
+
+
+def running_max(values: Array) -> Array:
+    """Largest of each prefix along the first axis; floats or balls."""
+    rows = [values[0]]
+    for row in values[1:]:
+        rows.append(maximum(rows[-1], row))
+    return np.array(rows, dtype=values.dtype)
+
+
+def running_min(values: Array) -> Array:
+    """Smallest of each prefix along the first axis; floats or balls."""
+    return -running_max(-values)
+
+
+def descent_proof(
+    proof: Proof, *, coefficient: tuple[int, int], curvature: tuple[int, int], step: tuple[int, int], normalised: bool
+) -> None:
+    """One step: Taylor with curvature ``l X^2`` (times sqrt(V) if normalised), then the mean over the drawn prompt.
+
+    Args:
+        proof: receives the steps.
+        coefficient: the a of the claim, as a fraction.
+        curvature: l, as a fraction.
+        step: eta X^2, as a fraction.
+        normalised: the update is divided by c = sqrt(V), and the curvature bound carries a factor c.
+    """
+    x_sq = proof.symbol("X2", "positive", "X_max^2")
+    grad_sq = proof.symbol("G", "nonnegative", "||grad J_i(theta_{t-1})||^2")
+    taylor = proof.symbol("r", "nonnegative", "slack of the Taylor bound")
+    c = proof.symbol("c", "positive", "sqrt(V_i(theta_{t-1}))") if normalised else sp.Integer(1)
+    eta = sp.Rational(*step) / x_sq / c
+    bound = sp.Rational(*curvature) * x_sq * c
+    name = "P-L33 on the ball, which the step does not leave" if normalised else "P-L31-GLOBAL"
+    proof.fact(f"Taylor with Lagrange remainder along the step; the curvature bound is {name}.")
+    if normalised:
+        p, q = proof.symbol("p", "positive", "success"), proof.symbol("q", "positive", "failure")
+        slack = proof.symbol("g", "nonnegative", "4 V^2 X_max^2 - ||grad J||^2, from P-L32's proof: <= 2 V^2 X^2")
+        proof.relation(c**2, p * q, "c = sqrt(V)")
+        proof.relation(grad_sq, 4 * (p * q) ** 2 * x_sq - slack, "||grad J|| <= sqrt(2) V X_max <= 2 V X_max")
+        proof.nonnegative(
+            c**2 / x_sq - eta**2 * grad_sq, slack / (4 * c**2 * x_sq**2), "the step stays in the ball of radius c / X"
+        )
+    value = eta * grad_sq - bound / 2 * eta**2 * grad_sq + taylor
+    proof.nonnegative(
+        value - sp.Rational(*coefficient) * grad_sq / (x_sq * c), taylor, "gain of a prompt when it is drawn"
+    )
+    proof.fact("By P-LD1 and X_i grad J_j = 0, a prompt that is not drawn does not move; it is drawn with odds 1/n.")
+    if normalised:
+        bound_c = proof.symbol("C", "positive", "C_{i,t-1}")
+        over = proof.symbol("h", "nonnegative", "C - c, Assumption 3")
+        proof.relation(bound_c, c + over, "sqrt(V) <= C")
+        proof.nonnegative(grad_sq / c - grad_sq / bound_c, grad_sq * over / (c * bound_c), "C may replace sqrt(V)")
+
+
+def _telescope(proof: Proof, coefficient: tuple[int, int]) -> tuple[sp.Expr, sp.Symbol, sp.Expr]:
+    """``B - W`` as a visibly non-negative expression, with W the (weighted) sum and B its bound."""
+    total = proof.symbol("W", "nonnegative", "sum over t < T of E ||grad J_i(theta_t)||^2 (/ C_{i,t} if weighted)")
+    n = proof.symbol("n", "positive", "number of prompts")
+    x_sq = proof.symbol("X2", "positive", "X_max^2")
+    q0 = proof.symbol("q0", "positive", "1 - J_i(theta_0)")
+    rise = proof.symbol("D", "real", "E J_i(theta_T) - J_i(theta_0)")
+    room = proof.symbol("h", "nonnegative", "1 - E J_i(theta_T)")
+    slack = proof.symbol("r", "nonnegative", "sum of the slacks of the one-step inequality")
+    a = sp.Rational(*coefficient)
+    proof.fact("The one-step inequality (the -FIXED form) holds at every t < T; its left sides telescope.")
+    proof.relation(q0, rise + room, "J_i <= 1")
+    proof.relation(rise * n * x_sq, a * total + slack, "telescoping")
+    bound = n * x_sq * q0 / a
+    terms = (n * x_sq * room + slack) / a
+    proof.nonnegative(bound - total, terms, "the cumulative bound")
+    return bound, total, terms
+
+
+def sum_proof(proof: Proof, coefficient: tuple[int, int], *, weighted: bool) -> None:
+    """``sum E ||grad||^2 <= n X^2 q0 / a``; if weighted, with 1 / C_t in the sum, and then max C in the bound."""
+    bound, total, terms = _telescope(proof, coefficient)
+    if not weighted:
+        return
+    plain = proof.symbol("P", "nonnegative", "sum over t < T of E ||grad J_i(theta_t)||^2")
+    largest = proof.symbol("Cmax", "positive", "max over t < T of C_{i,t}")
+    over = proof.symbol("g", "nonnegative", "sum of (Cmax - C_t) E ||grad||^2 / C_t")
+    proof.relation(largest * total, plain + over, "each C_t is at most Cmax")
+    proof.nonnegative(largest * bound - plain, largest * terms + over, "Cmax times the weighted bound")
+
+
+def min_proof(proof: Proof, coefficient: tuple[int, int], *, weighted: bool) -> None:
+    """The minimum of T terms is at most their mean; if weighted, by the Cauchy-Schwarz inequality."""
+    bound, total, terms = _telescope(proof, coefficient)
+    least = proof.symbol("mu", "nonnegative", "min over t < T of E ||grad J_i(theta_t)||^2")
+    steps = proof.symbol("T", "positive", "number of steps")
+    over = proof.symbol("g", "nonnegative", "sum of (E ||grad||^2 - mu), over C_t if weighted")
+    if not weighted:
+        proof.relation(total, steps * least + over, "each term is at least the least")
+        proof.nonnegative(bound / steps - least, (terms + over) / steps, "the rate")
+        return
+    inverse = proof.symbol("H", "positive", "sum over t < T of 1 / C_t")
+    mean = proof.symbol("A", "positive", "sum over t < T of C_t")
+    cauchy = proof.symbol("k", "nonnegative", "H A - T^2 >= 0, Cauchy-Schwarz")
+    proof.relation(total, least * inverse + over, "each term is at least the least")
+    proof.relation(inverse * mean, steps**2 + cauchy, "Cauchy-Schwarz")
+    proof.nonnegative(
+        bound * mean / steps**2 - least,
+        (terms * mean + over * mean + least * cauchy) / steps**2,
+        "the rate with the mean of C_t",
+    )

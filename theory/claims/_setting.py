@@ -1,0 +1,63 @@
+"""The symbols that proofs share: one prompt, one direction y, every K.
+
+``u_j = x_j . y``; ``w`` is the distribution over the wrong outputs, ``m`` and ``s2`` the mean and variance of u under
+it. The slack symbols ``g_op`` and ``g_w`` turn two inequalities of the setting into equations:
+``X^2 ||y||^2 = ||u||^2 + g_op`` (spectral norm) and ``||u||^2 = u_a^2 + E_w u^2 + g_w`` (each w_j is at most 1).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import sympy as sp
+
+from theory.certificates import Proof
+
+__all__ = ["Direction", "Probabilities", "direction", "probabilities"]
+
+
+class Probabilities(NamedTuple):
+    """Success and failure probability of the prompt."""
+
+    p: sp.Symbol
+    q: sp.Symbol
+
+    @property
+    def variance(self) -> sp.Expr:
+        """``V = p q``."""
+        return self.p * self.q
+
+
+class Direction(NamedTuple):
+    """Scalars that a direction y reduces the K outputs to."""
+
+    u_a: sp.Symbol
+    m: sp.Symbol
+    s2: sp.Symbol
+    bound: sp.Symbol
+
+    def quadratic(self, at: Probabilities) -> sp.Expr:
+        """``y^T Hess J y``, by the second identity."""
+        return at.variance * ((at.q - at.p) * (self.u_a - self.m) ** 2 - self.s2)
+
+
+def probabilities(proof: Proof) -> Probabilities:
+    """Declare p and q."""
+    p = proof.symbol("p", "positive", "success probability J_i(theta)")
+    q = proof.symbol("q", "positive", "failure probability")
+    proof.relation(p + q, sp.Integer(1), "the outputs' probabilities sum to 1")
+    return Probabilities(p, q)
+
+
+def direction(proof: Proof) -> Direction:
+    """Declare the scalars of a direction, and ``bound = X^2 ||y||^2`` with its two slacks."""
+    u_a = proof.symbol("u_a", "real", "x_a . y")
+    m = proof.symbol("m", "real", "mean of x_j . y over the wrong outputs, under w")
+    s2 = proof.symbol("s2", "nonnegative", "variance of x_j . y over the wrong outputs, under w")
+    bound = proof.symbol("XY", "positive", "||X_i||^2 ||y||^2")
+    g_op = proof.symbol("g_op", "nonnegative", "||X_i||^2 ||y||^2 - ||X_i y||^2")
+    g_w = proof.symbol("g_w", "nonnegative", "sum over wrong j of (1 - w_j) (x_j . y)^2")
+    proof.relation(
+        bound, u_a**2 + m**2 + s2 + g_w + g_op, "spectral norm, and ||X_i y||^2 = u_a^2 + E_w u^2 + sum (1 - w_j) u_j^2"
+    )
+    return Direction(u_a, m, s2, bound)

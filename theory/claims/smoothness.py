@@ -1,0 +1,134 @@
+"""P-L31-VAR, P-L31-GLOBAL, P-L32: how the reward variance bounds curvature and slope."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sympy as sp
+
+from theory.assumptions import UNIQUE_ANSWER
+from theory.certificates import Certificate, Proof
+from theory.claim import Claim
+from theory.claims._setting import direction, probabilities
+from theory.points import Point
+from theory.policy import Array
+
+__all__ = ["CLAIMS"]
+
+
+def _variance_bound(point: Point) -> Array:
+    return 4 * point.x_max_sq * point.state.variance * point.direction_sq
+
+
+def _global_bound(point: Point) -> Any:
+    return point.x_max_sq * point.direction_sq + 0 * point.quadratic
+
+
+def _quadratic(point: Point) -> Array:
+    return point.quadratic
+
+
+def _lipschitz_bound(point: Point) -> Any:
+    return point.x_max_sq**0.5 / 2 + 0 * point.gradient_norm
+
+
+def _proof_variance() -> Certificate:
+    proof = Proof("P-L31-VAR")
+    at = probabilities(proof)
+    y = direction(proof)
+    p, q, v = at.p, at.q, at.variance
+    proof.fact("y^T Hess J y = V [(1 - 2p)(u_a - m)^2 - s2]: X-IDENTITY. X_max >= ||X_i||.")
+    form = y.quadratic(at)
+    g_op, g_w = sp.Symbol("g_op", nonnegative=True), sp.Symbol("g_w", nonnegative=True)
+    plus, minus = (y.u_a + y.m) ** 2, (y.u_a - y.m) ** 2
+    slack = 4 * g_op + 4 * g_w + 2 * plus
+    proof.nonnegative(
+        4 * v * y.bound - form, v * (slack + (q + 3 * p) * minus + 5 * y.s2), "4 V X^2 |y|^2 - y^T Hess J y >= 0"
+    )
+    proof.nonnegative(
+        4 * v * y.bound + form, v * (slack + (p + 3 * q) * minus + 3 * y.s2), "4 V X^2 |y|^2 + y^T Hess J y >= 0"
+    )
+    return proof.done("|y^T Hess J y| <= 4 X^2 V |y|^2 for all y, all theta and all K")
+
+
+def _proof_global() -> Certificate:
+    proof = Proof("P-L31-GLOBAL")
+    at = probabilities(proof)
+    y = direction(proof)
+    p, q, v = at.p, at.q, at.variance
+    proof.fact("y^T Hess J y = V [(1 - 2p)(u_a - m)^2 - s2]: X-IDENTITY. X_max >= ||X_i||.")
+    form = y.quadratic(at)
+    g_op, g_w = sp.Symbol("g_op", nonnegative=True), sp.Symbol("g_w", nonnegative=True)
+    half = sp.Rational(1, 2)
+    plus, minus = half * (y.u_a + y.m) ** 2, (y.u_a - y.m) ** 2
+    # 1/2 - V (q - p) = (p^3 + 5 p^2 q + p q^2 + q^3) / 2 because p + q = 1; the other sign swaps p and q.
+    above = half * (p**3 + 5 * p**2 * q + p * q**2 + q**3)
+    below = half * (p**3 + p**2 * q + 5 * p * q**2 + q**3)
+    proof.nonnegative(
+        y.bound - form, g_op + g_w + plus + above * minus + (1 + v) * y.s2, "X^2 |y|^2 - y^T Hess J y >= 0"
+    )
+    proof.equal(1 - v, p**2 + p * q + q**2, "1 - V in terms that are visibly positive")
+    proof.nonnegative(
+        y.bound + form,
+        g_op + g_w + plus + below * minus + (p**2 + p * q + q**2) * y.s2,
+        "X^2 |y|^2 + y^T Hess J y >= 0",
+    )
+    return proof.done("|y^T Hess J y| <= X^2 |y|^2 for all y, all theta and all K")
+
+
+def _proof_lipschitz() -> Certificate:
+    proof = Proof("P-L32")
+    p, q = probabilities(proof)
+    x_sq = proof.symbol("X2", "positive", "||X_i||^2")
+    g_op = proof.symbol("g_op", "nonnegative", "||X_i||^2 ||e_a - w||^2 - ||X_i^T (e_a - w)||^2")
+    g_w = proof.symbol("g_w", "nonnegative", "1 - sum of w_j^2")
+    grad_sq = proof.symbol("G", "nonnegative", "||grad J_i||^2")
+    proof.fact("grad J = V X_i^T (e_a - w): X-IDENTITY. ||X_i^T|| = ||X_i||. A probability vector has sum w_j^2 <= 1.")
+    proof.relation(grad_sq, (p * q) ** 2 * (x_sq * (2 - g_w) - g_op), "||e_a - w||^2 = 1 + sum of w_j^2")
+    terms = x_sq * (sp.Rational(1, 4) * (p**2 - q**2) ** 2 + p**3 * q + p * q**3) + (p * q) ** 2 * (x_sq * g_w + g_op)
+    proof.nonnegative(x_sq / 4 - grad_sq, terms, "X^2 / 4 - ||grad J||^2 >= 0")
+    return proof.done("||grad J|| <= X / 2 for all theta and all K")
+
+
+CLAIMS = (
+    Claim(
+        id="P-L31-VAR",
+        source="paper",
+        place="Lemma 3.1, eq. (7)",
+        title="the reward variance bounds the curvature",
+        statement=r"\|\nabla^2 J_i(\theta)\| \le 4 X_{\max}^2\, V_i(\theta)",
+        scope="point",
+        relation="<=",
+        left=_quadratic,
+        right=_variance_bound,
+        assumptions=(UNIQUE_ANSWER,),
+        proof=_proof_variance,
+        remark="Checked as |y^T Hess y| <= 4 X_max^2 V |y|^2 for every direction y, which is the same statement.",
+    ),
+    Claim(
+        id="P-L31-GLOBAL",
+        source="paper",
+        place="Lemma 3.1, eq. (8)",
+        title="global smoothness",
+        statement=r"\|\nabla^2 J_i(\theta)\| \le X_{\max}^2",
+        scope="point",
+        relation="<=",
+        left=_quadratic,
+        right=_global_bound,
+        assumptions=(UNIQUE_ANSWER,),
+        proof=_proof_global,
+    ),
+    Claim(
+        id="P-L32",
+        source="paper",
+        place="Lemma 3.2",
+        title="Lipschitz constant",
+        statement=r"\|\nabla J_i(\theta)\| \le \tfrac12 X_{\max}",
+        scope="point",
+        relation="<=",
+        left=lambda point: point.gradient_norm,
+        right=_lipschitz_bound,
+        assumptions=(UNIQUE_ANSWER,),
+        proof=_proof_lipschitz,
+    ),
+)

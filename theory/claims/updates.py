@@ -1,0 +1,188 @@
+"""P-EQ5, P-EQ10, P-EQ11, P-EQ12: the update rules of the paper, each set against the definition of the policy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import sympy as sp
+
+from theory.assumptions import UNIQUE_ANSWER
+from theory.certificates import Certificate, Proof
+from theory.claim import Claim
+from theory.claims._setting import probabilities
+from theory.points import Point
+from theory.policy import Array
+from theory.rules import GRPO, REINFORCE, Rule
+
+__all__ = ["CLAIMS"]
+
+
+def _rows(point: Point) -> tuple[Array, Array]:
+    """Logit slopes ``u`` of shape ``(n, K)`` and the mask of wrong outputs."""
+    wrong = np.ones(point.features.shape[:2], dtype=bool)
+    wrong[np.arange(len(point.answers)), point.answers] = False
+    return point.features @ point.direction, wrong
+
+
+def _by_definition(rule: Rule) -> Any:
+    """``weight * grad J_i . y``, with the gradient from the definition of softmax."""
+
+    def left(point: Point) -> Array:
+        return rule.weight(point.state.p, point.state.q) * point.jets[1]
+
+    return left
+
+
+def _policy_gradient(point: Point) -> Array:
+    """``E_o[A(o) grad ln pi(o)] . y`` with the exact advantage of GRPO."""
+    u, wrong = _rows(point)
+    pi, p, q = point.state.policy, point.state.p[:, None], point.state.q[:, None]
+    reward = np.where(wrong, 0, 1)
+    score = u - np.sum(pi * u, axis=1)[:, None]
+    return np.sum(pi * GRPO.advantage(reward, p, q) * score, axis=1)
+
+
+def _equation_10(point: Point) -> Array:
+    u, wrong = _rows(point)
+    pi = point.state.policy
+    reward = np.where(wrong, 0, 1)
+    covariance_times_reward = pi * reward - pi * np.sum(pi * reward, axis=1)[:, None]
+    return np.sum(u * covariance_times_reward, axis=1)
+
+
+def _expanded(right_factor: Any, wrong_factor: Any) -> Any:
+    """``c_a u_a - c_w sum_{j != a} pi_j u_j``, the shape of equations (11) and (12)."""
+
+    def right(point: Point) -> Array:
+        u, wrong = _rows(point)
+        p, q = point.state.p, point.state.q
+        u_a = u[np.arange(len(u)), point.answers]
+        rest = np.sum(point.state.policy * u * wrong, axis=1)
+        return right_factor(p, q) * u_a - wrong_factor(p, q) * rest
+
+    return right
+
+
+def _proof(claim: str, rule: Rule, right_factor: Any, wrong_factor: Any) -> Certificate:
+    """``weight V (u_a - m)`` equals ``c_a u_a - c_w q m``, with p = sp^2 and q = sq^2 so that roots are symbols."""
+    proof = Proof(claim)
+    root_p = proof.symbol("sp", "positive", "square root of p")
+    root_q = proof.symbol("sq", "positive", "square root of q")
+    u_a = proof.symbol("u_a", "real", "x_a . y")
+    m = proof.symbol("m", "real", "sum over wrong j of w_j u_j")
+    w = proof.symbol("w", "positive", "w_j = pi_j / q")
+    u = proof.symbol("u", "real", "x_j . y of one wrong output j")
+    p, q = root_p**2, root_q**2
+    proof.relation(p + q, sp.Integer(1), "the outputs' probabilities sum to 1")
+    proof.fact("grad J . y = V (u_a - m): X-IDENTITY.")
+    proof.moments(q * w * u, {w * u: m}, q * m, "sum over wrong j of pi_j u_j = q m")
+    weight = sp.nsimplify(rule.weight(p, q), rational=True)
+    update = weight * p * q * (u_a - m)
+    expanded = sp.nsimplify(right_factor(p, q), rational=True) * u_a
+    expanded -= sp.nsimplify(wrong_factor(p, q), rational=True) * q * m
+    proof.equal(sp.simplify(update), sp.simplify(expanded), "the update, along every direction y")
+    return proof.done(f"the {rule.name} update along y equals the expanded form, for all y and all K")
+
+
+def _proof_5() -> Certificate:
+    proof = Proof("P-EQ5")
+    p, q = probabilities(proof)
+    u_a = proof.symbol("u_a", "real", "x_a . y")
+    m = proof.symbol("m", "real", "sum over wrong j of w_j u_j")
+    w = proof.symbol("w", "positive", "w_j = pi_j / q")
+    u = proof.symbol("u", "real", "x_j . y of one wrong output j")
+    a = proof.symbol("W", "positive", "1 / sqrt(V), a constant under the stop-gradient")
+    mean = p * u_a + q * m
+    proof.fact("grad J . y = V (u_a - m): X-IDENTITY. grad ln pi_j . y = u_j - E_pi u.")
+    values = {w: sp.Integer(1), w * u: m}
+    proof.moments(q * w * (-p * a) * (u - mean), values, -q * p * a * (m - mean), "the wrong outputs")
+    proof.equal(
+        p * q * a * (u_a - mean) - q * p * a * (m - mean),
+        a * p * q * (u_a - m),
+        "E[A grad ln pi] = grad J / sqrt(V)",
+    )
+    return proof.done("E[A grad ln pi] . y = grad J . y / sqrt(V), for all y and all K")
+
+
+def _proof_10() -> Certificate:
+    proof = Proof("P-EQ10")
+    p, q = probabilities(proof)
+    u_a = proof.symbol("u_a", "real", "x_a . y")
+    m = proof.symbol("m", "real", "sum over wrong j of w_j u_j")
+    w = proof.symbol("w", "positive", "w_j = pi_j / q")
+    u = proof.symbol("u", "real", "x_j . y of one wrong output j")
+    proof.fact("grad J . y = V (u_a - m): X-IDENTITY. [H r]_a = p - p^2 and [H r]_j = -p pi_j for a wrong j.")
+    proof.moments(-p * q * w * u, {w * u: m}, -p * q * m, "wrong outputs: sum_j [H r]_j u_j = -p q m")
+    proof.equal((p - p**2) * u_a - p * q * m, p * q * (u_a - m), "(X y)^T H r = V (u_a - m)")
+    return proof.done("y^T X^T (diag(pi) - pi pi^T) r = grad J . y, for all y and all K")
+
+
+def _claim(number: str, title: str, statement: str, left: Any, right: Any, proof: Any, remark: str = "") -> Claim:
+    return Claim(
+        id=f"P-EQ{number}",
+        source="paper",
+        place=f"eq. ({number})",
+        title=title,
+        statement=statement,
+        scope="point",
+        relation="==",
+        left=left,
+        right=right,
+        assumptions=(UNIQUE_ANSWER,),
+        proof=proof,
+        remark=remark,
+    )
+
+
+def _variance(p: Any, q: Any) -> Any:
+    return p * q
+
+
+def _only_p(p: Any, q: Any) -> Any:
+    return p
+
+
+def _std(p: Any, q: Any) -> Any:
+    return (p * q) ** 0.5
+
+
+def _odds_root(p: Any, q: Any) -> Any:
+    return (p / q) ** 0.5
+
+
+CLAIMS = (
+    _claim(
+        "5",
+        "GRPO is REINFORCE over the standard deviation",
+        r"\nabla J^i_{\mathrm{GRPO}} = \mathbb E_o[A_i(o)\nabla\ln\pi_\theta(o)] = \nabla J_i / \sqrt{V_i}",
+        _policy_gradient,
+        _by_definition(GRPO),
+        _proof_5,
+    ),
+    _claim(
+        "10",
+        "gradient of the log-linear policy",
+        r"\nabla J_i = X_i^\top\big(\mathrm{diag}(\pi)-\pi\pi^\top\big)\, r_i",
+        _by_definition(REINFORCE),
+        _equation_10,
+        _proof_10,
+    ),
+    _claim(
+        "11",
+        "the REINFORCE update, expanded",
+        r"\nabla J_i = p(1-p)\,x_{i,a} - p \sum_{j\ne a} \pi_j x_{i,j}",
+        _by_definition(REINFORCE),
+        _expanded(_variance, _only_p),
+        lambda: _proof("P-EQ11", REINFORCE, _variance, _only_p),
+        "Printed with a parenthesis missing after the first (1 - pi); read as p (1 - p) x_a.",
+    ),
+    _claim(
+        "12",
+        "the GRPO update, expanded",
+        r"\frac{\nabla J_i}{\sqrt{V}} = \sqrt{p(1-p)}\,x_{i,a} - \sqrt{\tfrac{p}{1-p}} \sum_{j\ne a} \pi_j x_{i,j}",
+        _by_definition(GRPO),
+        _expanded(_std, _odds_root),
+        lambda: _proof("P-EQ12", GRPO, _std, _odds_root),
+    ),
+)

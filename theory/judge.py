@@ -1,0 +1,155 @@
+"""Holding a claim against data: one comparison for floats and balls, and the exact recheck of what floats suggest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from theory.claim import Claim
+from theory.exact import as_balls, as_floats, is_exact, precision
+from theory.instances import Instance
+
+__all__ = ["EXACT_BITS", "Build", "Comparison", "Counterexample", "compare", "failed_assumptions", "recheck"]
+
+# Floats may suggest a violation; only balls decide. The margin keeps rounding from causing a recheck at every step.
+FLOAT_MARGIN = 1e-9
+EXACT_BITS = 512
+
+Build = Callable[[Claim, Instance], Any]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Both sides of a claim on one context, flattened.
+
+    Attributes:
+        left: left-hand sides as floats.
+        right: right-hand sides as floats.
+        violated: where the claim fails; for balls only where that is certain.
+        ratio: left / right for ``<=`` and right / left for ``>=`` where both sides are positive, else NaN. At most 1
+            where the claim holds; 1 where it is tight.
+        error: for ``==``, ``|left - right| / max(|left|, |right|)``, else NaN.
+    """
+
+    left: npt.NDArray[np.float64]
+    right: npt.NDArray[np.float64]
+    violated: npt.NDArray[np.bool_]
+    ratio: npt.NDArray[np.float64]
+    error: npt.NDArray[np.float64]
+
+    @property
+    def worst(self) -> float:
+        """Largest ratio, NaN if there is none."""
+        return float(np.nanmax(self.ratio)) if np.isfinite(self.ratio).any() else float("nan")
+
+
+def compare(claim: Claim, context: Any) -> Comparison:
+    """Evaluate both sides of the claim on a context of its scope."""
+    left, right = np.ravel(claim.left(context)), np.ravel(claim.right(context))
+    exact = is_exact(left) or is_exact(right)
+    lf, rf = as_floats(left), as_floats(right)
+    # A bound of 0 for a value of 0 is an equality of empty content, not a tight instance.
+    small, large = (lf, rf) if claim.relation == "<=" else (rf, lf)
+    ordered = claim.relation in ("<=", ">=")
+    usable = (small > 0) & (large > 0) & np.isfinite(small) & np.isfinite(large) & ordered
+    ratio = np.divide(small, large, out=np.full(len(lf), np.nan), where=usable)
+    size = np.maximum(np.abs(lf), np.abs(rf))
+    error = np.full(len(lf), np.nan)
+    if claim.relation == "==":
+        error = np.divide(np.abs(lf - rf), size, out=np.zeros(len(lf)), where=size > 0)
+    violated = _violated_balls(claim, left, right) if exact else _violated_floats(claim, lf, rf, size)
+    return Comparison(lf, rf, violated, ratio, error)
+
+
+def _violated_floats(claim: Claim, left: Any, right: Any, size: Any) -> npt.NDArray[np.bool_]:
+    margin = FLOAT_MARGIN * size
+    result = {
+        "<=": left - right > margin,
+        ">=": right - left > margin,
+        "==": np.abs(left - right) > margin,
+        "iff": (left > margin) != (right > margin),
+    }[claim.relation]
+    return np.asarray(result, dtype=bool)
+
+
+def _violated_balls(claim: Claim, left: Any, right: Any) -> npt.NDArray[np.bool_]:
+    test: dict[str, Callable[[Any, Any], bool]] = {
+        "<=": lambda a, b: bool(a > b),
+        ">=": lambda a, b: bool(a < b),
+        "==": lambda a, b: bool(a != b),
+        "iff": lambda a, b: bool((a > 0 and b < 0) or (a < 0 and b > 0)),
+    }
+    certain = test[claim.relation]
+    return np.array([certain(a, b) for a, b in zip(left, right, strict=True)], dtype=bool)
+
+
+def failed_assumptions(claim: Claim, context: Any) -> tuple[str, ...]:
+    """Ids of the claim's assumptions that do not hold on the context."""
+    return tuple(a.id for a in claim.assumptions if not a.measure(context).holds)
+
+
+@dataclass(frozen=True)
+class Counterexample:
+    """An instance on which the claim certainly fails, all its assumptions holding; sides as rigorous decimals."""
+
+    claim: str
+    instance: Instance
+    index: int
+    left: str
+    right: str
+    bits: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data, the instance as exact rationals."""
+        return {
+            "format": 1,
+            "claim": self.claim,
+            "instance": self.instance.to_json(),
+            "index": self.index,
+            "left": self.left,
+            "right": self.right,
+            "bits": self.bits,
+        }
+
+
+def recheck(claim: Claim, build: Build, instance: Instance, bits: int = EXACT_BITS) -> Counterexample | bool:
+    """Decide in ball arithmetic whether the instance violates the claim.
+
+    The floats of the instance are taken as the rationals they are, every assumption must hold exactly, and the two
+    sides are enclosed with ``bits`` of working precision.
+
+    Returns:
+        The counterexample if the claim certainly fails; True if it certainly holds here (or is vacuous); False if the
+        enclosures are too wide to tell.
+    """
+    with precision(bits):
+        context = build(claim, instance.exact())
+        if failed_assumptions(claim, context):
+            return True
+        left, right = np.ravel(claim.left(context)), np.ravel(claim.right(context))
+        left = left if is_exact(left) else as_balls(left)
+        right = right if is_exact(right) else as_balls(right)
+        found = np.flatnonzero(_violated_balls(claim, left, right))
+        if not len(found):
+            return _certainly_holds(claim, left, right)
+        gaps = [abs(float(left[i]) - float(right[i])) for i in found]
+        worst = int(found[int(np.argmax(gaps))])
+        shown = (left[worst].str(15, radius=True), right[worst].str(15, radius=True))
+        return Counterexample(claim.id, instance, worst, *shown, bits)
+
+
+def _certainly_holds(claim: Claim, left: Any, right: Any) -> bool:
+    if claim.relation == "==":
+        # Two balls cannot certify an equality of reals; that they overlap at this precision is all there is.
+        return all(a.overlaps(b) for a, b in zip(left, right, strict=True))
+    test: dict[str, Callable[[Any, Any], bool]] = {
+        "<=": lambda a, b: bool(a <= b),
+        ">=": lambda a, b: bool(a >= b),
+        "iff": lambda a, b: bool((a > 0 and b > 0) or (a <= 0 and b <= 0)),
+    }
+    certain = test[claim.relation]
+    return all(certain(a, b) for a, b in zip(left, right, strict=True))

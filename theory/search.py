@@ -1,0 +1,192 @@
+"""Searching for the worst instance of a claim: hypothesis draws and shrinks, scipy climbs from the best draws.
+
+``property_check`` draws instances with hypothesis, steers them towards a large left/right ratio (``target``), and lets
+hypothesis shrink whatever violates the claim. ``climb`` maximises the ratio over features, theta and direction. Both
+hand anything that floats call a violation to the exact recheck, and report nothing else as one.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from scipy.optimize import minimize
+
+from theory.claim import Claim
+from theory.instances import Instance
+from theory.exact import precision
+from theory.judge import EXACT_BITS, Build, Comparison, Counterexample, compare, failed_assumptions, recheck
+
+__all__ = ["SearchResult", "climb", "property_check", "search"]
+
+
+@dataclass
+class SearchResult:
+    """What a search saw.
+
+    Attributes:
+        instances: instances drawn.
+        vacuous: of these, instances on which an assumption failed.
+        worst_ratio: largest left/right ratio on a non-vacuous instance, NaN if none.
+        worst_error: largest relative error of an equality, NaN if none.
+        worst: the instance with the largest ratio.
+        dismissed: instances that floats call violations and balls show to be none (rounding).
+        undecided: instances that floats call violations and balls can neither confirm nor dismiss.
+        counterexample: confirmed exactly, or None.
+    """
+
+    instances: int = 0
+    vacuous: int = 0
+    worst_ratio: float = float("nan")
+    worst_error: float = float("nan")
+    worst: Instance | None = None
+    dismissed: int = 0
+    undecided: int = 0
+    counterexample: Counterexample | None = None
+    best: list[tuple[float, Instance]] = field(default_factory=list)
+
+    def see(self, instance: Instance, comparison: Comparison) -> None:
+        """Take note of a non-vacuous instance."""
+        if np.isfinite(comparison.error).any():
+            self.worst_error = float(np.fmax(self.worst_error, np.nanmax(comparison.error)))
+        ratio = comparison.worst
+        if not np.isfinite(ratio):
+            return
+        if not ratio <= self.worst_ratio:
+            self.worst_ratio, self.worst = ratio, instance
+        self.best = sorted([*self.best, (ratio, instance)], key=lambda pair: -pair[0])[:3]
+
+    def settle(self, answer: Counterexample | bool) -> bool:
+        """Take note of an exact recheck; true if it confirmed a violation."""
+        if isinstance(answer, Counterexample):
+            self.counterexample = answer
+            return True
+        self.dismissed += answer
+        self.undecided += not answer
+        return False
+
+
+class _Violation(Exception):  # noqa: N818 - a signal to hypothesis, not an error
+    pass
+
+
+def _steps(claim: Claim) -> int:
+    return 160 if claim.scope == "expectation" else 1
+
+
+def property_check(claim: Claim, build: Build, examples: int, seed: int) -> SearchResult:
+    """Draw ``examples`` instances with hypothesis; on a confirmed violation, shrink it and stop."""
+    import hypothesis as hyp
+    from hypothesis.configuration import set_hypothesis_home_dir
+
+    from theory.strategies import instances
+
+    result = SearchResult()
+    best_steering = [-np.inf]
+
+    @hyp.seed(seed)
+    @hyp.settings(
+        max_examples=examples,
+        deadline=None,
+        database=None,
+        derandomize=False,
+        print_blob=False,
+        report_multiple_bugs=False,
+        suppress_health_check=list(hyp.HealthCheck),
+        verbosity=hyp.Verbosity.quiet,
+    )
+    @hyp.given(instances(max_steps=_steps(claim)))
+    def check(instance: Instance) -> None:
+        comparison = _examine(claim, build, instance, result)
+        if comparison is None:
+            return
+        if np.isfinite(comparison.worst) and comparison.worst > best_steering[0]:
+            best_steering[0] = comparison.worst
+            hyp.target(comparison.worst, label="ratio")
+        if comparison.violated.any() and result.settle(recheck(claim, build, instance)):
+            raise _Violation
+
+    with tempfile.TemporaryDirectory() as home, warnings.catch_warnings():
+        warnings.simplefilter("ignore", hyp.errors.HypothesisWarning)
+        set_hypothesis_home_dir(home)
+        try:
+            check()
+        except _Violation:
+            pass
+        finally:
+            set_hypothesis_home_dir(None)
+    return result
+
+
+def _examine(claim: Claim, build: Build, instance: Instance, result: SearchResult) -> Comparison | None:
+    result.instances += 1
+    # An equality is only worth checking beyond the rounding of floats. As for the rest, extreme features overflow or
+    # divide 0 by 0 in floats; such sides are not finite and count for nothing.
+    exact = claim.relation == "=="
+    with np.errstate(all="ignore"), precision(EXACT_BITS if exact else 53):
+        context = build(claim, instance.exact() if exact else instance)
+        if failed_assumptions(claim, context):
+            result.vacuous += 1
+            return None
+        comparison = compare(claim, context)
+    result.see(instance, comparison)
+    return comparison
+
+
+def climb(claim: Claim, build: Build, start: Instance, evaluations: int) -> tuple[float, Instance]:
+    """Maximise the ratio from ``start`` over features (their zeros kept), theta and direction, by Nelder-Mead.
+
+    Zero features stay zero, which keeps orthogonal prompts orthogonal.
+    """
+    free = start.features != 0
+    sizes = np.cumsum([int(free.sum()), start.theta.size, start.direction.size])
+
+    def at(x: np.ndarray) -> Instance:
+        features = start.features.copy()
+        features[free] = x[: sizes[0]]
+        return replace(
+            start,
+            features=features,
+            theta=x[sizes[0] : sizes[1]],
+            direction=x[sizes[1] : sizes[2]],
+            displacement=x[sizes[2] :],
+        )
+
+    def loss(x: np.ndarray) -> float:
+        with np.errstate(all="ignore"):
+            context = build(claim, at(x))
+            ratio = 0.0 if failed_assumptions(claim, context) else compare(claim, context).worst
+        return -ratio if np.isfinite(ratio) else 0.0
+
+    x0 = np.concatenate([start.features[free], start.theta, start.direction, start.displacement])
+    result = minimize(loss, x0, method="Nelder-Mead", options={"maxfev": evaluations, "adaptive": True})
+    return -float(result.fun), at(result.x)
+
+
+def search(
+    claim: Claim,
+    build: Build,
+    *,
+    examples: int,
+    evaluations: int,
+    seed: int,
+    progress: Callable[[str], Any] = lambda message: None,
+) -> SearchResult:
+    """Property check, then climb from the best draws; anything found is rechecked exactly."""
+    progress(f"{claim.id}: {examples} random instances")
+    result = property_check(claim, build, examples, seed)
+    if claim.relation not in ("<=", ">=") or result.counterexample is not None:
+        return result
+    for _, start in list(result.best):
+        progress(f"{claim.id}: climbing from {result.worst_ratio:.3g}")
+        ratio, instance = climb(claim, build, start, evaluations)
+        result.instances += evaluations
+        if ratio > 1 and result.settle(recheck(claim, build, instance)):
+            return result
+        if ratio > result.worst_ratio:
+            result.worst_ratio, result.worst = ratio, instance
+    return result

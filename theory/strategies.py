@@ -1,0 +1,54 @@
+"""Hypothesis strategies over everything a claim quantifies: prompts, outputs, features, parameters, steps.
+
+Numbers are small dyadic rationals, so instances shrink to something a person can read and are exact as they stand.
+Logits reach +-40, hence probabilities 1e-17 from 0 and from 1; prompts are orthogonal in most draws (each has features
+of its own), correlated in the rest, so that assumptions fail sometimes and vacuous instances are met and counted.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from hypothesis import strategies as st
+
+from theory.instances import Instance
+
+__all__ = ["instances"]
+
+_quarters = st.integers(-8, 8).map(lambda k: k / 4)
+_parameters = st.one_of(st.integers(-8, 8), st.integers(-80, 80)).map(lambda k: k / 4)
+
+
+def _vector(draw: Any, elements: st.SearchStrategy[float], shape: tuple[int, ...]) -> np.ndarray:
+    size = int(np.prod(shape))
+    return np.array(draw(st.lists(elements, min_size=size, max_size=size)), dtype=np.float64).reshape(shape)
+
+
+@st.composite
+def instances(draw: Any, max_prompts: int = 3, max_outputs: int = 4, max_steps: int = 1) -> Instance:
+    """Instances with up to the given numbers of prompts, outputs and steps; no prompt has all-zero features."""
+    # Drawn first, so that hypothesis shrinks the number of steps first.
+    steps = draw(st.integers(1, max_steps))
+    n = draw(st.integers(1, max_prompts))
+    outputs = draw(st.integers(2, max_outputs))
+    width = draw(st.integers(1, 3))
+    orthogonal = draw(st.integers(0, 9)) < 8
+    d = n * width if orthogonal else width
+    features = np.zeros((n, outputs, d))
+    for i in range(n):
+        block = _vector(draw, _quarters, (outputs, width))
+        if not block.any():
+            block[0, 0] = 1.0
+        first = i * width if orthogonal else 0
+        features[i, :, first : first + width] = block
+    answers = np.array([draw(st.integers(0, outputs - 1)) for _ in range(n)])
+    direction = _vector(draw, _quarters, (d,))
+    return Instance(
+        features=features,
+        answers=answers,
+        theta=_vector(draw, _parameters, (d,)),
+        direction=direction if direction.any() else np.ones(d),
+        displacement=_vector(draw, _quarters, (d,)),
+        steps=steps,
+    )

@@ -1,0 +1,96 @@
+"""Putting claims to the test: proof, property search and simulated runs for each, on as many processes as there are.
+
+Each claim's evidence depends on its id and the seed alone, so the number of processes changes nothing.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from simulator.checks import build_context, trajectory_check
+from theory.claim import Claim
+from theory.claims import load_registry
+from theory.search import search
+from theory.verdicts import Evidence, Verdict, decide, proof_evidence, search_evidence
+
+__all__ = ["DEEP", "QUICK", "Effort", "verify", "verify_claim"]
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How hard to look.
+
+    Attributes:
+        examples: random instances per claim.
+        evaluations: evaluations per climb from one of the best instances.
+        steps: length of the runs in trajectory checks.
+    """
+
+    examples: int
+    evaluations: int
+    steps: int
+
+
+QUICK = Effort(examples=120, evaluations=150, steps=200)
+DEEP = Effort(examples=2000, evaluations=2000, steps=2000)
+
+
+def verify_claim(claim: Claim, effort: Effort = QUICK, seed: int = 0) -> Verdict:
+    """All evidence for one claim, and the verdict."""
+    evidence: list[Evidence] = []
+    proof = proof_evidence(claim)
+    if proof is not None:
+        evidence.append(proof)
+    own_seed = zlib.crc32(claim.id.encode()) ^ seed
+    found = search(claim, build_context, examples=effort.examples, evaluations=effort.evaluations, seed=own_seed)
+    evidence.append(search_evidence("property", found))
+    evidence.append(search_evidence("trajectory", trajectory_check(claim, effort.steps)))
+    return decide(claim, evidence)
+
+
+def _task(claim_id: str, effort: Effort, seed: int) -> tuple[tuple[Evidence, ...], str]:
+    # Claims hold functions and do not travel between processes; ids and evidence do.
+    verdict = verify_claim(load_registry()[claim_id], effort, seed)
+    return verdict.evidence, verdict.verdict
+
+
+def verify(
+    claims: Sequence[Claim],
+    effort: Effort = QUICK,
+    seed: int = 0,
+    *,
+    processes: int | None = None,
+    progress: Callable[[Verdict], Any] = lambda verdict: None,
+) -> list[Verdict]:
+    """Verdicts for the claims, in their order.
+
+    Args:
+        claims: registered claims.
+        effort: how hard to look.
+        seed: of all random draws.
+        processes: worker processes; the number of usable cores if None. Results do not depend on it.
+        progress: called with each verdict, in order.
+    """
+    verdicts = []
+    for verdict in _stream(claims, effort, seed, processes or len(os.sched_getaffinity(0))):
+        progress(verdict)
+        verdicts.append(verdict)
+    return verdicts
+
+
+def _stream(claims: Sequence[Claim], effort: Effort, seed: int, processes: int) -> Iterator[Verdict]:
+    if processes == 1 or len(claims) == 1:
+        yield from (verify_claim(claim, effort, seed) for claim in claims)
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(processes, len(claims)), mp_context=context) as pool:
+        futures = [pool.submit(_task, claim.id, effort, seed) for claim in claims]
+        for claim, future in zip(claims, futures, strict=True):
+            evidence, _ = future.result()
+            yield decide(claim, evidence)
