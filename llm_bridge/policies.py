@@ -72,6 +72,19 @@ class AnswerBatch:
         n = self.correct.shape[0]
         return n, self.input_ids.shape[0] // n
 
+    def prompt(self, i: int) -> AnswerBatch:
+        """The batch of prompt i alone, with the same padding, so that its logits are those of the full batch."""
+        _, outputs = self.shape
+        rows = slice(i * outputs, (i + 1) * outputs)
+        return AnswerBatch(
+            input_ids=self.input_ids[rows],
+            attention_mask=self.attention_mask[rows],
+            position_ids=self.position_ids[rows],
+            targets=self.targets[rows],
+            start=self.start,
+            correct=self.correct[i : i + 1],
+        )
+
 
 def answer_logits(model: torch.nn.Module, batch: AnswerBatch) -> torch.Tensor:
     """Logits z (n, K), float64: z_ij = sum over the tokens of answer j, <eos> included, of log P(token | before).
@@ -121,10 +134,12 @@ def _rows(prompt: Prompt, tokenizer: Any) -> list[tuple[list[int], int]]:
     while question and question[-1] == eos:
         question.pop()
     answers = [list(tokenizer(answer, add_special_tokens=False)["input_ids"]) for answer in prompt.answers]
+    unknown = tokenizer.unk_token_id
     for text, tokens in zip((prompt.question, *prompt.answers), (question, *answers), strict=True):
         # Tokenizers replace or silently drop what they do not know; reading the tokens back shows either. A start
         # token may stand before the text.
-        if not tokens or not _letters(tokenizer.decode(tokens)).endswith(_letters(text)):
+        read_back = tokens and unknown not in tokens and _letters(tokenizer.decode(tokens)).endswith(_letters(text))
+        if not read_back:
             raise expected("prompt text", text, "text the model's tokenizer knows", "use characters of its vocabulary")
     if len({tuple(answer) for answer in answers}) < len(answers):
         raise expected("answers", prompt.answers, "different tokens for each", "reword the ones that coincide")

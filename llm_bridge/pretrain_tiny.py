@@ -37,6 +37,8 @@ _WARMUP = 100
 # the commonest. Rare problems are learnt late or never; early stopping turns that into a spread of p.
 _SHARE = {"sum": 0.3, "difference": 0.2, "product": 0.1, "two_digit_sum": 0.4}
 _LOG_RANGE = 7.0
+# At most this many prompts of a kind are scored for the final table; there are 8100 two-digit sums.
+_TABLE_LIMIT = 400
 
 
 def build_tokenizer() -> Any:
@@ -190,11 +192,12 @@ def _write(model: Any, tokenizer: Any, out: Path) -> None:
 
 
 def _print_table(model: Any, tokenizer: Any) -> None:
-    """Print how p spreads over the prompts of each kind; of the 8100 two-digit sums, over 400 of them."""
+    """Print how p spreads over the prompts of each kind: quantiles, and the shares below 0.05 and above 0.9."""
     heads = ("prompts", "min", "10%", "median", "90%", "max", "<0.05", ">0.9")
     print(f"{'p by kind':14}" + "".join(f"{head:>8}" for head in heads))
     for kind in KINDS:
-        p = torch.tensor(difficulty(model, tokenizer, arithmetic_prompts(kind, limit=400)), dtype=torch.float64)
+        prompts = arithmetic_prompts(kind, limit=_TABLE_LIMIT)
+        p = torch.tensor(difficulty(model, tokenizer, prompts), dtype=torch.float64)
         columns = torch.quantile(p, torch.tensor([0.0, 0.1, 0.5, 0.9, 1.0], dtype=p.dtype)).tolist()
         columns += [(p < 0.05).double().mean().item(), (p > 0.9).double().mean().item()]
         print(f"{kind:14}{len(p):8d}" + "".join(f"{column:8.4f}" for column in columns))

@@ -121,14 +121,19 @@ def spread_prompts(
 
 
 def _operands(kind: str) -> list[tuple[int, int]]:
-    """All (left, right) operand pairs of a kind; raises InputError for an unknown kind."""
-    if kind in ("sum", "product"):
-        return [(left, right) for left in range(10) for right in range(10)]
-    if kind == "difference":
-        return [(left, right) for left in range(19) for right in range(10) if left >= right]
+    """All (left, right) operand pairs of a kind, in increasing order; raises InputError for an unknown kind."""
+    if kind not in KINDS:
+        raise expected("kind", kind, f"one of {', '.join(KINDS)}", "choose one of these")
+    return [(left, right) for left in range(100) for right in range(100) if _belongs(kind, left, right)]
+
+
+def _belongs(kind: str, left: int, right: int) -> bool:
+    """Whether a kind has the operands 0 <= left, right <= 99."""
     if kind == "two_digit_sum":
-        return [(left, right) for left in range(10, 100) for right in range(10, 100)]
-    raise expected("kind", kind, f"one of {', '.join(KINDS)}", "choose one of these")
+        return left >= 10 and right >= 10
+    if kind == "difference":
+        return left <= 18 and right <= 9 and left >= right
+    return left <= 9 and right <= 9
 
 
 def _prompt(kind: str, left: int, right: int) -> Prompt:
@@ -153,7 +158,7 @@ def _parse(name: str) -> Prompt:
         left, sign, right = int(match[1]), match[2], int(match[3])
         kinds = {"+": ("sum", "two_digit_sum"), "-": ("difference",), "*": ("product",)}[sign]
         for kind in kinds:
-            if (left, right) in _operands(kind):
+            if _belongs(kind, left, right):
                 return _prompt(kind, left, right)
     wanted = "two one-digit or two two-digit numbers to add, 0..18 minus a digit, or digit*digit, like 3+5 or 17+26"
     raise expected("prompt", name, wanted, "rewrite it")

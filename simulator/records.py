@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from simulator.files import prepare_directory, write_json, write_npz
-from theory.rules import GRPO, REINFORCE
+from theory.rules import get_rule
 
-__all__ = ["Record", "descent_bound", "snapshot_times", "stable_difference"]
+__all__ = ["Record", "snapshot_times", "stable_difference"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -28,18 +28,6 @@ def snapshot_times(steps: int, mode: str) -> npt.NDArray[np.int64]:
 def stable_difference(p0: Any, q0: Any, p1: Any, q1: Any) -> Any:
     """``p1 - p0`` without cancellation at p -> 1, where ``q0 - q1`` carries the digits."""
     return np.where(np.asarray(p0) > 0.5, q0 - q1, p1 - p0)
-
-
-def descent_bound(rule: str, grad_sq: Any, std: Any, x_max_sq: float) -> Any:
-    """Guaranteed gain of the drawn prompt at the theorem's step size, or None where no theorem of the sources speaks.
-
-    REINFORCE: ``||grad||^2 / (2 X_max^2)`` (eq. 19); GRPO: ``3 ||grad||^2 / (16 X_max^2 sqrt(V))`` (eq. 22).
-    """
-    if rule == REINFORCE.name:
-        return grad_sq / (2 * x_max_sq)
-    if rule == GRPO.name:
-        return 3 * grad_sq / (16 * x_max_sq * std)
-    return None
 
 
 @dataclass(frozen=True)
@@ -88,8 +76,8 @@ class Record:
     @property
     def step_bound(self) -> Floats | None:
         """Gain guaranteed by the rule's theorem at each step, ``(T,)``, or None."""
-        bound = descent_bound(self.rule, self.step_grad_sq, self.step_std, self.x_max_sq)
-        return None if bound is None else np.asarray(bound)
+        guarantee = get_rule(self.rule).guarantee
+        return None if guarantee is None else np.asarray(guarantee(self.step_grad_sq, self.step_std, self.x_max_sq))
 
     def summary(self) -> dict[str, Any]:
         """Scalars of the run, ready for JSON."""

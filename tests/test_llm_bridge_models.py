@@ -7,6 +7,7 @@ import random
 import re
 import shutil
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,15 @@ from llm_bridge.models import TINY_FOLDER, LoraSettings, full_precision, load_mo
 from llm_bridge.policies import AnswerBatch, answer_logits
 from llm_bridge.tasks import KINDS, arithmetic_prompts, prompts_from_names
 from theory.errors import InputError
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """The tensors are tiny: more threads gain little, and on a busy machine waiting for each other costs a lot."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def assert_same_parameters(first: Any, second: Any) -> None:
@@ -91,12 +101,12 @@ def test_the_start_is_the_same_in_every_dtype() -> None:
 def test_loading_leaves_global_state_alone(capfd: pytest.CaptureFixture[str]) -> None:
     torch.manual_seed(5)
     random.seed(5)
-    before = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()  # noqa: NPY002
+    before = torch.get_rng_state(), random.getstate(), str(np.random.get_state(legacy=False))  # noqa: NPY002
     settings = hf_logging.get_verbosity(), hf_logging.is_progress_bar_enabled(), torch.get_default_dtype()
     load_model(lora=LoraSettings(seed=11))
     assert torch.equal(torch.get_rng_state(), before[0])
     assert random.getstate() == before[1]
-    assert np.random.get_state()[1].tolist() == before[2]  # noqa: NPY002
+    assert str(np.random.get_state(legacy=False)) == before[2]  # noqa: NPY002
     assert (hf_logging.get_verbosity(), hf_logging.is_progress_bar_enabled(), torch.get_default_dtype()) == settings
     assert capfd.readouterr() == ("", "")
 
@@ -119,7 +129,7 @@ def test_a_local_folder_loads_like_the_packaged_model(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["Qwen/Qwen2.5-0.5B", "", "no such\nmodel", "a" * 5000, "nul\0byte"])
 def test_unknown_name_is_refused_and_named(name: str) -> None:
-    with pytest.raises(InputError, match="local folder with a config.json") as caught:
+    with pytest.raises(InputError, match="local folder with a") as caught:
         load_model(name)
     assert "\n" not in str(caught.value)
     assert repr(name)[:40] in str(caught.value)
@@ -151,13 +161,13 @@ def test_a_broken_folder_is_refused_on_one_line(tmp_path: Path, how: str) -> Non
 
 
 def test_other_bad_arguments_are_refused() -> None:
-    with pytest.raises(InputError, match="'float16'.*bfloat16"):
+    with pytest.raises(InputError, match=r"'float16'.*bfloat16"):
         load_model(dtype="float16")
     with pytest.raises(InputError, match="no_such_layer"):
         load_model(lora=LoraSettings(target_modules=("no_such_layer",)))
     for wrong in ({"r": 0}, {"r": 1.5}, {"alpha": 0}, {"alpha": float("nan")}, {"seed": -1}):
         with pytest.raises(InputError, match=re.escape(repr(next(iter(wrong.values()))))):
-            LoraSettings(**wrong)  # type: ignore[arg-type]
+            LoraSettings(**wrong)
 
 
 def test_full_precision_keeps_float64_and_changes_nothing_else() -> None:
@@ -191,8 +201,9 @@ def test_prompts_span_easy_to_hard() -> None:
 
 
 def test_pretraining_writes_a_loadable_model_and_does_not_overwrite(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(pretrain_tiny, "_TABLE_LIMIT", 20)
     out = tmp_path / "deep" / "model"
     arguments = ["--out", str(out), "--steps", "2", "--seed", "3"]
     assert pretrain_tiny.main(arguments) == 0

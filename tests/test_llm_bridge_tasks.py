@@ -47,7 +47,7 @@ def test_limit_takes_an_evenly_spaced_part() -> None:
 
 
 def test_unknown_kind_is_named() -> None:
-    with pytest.raises(InputError, match="'quotient'.*two_digit_sum"):
+    with pytest.raises(InputError, match=r"'quotient'.*two_digit_sum"):
         arithmetic_prompts("quotient")
 
 

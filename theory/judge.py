@@ -32,7 +32,7 @@ class Comparison:
         violated: where the claim fails; for balls only where that is certain.
         ratio: left / right for ``<=`` and right / left for ``>=`` where both sides are positive, else NaN. At most 1
             where the claim holds; 1 where it is tight.
-        error: for ``==``, ``|left - right| / max(|left|, |right|)``, else NaN.
+        error: for ``==``, ``|left - right|`` (for balls, the most it can be) relative to the larger side, else NaN.
     """
 
     left: npt.NDArray[np.float64]
@@ -60,9 +60,15 @@ def compare(claim: Claim, context: Any) -> Comparison:
     size = np.maximum(np.abs(lf), np.abs(rf))
     error = np.full(len(lf), np.nan)
     if claim.relation == "==":
-        error = np.divide(np.abs(lf - rf), size, out=np.zeros(len(lf)), where=size > 0)
+        distance = as_floats(_upper(left - right)) if exact else np.abs(lf - rf)
+        error = np.divide(distance, size, out=distance, where=size > 0)
     violated = _violated_balls(claim, left, right) if exact else _violated_floats(claim, lf, rf, size)
     return Comparison(lf, rf, violated, ratio, error)
+
+
+def _upper(balls: Any) -> Any:
+    """Upper bounds of absolute values: what an enclosure of a difference leaves possible."""
+    return np.array([abs(ball).upper() for ball in balls], dtype=object)
 
 
 def _violated_floats(claim: Claim, left: Any, right: Any, size: Any) -> npt.NDArray[np.bool_]:

@@ -27,12 +27,17 @@ class Rule:
         weight: operator-only function of ``p`` and ``q`` (scalars or arrays of any number type, both in (0, 1)).
         formula: the weight in LaTeX.
         source: where the rule comes from.
+        step_size: the theorem's step size as a function of ``X_max^2``, None where no theorem of the sources speaks.
+        guarantee: gain that the theorem promises the drawn prompt at that step size, as a function of
+            ``||grad J||^2``, ``sqrt(V)`` and ``X_max^2``; None likewise.
     """
 
     name: str
     weight: Callable[[Any, Any], Any]
     formula: str
     source: str
+    step_size: Callable[[Any], Any] | None = None
+    guarantee: Callable[[Any, Any, Any], Any] | None = None
 
     def advantage(self, reward: Any, p: Any, q: Any) -> Any:
         """Exact advantage ``weight(p, q) * (reward - p)``; for GRPO this is eq. (4) of the paper.
@@ -54,8 +59,38 @@ def _grpo_weight(p: Any, q: Any) -> Any:
     return (p * q) ** -0.5
 
 
-REINFORCE = Rule("reinforce", _reinforce_weight, "1", "paper, Algorithm 1")
-GRPO = Rule("grpo", _grpo_weight, r"(pq)^{-1/2}", "paper, Algorithm 2 and eq. (5)")
+def _reinforce_step(x_max_sq: Any) -> Any:
+    return 1 / x_max_sq
+
+
+def _reinforce_guarantee(grad_sq: Any, std: Any, x_max_sq: Any) -> Any:
+    return grad_sq / (2 * x_max_sq)
+
+
+def _grpo_step(x_max_sq: Any) -> Any:
+    return 1 / (2 * x_max_sq)
+
+
+def _grpo_guarantee(grad_sq: Any, std: Any, x_max_sq: Any) -> Any:
+    return 3 * grad_sq / (16 * x_max_sq * std)
+
+
+REINFORCE = Rule(
+    name="reinforce",
+    weight=_reinforce_weight,
+    formula="1",
+    source="paper, Algorithm 1, Theorem 3.1, eq. (19)",
+    step_size=_reinforce_step,
+    guarantee=_reinforce_guarantee,
+)
+GRPO = Rule(
+    name="grpo",
+    weight=_grpo_weight,
+    formula=r"(pq)^{-1/2}",
+    source="paper, Algorithm 2, Theorem 3.2, eqs. (5), (22)",
+    step_size=_grpo_step,
+    guarantee=_grpo_guarantee,
+)
 
 
 def power(alpha: Any) -> Rule:

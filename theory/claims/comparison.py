@@ -58,7 +58,7 @@ def _claim(part: str, **fields: Any) -> Claim:
         left=_advantage,
         assumptions=(UNIQUE_ANSWER, ORTHOGONAL),
         rule=GRPO,
-        step_size=lambda x_max_sq: 1 / (2 * x_max_sq),
+        step_size=GRPO.step_size,
         **fields,
     )
 

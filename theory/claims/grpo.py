@@ -18,10 +18,6 @@ from theory.rules import GRPO
 __all__ = ["CLAIMS"]
 
 
-def _step_size(x_max_sq: Any) -> Any:
-    return 1 / (2 * x_max_sq)
-
-
 def _descent(run: Any, bound: Array) -> Array:
     return 3 * run.grad_sq[:-1] / (16 * run.n * run.x_max_sq * bound)
 
@@ -60,7 +56,7 @@ def _claim(part: str, **fields: Any) -> Claim:
         scope="expectation",
         assumptions=(UNIQUE_ANSWER, ORTHOGONAL, BOUNDED_STD),
         rule=GRPO,
-        step_size=_step_size,
+        step_size=GRPO.step_size,
         **fields,
     )
 

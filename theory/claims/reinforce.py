@@ -14,10 +14,6 @@ from theory.rules import REINFORCE
 __all__ = ["CLAIMS"]
 
 
-def _step_size(x_max_sq: Any) -> Any:
-    return 1 / x_max_sq
-
-
 def _descent(run: Any) -> Array:
     return run.grad_sq[:-1] / (2 * run.n * run.x_max_sq)
 
@@ -51,7 +47,7 @@ def _claim(part: str, **fields: Any) -> Claim:
         scope="expectation",
         assumptions=(UNIQUE_ANSWER, ORTHOGONAL),
         rule=REINFORCE,
-        step_size=_step_size,
+        step_size=REINFORCE.step_size,
         **fields,
     )
 

@@ -1,0 +1,1 @@
+"""One module per group of subcommands; each imports what is slow inside the function that needs it."""

@@ -1,0 +1,134 @@
+"""``whynorm simulate``: one run on a bandit, with plots."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from theory.errors import expected
+from whynorm.console import progress, say
+
+__all__ = ["parse_range", "resolve_eta", "simulate"]
+
+
+def simulate(
+    rule: Annotated[str, typer.Option(help="reinforce, grpo or power:ALPHA.")] = "grpo",
+    family: Annotated[str, typer.Option(help="Problem family: orthogonal, tabular or gaussian.")] = "orthogonal",
+    n: Annotated[int, typer.Option("--n", help="Number of prompts.")] = 4,
+    k: Annotated[int, typer.Option("--k", help="Outputs per prompt.")] = 8,
+    d: Annotated[int | None, typer.Option("--d", help="Number of features; n K if left out.")] = None,
+    p0: Annotated[str, typer.Option(help="Success probability at the start: 0.2, or LOW:HIGH.")] = "0.05:0.6",
+    problem: Annotated[Path | None, typer.Option(help="Bring your own features: an .npz file.")] = None,
+    eta: Annotated[float | None, typer.Option(help="Step size; the theorem's own if left out.")] = None,
+    steps: Annotated[int, typer.Option(help="Number of updates T.")] = 1000,
+    seed: Annotated[int, typer.Option(help="Names the features and the prompt order.")] = 0,
+    record: Annotated[str, typer.Option(help="log (about 20 snapshots a decade) or full.")] = "log",
+    out: Annotated[Path | None, typer.Option(help="Write record.npz, summary.json and plots here.")] = None,
+    json_output: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+) -> int:
+    """Run one update rule on a log-linear softmax bandit and set it against its theorem.
+
+    --problem reads features (n, K, d), answers (n,), theta0 (d,) and optionally order (T,). On orthogonal prompts the
+    plots show the exact expectation over prompt orders as well.
+    """
+    from simulator.files import prepare_directory
+    from simulator.reference import simulate as run
+    from theory.rules import get_rule
+
+    if record not in ("log", "full"):
+        raise expected("record", record, "log or full", "log keeps about 20 snapshots a decade")
+    chosen = get_rule(rule)
+    bandit = _problem(problem, family, n, k, d, p0, seed)
+    step_size = resolve_eta(eta, chosen, bandit.x_max_sq)
+    if out is not None:
+        prepare_directory(out)
+    with progress(f"simulating {chosen.name}", steps) as tick:
+        result = run(bandit, chosen, step_size, steps, seed=seed, record=record, progress=tick)
+    if json_output:
+        typer.echo(json.dumps(result.summary(), indent=2))
+    else:
+        Console().print(_table(result.summary()))
+    if out is not None:
+        result.save(out)
+        _plots(bandit, chosen, step_size, result, out)
+        say(f"record, summary and plots: {out}")
+    return 0
+
+
+def parse_range(text: str) -> tuple[float, float]:
+    """``0.2`` or ``LOW:HIGH`` as a pair.
+
+    Raises:
+        InputError: not one or two numbers.
+    """
+    parts = text.split(":")
+    try:
+        numbers = [float(part) for part in parts]
+    except ValueError:
+        numbers = []
+    if len(numbers) not in (1, 2):
+        raise expected("p0", text, "a probability or LOW:HIGH", "e.g. 0.2 or 0.05:0.9")
+    return numbers[0], numbers[-1]
+
+
+def resolve_eta(eta: float | None, rule: Any, x_max_sq: float) -> float:
+    """The given step size, or the theorem's own for the rule.
+
+    Raises:
+        InputError: none is given and no theorem of the sources covers the rule, or all features are zero.
+    """
+    if eta is not None:
+        return eta
+    if rule.step_size is None:
+        raise expected("eta", None, f"a step size, as no theorem of the sources covers {rule.name}", "pass --eta")
+    if x_max_sq <= 0:
+        raise expected("X_max^2", x_max_sq, "a number above 0 to derive the step size from", "pass other features")
+    return float(rule.step_size(x_max_sq))
+
+
+def _problem(path: Path | None, family: str, n: int, k: int, d: int | None, p0: str, seed: int) -> Any:
+    from simulator.families import make_problem, success_targets
+    from simulator.problems import load_problem
+
+    if path is not None:
+        return load_problem(path)
+    low, high = parse_range(p0)
+    return make_problem(family, n, k, d, p0=success_targets(max(n, 1), low, high), seed=seed)
+
+
+def _plots(problem: Any, rule: Any, eta: float, result: Any, out: Path) -> None:
+    from simulator.expectations import expectation
+    from theory.assumptions import orthogonality_defect
+    from whynorm.figures import bound_figure, curves_figure, gain_figure, save_png
+
+    # The exact expectation costs T^2; beyond this it would take longer than the run itself.
+    exact = len(result.order) <= 5000 and problem.order is None and orthogonality_defect(problem.features) < 1e-12
+    expected_run = expectation(problem, rule, eta, len(result.order)) if exact else None
+    save_png(curves_figure(result, expected_run), out / "curves.png")
+    if expected_run is not None:
+        save_png(bound_figure(expected_run, rule.name), out / "bound.png")
+    if result.step_bound is not None:
+        save_png(gain_figure([result]), out / "gain.png")
+
+
+def _table(summary: dict[str, Any]) -> Table:
+    table = Table(title=f"{summary['rule']} on {summary['problem']}", title_justify="left", show_header=False)
+    rows = [
+        ("steps", f"{summary['steps']}"),
+        ("step size eta", f"{summary['eta']:.6g}"),
+        ("X_max^2", f"{summary['x_max_sq']:.6g}"),
+        ("mean J, start to end", f"{summary['mean_J_start']:.4f} to {summary['mean_J_end']:.4f}"),
+        ("J per prompt, end", ", ".join(f"{value:.3f}" for value in summary["J_end"][:12])),
+        ("steps that lowered the drawn prompt's J", f"{summary['descending_steps']}"),
+    ]
+    if summary.get("gain_over_bound_min") is not None:
+        low, median = summary["gain_over_bound_min"], summary["gain_over_bound_median"]
+        rows.append(("one-step gain / guarantee", f"least {low:.3g}, median {median:.3g}"))
+    for name, value in rows:
+        table.add_row(name, value)
+    return table

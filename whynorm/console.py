@@ -1,0 +1,42 @@
+"""What a person sees while a command works: a progress bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+__all__ = ["console", "progress", "say"]
+
+# Messages go to stderr, so that stdout holds results only.
+console = Console(stderr=True, highlight=False)
+
+
+def say(message: str) -> None:
+    """One line of news."""
+    console.print(message, markup=False)
+
+
+@contextmanager
+def progress(label: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A callback that takes the number of units done; off a terminal, a line about every ten seconds."""
+    if console.is_terminal:
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        with Progress(*columns, console=console, transient=True) as bars:
+            task = bars.add_task(label, total=total)
+            yield lambda done: bars.update(task, completed=done)
+        return
+    start = last = time.monotonic()
+
+    def plain(done: int) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last >= 10 or (done == total and now - start >= 10):
+            last = now
+            print(f"{label}: {done} of {total}, {now - start:.0f} s", file=sys.stderr, flush=True)
+
+    yield plain
