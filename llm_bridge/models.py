@@ -22,7 +22,7 @@ from transformers.utils import logging as hf_logging
 
 from theory.errors import expected
 
-__all__ = ["DTYPES", "TINY_FOLDER", "LoadedModel", "LoraSettings", "full_precision", "load_model", "quiet_transformers"]
+__all__ = ["DTYPES", "TINY_FOLDER", "LoadedModel", "LoraSettings", "full_precision", "load_model", "model_folder", "quiet_transformers"]
 
 DTYPES: dict[str, torch.dtype] = {"float64": torch.float64, "float32": torch.float32, "bfloat16": torch.bfloat16}
 TINY_FOLDER = Path(__file__).resolve().parent / "tiny"
@@ -90,7 +90,7 @@ def load_model(name: str = "tiny", *, lora: LoraSettings | None = None, dtype: s
     settings = LoraSettings() if lora is None else lora
     if dtype not in DTYPES:
         raise expected("dtype", dtype, f"one of {', '.join(DTYPES)}", "choose one of these")
-    folder = _folder(name)
+    folder = model_folder(name)
     # Only the CPU generator is forked: everything is created on the CPU.
     with quiet_transformers(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
@@ -145,7 +145,7 @@ def quiet_transformers() -> Iterator[None]:
             hf_logging.enable_progress_bar()
 
 
-def _folder(name: str) -> Path:
+def model_folder(name: str) -> Path:
     """The local folder a name stands for; raises InputError when there is none."""
     folder = TINY_FOLDER if name == "tiny" else Path(name)
     # is_file itself refuses impossible paths (a null byte, a name too long) in several ways; all mean "not there".

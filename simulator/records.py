@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from simulator.files import prepare_directory, write_json, write_npz
+from theory.errors import expected
 from theory.rules import get_rule
 
 __all__ = ["Record", "snapshot_times", "stable_difference"]
@@ -102,12 +105,29 @@ class Record:
             result["gain_over_bound_median"] = float(np.median(ratio)) if len(ratio) else None
         return result
 
-    def save(self, directory: Path, stem: str = "record", summary: str = "summary") -> None:
+    def save(self, directory: Path) -> None:
         """Write ``record.npz`` and ``summary.json`` into ``directory``."""
         prepare_directory(directory)
         arrays = {name: getattr(self, name) for name in _ARRAYS}
-        write_npz(directory / f"{stem}.npz", **arrays, **self.extra)
-        write_json(directory / f"{summary}.json", self.summary())
+        write_npz(directory / "record.npz", **arrays, **self.extra)
+        write_json(directory / "summary.json", self.summary())
+
+    @classmethod
+    def load(cls, directory: Path) -> Record:
+        """Inverse of :meth:`save`.
+
+        Raises:
+            InputError: a file is missing or is not what :meth:`save` writes.
+        """
+        try:
+            with np.load(directory / "record.npz", allow_pickle=False) as archive:
+                arrays = {name: archive[name] for name in archive.files}
+            scalars = json.loads((directory / "summary.json").read_text())
+            fields = {name: arrays.pop(name) for name in _ARRAYS}
+            fields |= {name: scalars[name] for name in ("origin", "problem", "rule", "eta", "x_max_sq")}
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            raise expected("run directory", str(directory), "record.npz and summary.json of one run", str(error)) from None
+        return cls(**fields, extra=arrays)
 
 
 _ARRAYS = ("order", "t", "J", "q", "grad_sq", "theta", "step_gain", "step_grad_sq", "step_std")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import re
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +24,9 @@ __all__ = [
     "RULE_COLOURS",
     "bound_figure",
     "curves_figure",
+    "error_figure",
     "gain_figure",
-    "mean_curves_figure",
+    "mean_figure",
     "save_png",
     "to_svg",
 ]
@@ -33,6 +36,7 @@ _OTHER = "#8a63c7"
 _BOUND = "#8b8f98"
 # Stands for "the colour of the text around", which differs between light and dark pages.
 _INK = "#0a0b0c"
+_DASHED = (0, (4, 2.5))
 
 _STYLE: dict[str, Any] = {
     "font.family": "sans-serif",
@@ -57,89 +61,113 @@ _STYLE: dict[str, Any] = {
 
 
 @contextmanager
-def _axes(columns: int, width: float = 3.6, height: float = 2.9) -> Iterator[tuple[Figure, list[Axes]]]:
+def _panel(title: str, width: float = 5.2, height: float = 3.4) -> Iterator[tuple[Figure, Axes]]:
     with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(width * columns, height), layout="constrained")
-        yield figure, [figure.add_subplot(1, columns, c + 1) for c in range(columns)]
+        figure = Figure(figsize=(width, height), layout="constrained")
+        axes = figure.add_subplot(1, 1, 1)
+        axes.set_title(title)
+        yield figure, axes
 
 
 def _colour(rule: str) -> str:
     return RULE_COLOURS.get(rule, _OTHER)
 
 
-def curves_figure(record: Record, expected: ExpectedRun | None = None) -> Figure:
-    """Learning curves ``J_i(t)`` of one run, one line a prompt; with the exact expectation dashed, if given."""
-    with _axes(1, width=6.4, height=3.8) as (figure, (axes,)):
-        shades = np.linspace(0.35, 1.0, record.J.shape[1])
-        for i, alpha in enumerate(shades):
-            axes.plot(record.t, record.J[:, i], color=_colour(record.rule), alpha=alpha, label=f"prompt {i}")
+def _shades(n: int) -> Iterator[tuple[int, float]]:
+    return enumerate(float(alpha) for alpha in np.linspace(0.35, 1.0, n))
+
+
+def curves_figure(
+    record: Record, *, expected: ExpectedRun | None = None, predicted: Record | None = None, title: str | None = None
+) -> Figure:
+    """Learning curves ``J_i(t)`` of one run, one line a prompt.
+
+    Args:
+        record: the run.
+        expected: exact mean over prompt orders, drawn dashed.
+        predicted: another run of the same prompts, drawn dashed.
+        title: of the figure.
+    """
+    shown = title or f"{record.rule} on {record.problem}, step size {record.eta:.3g}"
+    with _panel(shown) as (figure, axes):
+        for i, alpha in _shades(record.J.shape[1]):
+            axes.plot(record.t, record.J[:, i], color=_colour(record.rule), alpha=alpha)
+            if predicted is not None:
+                axes.plot(predicted.t, predicted.J[:, i], color=_INK, linewidth=0.9, linestyle=_DASHED)
             if expected is not None:
-                axes.plot(expected.J[:, i], color=_INK, linewidth=0.9, linestyle=(0, (4, 3)))
-        axes.set(xlabel="step t", ylabel="success probability J_i", ylim=(-0.02, 1.02))
-        note = "; dashed: exact mean over prompt orders" if expected is not None else ""
-        axes.set_title(f"{record.rule} on {record.problem}, eta = {record.eta:.3g}{note}")
-        if record.J.shape[1] <= 8:
-            axes.legend(fontsize=8, loc="best")
+                axes.plot(expected.J[:, i], color=_INK, linewidth=0.9, linestyle=_DASHED)
+        axes.set(xlabel="step t", ylabel="success probability of each prompt", ylim=(-0.02, 1.02))
+        axes.plot([], [], color=_colour(record.rule), label="measured")
+        if expected is not None or predicted is not None:
+            name = "exact mean over prompt orders" if predicted is None else "linearised model"
+            axes.plot([], [], color=_INK, linewidth=0.9, linestyle=_DASHED, label=name)
+        axes.legend(fontsize=9)
     return figure
 
 
-def bound_figure(expected: ExpectedRun, rule: str) -> Figure:
-    """Cumulative ``sum E ||grad J_i||^2`` against the REINFORCE theorem's bound, prompt by prompt, as a share of it."""
-    with _axes(1, width=6.4, height=3.8) as (figure, (axes,)):
+def mean_figure(records: Sequence[Record], title: str) -> Figure:
+    """Mean success probability over the prompts, one line a run, coloured by rule."""
+    with _panel(title) as (figure, axes):
+        for record in records:
+            axes.plot(record.t, record.J.mean(axis=1), color=_colour(record.rule), label=record.rule)
+        axes.set(xlabel="step t", ylabel="mean success probability", ylim=(-0.02, 1.02))
+        axes.legend(fontsize=9)
+    return figure
+
+
+def error_figure(pairs: Sequence[tuple[Record, Record, str, str]], title: str) -> Figure:
+    """Largest ``|J_i - J_i'|`` over the prompts against time, for pairs (run, run, label, line style)."""
+    with _panel(title) as (figure, axes):
+        for measured, predicted, label, style in pairs:
+            error = np.abs(measured.J - predicted.J).max(axis=1)
+            colour = _colour(measured.rule)
+            axes.plot(measured.t[1:], np.maximum(error[1:], 1e-16), color=colour, linestyle=style, label=label)
+        axes.set(xlabel="step t", ylabel="largest error in J", yscale="log")
+        axes.legend(fontsize=8)
+    return figure
+
+
+def bound_figure(expected: ExpectedRun, rule: str, title: str | None = None) -> Figure:
+    """Cumulative ``sum E ||grad J_i||^2`` in units of Theorem 3.1's bound ``2 n (1 - p0) X_max^2``.
+
+    For GRPO the bound of Theorem 3.2 is drawn for the first prompt, as printed (mean of C) and repaired (largest C).
+    """
+    with _panel(title or f"{rule}: measured against the bound (exact expectation)") as (figure, axes):
         total = np.cumsum(expected.grad_sq[:-1], axis=0)
-        bound = 2 * expected.n * expected.q[0] * expected.x_max_sq
+        share = total / (2 * expected.n * expected.q[0] * expected.x_max_sq)
         t = np.arange(1, len(total) + 1)
-        for i, alpha in enumerate(np.linspace(0.35, 1.0, total.shape[1])):
-            axes.plot(t, total[:, i] / bound[i], color=_colour(rule), alpha=alpha, label=f"prompt {i}")
-        axes.axhline(1.0, color=_BOUND, linewidth=1.2)
-        axes.text(1, 1.0, " bound 2n(1 - p0) X_max^2 (Theorem 3.1)", va="bottom", color=_BOUND, fontsize=9)
+        for i, alpha in _shades(share.shape[1]):
+            label = "measured" if i + 1 == share.shape[1] else None
+            axes.plot(t, share[:, i], color=_colour(rule), alpha=alpha, label=label)
         if rule == "grpo":
-            _grpo_bounds(axes, expected, t)
-        axes.set(xscale="log", xlabel="steps T", ylabel="cumulative gradient norm / bound", yscale="log")
-        axes.set_title(f"{rule}: measured against the bound (exact expectation)")
-        if total.shape[1] <= 8:
-            axes.legend(fontsize=8, loc="best")
+            std = expected.std_bound[:-1, 0]
+            axes.plot(t, np.cumsum(std) * 8 / (3 * t), color=_BOUND, linestyle=":", label="Theorem 3.2 as printed")
+            axes.plot(t, np.maximum.accumulate(std) * 8 / 3, color=_BOUND, linestyle=_DASHED, label="repaired")
+        else:
+            axes.axhline(1.0, color=_BOUND, linewidth=1.2, label="Theorem 3.1")
+        axes.set(xscale="log", yscale="log", xlabel="steps T", ylabel="sum / 2n(1 - p0)X_max^2")
+        axes.legend(fontsize=8)
     return figure
 
 
-def _grpo_bounds(axes: Axes, expected: ExpectedRun, t: np.ndarray) -> None:
-    """Theorem 3.2's bound of prompt 0 as printed (mean of C) and repaired (largest C), in the same units."""
-    std = expected.std_bound[:-1, 0]
-    printed, repaired = np.cumsum(std) * 8 / (3 * t), np.maximum.accumulate(std) * 8 / 3
-    axes.plot(t, printed, color=_BOUND, linestyle=":", label="Theorem 3.2 as printed, prompt 0")
-    axes.plot(t, repaired, color=_BOUND, linestyle="--", label="repaired, prompt 0")
-
-
-def gain_figure(records: Sequence[Record]) -> Figure:
-    """One-step gain of the drawn prompt over what its theorem guarantees, against time; 1 is the guarantee."""
-    with _axes(1, width=6.4, height=3.2) as (figure, (axes,)):
+def gain_figure(records: Sequence[Record], title: str = "one-step gain over the guarantee (1 = guarantee)") -> Figure:
+    """One-step gain of the drawn prompt over what its theorem guarantees, against time."""
+    with _panel(title) as (figure, axes):
         for record in records:
             if record.step_bound is None:
                 continue
             usable = (record.step_bound > 0) & (record.step_gain > 0)
             ratio = record.step_gain[usable] / record.step_bound[usable]
             t = np.flatnonzero(usable) + 1
-            axes.plot(t, ratio, ".", markersize=4, color=_colour(record.rule), label=record.rule, alpha=0.8)
+            marker = "o" if record.origin == "language model" else "."
+            origin = "model" if record.origin == "language model" else "simulator"
+            label = f"{record.rule}, {origin}"
+            axes.plot(t, ratio, marker, markersize=3.5, color=_colour(record.rule), label=label, alpha=0.75)
         axes.axhline(1.0, color=_BOUND, linewidth=1.2)
-        axes.set(xlabel="step t", ylabel="gain / guaranteed gain", yscale="log")
+        low, high = axes.get_ylim()
+        axes.set(xlabel="step t", ylabel="gain / guaranteed gain", ylim=(min(low, 0.8), high))
         if axes.get_legend_handles_labels()[0]:
-            axes.legend(fontsize=9)
-        axes.set_title("one-step gain over the theorem's guarantee (1 = guarantee)")
-    return figure
-
-
-def mean_curves_figure(panels: Sequence[tuple[str, Sequence[tuple[Record, str]]]]) -> Figure:
-    """Side-by-side panels of the mean success probability; each panel is a title and (record, line style) pairs."""
-    with _axes(len(panels)) as (figure, all_axes):
-        for axes, (title, runs) in zip(all_axes, panels, strict=True):
-            for record, style in runs:
-                origin = "model" if record.origin == "language model" else "simulator"
-                label = f"{record.rule}, {origin}"
-                mean = record.J.mean(axis=1)
-                axes.plot(record.t, mean, color=_colour(record.rule), linestyle=style, label=label)
-            axes.set(title=title, xlabel="step t", ylim=(-0.02, 1.02))
-        all_axes[0].set_ylabel("mean success probability")
-        all_axes[-1].legend(fontsize=8, loc="best")
+            axes.legend(fontsize=8)
     return figure
 
 
@@ -156,20 +184,12 @@ def to_svg(figure: Figure, label: str) -> str:
         figure: any figure of this module.
         label: what a screen reader says.
     """
-    from html import escape
-
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     text = buffer.getvalue()
     text = text[text.index("<svg") :].replace(_INK, "currentColor")
     # Ids are unique within a file only; several figures share one page.
-    prefix = f"f{abs(hash_text(label)) % 10**8}-"
+    prefix = f"f{zlib.crc32(label.encode()):08x}-"
     text = re.sub(r'(id="|href="#|url\(#)', lambda m: m.group(1) + prefix, text)
     return text.replace("<svg ", f'<svg role="img" aria-label="{escape(label, quote=True)}" ', 1)
 
-
-def hash_text(text: str) -> int:
-    """A hash that is the same in every process (``hash`` is salted)."""
-    import zlib
-
-    return zlib.crc32(text.encode())

@@ -109,7 +109,7 @@ def _plots(problem: Any, rule: Any, eta: float, result: Any, out: Path) -> None:
     # The exact expectation costs T^2; beyond this it would take longer than the run itself.
     exact = len(result.order) <= 5000 and problem.order is None and orthogonality_defect(problem.features) < 1e-12
     expected_run = expectation(problem, rule, eta, len(result.order)) if exact else None
-    save_png(curves_figure(result, expected_run), out / "curves.png")
+    save_png(curves_figure(result, expected=expected_run), out / "curves.png")
     if expected_run is not None:
         save_png(bound_figure(expected_run, rule.name), out / "bound.png")
     if result.step_bound is not None:

@@ -1,0 +1,121 @@
+"""A bridge run: choose prompts, measure the model's geometry, train it, and run its linearisation beside it.
+
+The linearisation (surrogate) is the bandit with the model's own Gram matrix and logits; it runs in the simulator with
+the same rule, step size and prompt order, so that the two learning curves can be laid over each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from llm_bridge.measures import Geometry, measure_geometry
+from llm_bridge.models import LoadedModel, load_model
+from llm_bridge.policies import AnswerBatch, answer_logits, log_odds, p_and_q
+from llm_bridge.tasks import KINDS, Prompt, arithmetic_prompts, prompts_from_names, spread_prompts
+from llm_bridge.training import train
+from simulator.records import Record
+from simulator.reference import simulate
+from theory.errors import expected
+from theory.rules import Rule, get_rule
+
+__all__ = ["BridgeRun", "BridgeSettings", "choose_prompts", "prepare", "run_bridge"]
+
+# How many prompts of each kind are scored when prompts are chosen by difficulty.
+_POOL = 40
+
+
+@dataclass(frozen=True)
+class BridgeSettings:
+    """What a bridge run is made of.
+
+    Attributes:
+        model: ``tiny`` or a local folder.
+        rule: name of the update rule.
+        prompts: names such as ``3+5``; empty to choose ``n`` of them by difficulty.
+        n: number of prompts to choose.
+        low, high: range of success probabilities to choose from.
+        eta: step size; None for the theorem's own.
+        eta_scale: multiplies the step size.
+        steps: number of updates.
+        seed: of the prompt order.
+    """
+
+    model: str = "tiny"
+    rule: str = "grpo"
+    prompts: tuple[str, ...] = ()
+    n: int = 6
+    low: float = 0.03
+    high: float = 0.9
+    eta: float | None = None
+    eta_scale: float = 1.0
+    steps: int = 60
+    seed: int = 0
+
+    def step_size(self, rule: Rule, x_max_sq: float) -> float:
+        """The step size that these settings mean for a model with this ``X_max^2``.
+
+        Raises:
+            InputError: no theorem covers the rule and no eta is given, or eta_scale is not positive.
+        """
+        if not 0 < self.eta_scale < float("inf"):
+            raise expected("eta-scale", self.eta_scale, "a finite number above 0", "1 is the theorem's step size")
+        if self.eta is None and rule.step_size is None:
+            raise expected("eta", None, f"a step size, as no theorem of the sources covers {rule.name}", "pass --eta")
+        base = self.eta if self.eta is not None else float(rule.step_size(x_max_sq))  # type: ignore[misc]
+        return base * self.eta_scale
+
+
+@dataclass(frozen=True)
+class BridgeRun:
+    """A model's run and its linearisation's run, with the geometry both started from."""
+
+    settings: BridgeSettings
+    prompts: tuple[str, ...]
+    geometry: Geometry
+    model: Record
+    surrogate: Record
+
+
+def choose_prompts(loaded: LoadedModel, n: int, low: float, high: float) -> tuple[Prompt, ...]:
+    """n arithmetic prompts whose success probabilities run from ``low`` to ``high``, evenly in log-odds.
+
+    Raises:
+        InputError: n or the range is not usable.
+    """
+    pool = [prompt for kind in KINDS for prompt in arithmetic_prompts(kind, limit=_POOL)]
+    batch = AnswerBatch.of(pool, loaded.tokenizer)
+    with torch.no_grad():
+        p, _ = p_and_q(log_odds(answer_logits(loaded.model, batch), batch.correct))
+    return spread_prompts(pool, p.tolist(), n, low=low, high=high)
+
+
+def prepare(settings: BridgeSettings) -> tuple[LoadedModel, tuple[Prompt, ...], AnswerBatch]:
+    """Load the model and tokenise the prompts."""
+    torch.set_num_threads(1)  # Two threads that share a busy core wait for each other; results must not depend on it.
+    loaded = load_model(settings.model)
+    if settings.prompts:
+        prompts = prompts_from_names(settings.prompts)
+    else:
+        prompts = choose_prompts(loaded, settings.n, settings.low, settings.high)
+    return loaded, prompts, AnswerBatch.of(prompts, loaded.tokenizer)
+
+
+def run_bridge(settings: BridgeSettings, progress: Callable[[int], Any] = lambda step: None) -> BridgeRun:
+    """Measure, train, and run the linearisation with the same rule, step size and prompt order.
+
+    Raises:
+        InputError: unknown model, rule or prompt, or a step size or number of steps out of range.
+    """
+    rule = get_rule(settings.rule)
+    loaded, prompts, batch = prepare(settings)
+    geometry = measure_geometry(loaded, batch)
+    eta = settings.step_size(rule, geometry.x_max_sq)
+    record = train(
+        loaded, batch, rule, eta, settings.steps, x_max_sq=geometry.x_max_sq, seed=settings.seed, progress=progress
+    )
+    surrogate = simulate(geometry.surrogate, rule, eta, settings.steps, seed=settings.seed, record="full")
+    return BridgeRun(settings, tuple(prompt.question for prompt in prompts), geometry, record, surrogate)

@@ -1,0 +1,151 @@
+"""The table *theory constant | simulator | language model*, computed from what a directory holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from simulator.records import Record
+from theory.rules import GRPO, REINFORCE, get_rule
+
+__all__ = ["Row", "breaking_time", "constants_table", "prediction_error"]
+
+# Beyond this error in a success probability the linear picture is called broken.
+BREAK = 0.05
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table.
+
+    Attributes:
+        name: what is measured.
+        theory: what the theory says or needs.
+        simulator: value on simulated orthogonal prompts.
+        linearised: value on the bandit with the model's Gram matrix.
+        model: value on the language model.
+        values: the same as numbers, where they are numbers.
+    """
+
+    name: str
+    theory: str
+    simulator: str
+    linearised: str
+    model: str
+    values: Mapping[str, float | None]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return {
+            "name": self.name,
+            "theory": self.theory,
+            "simulator": self.simulator,
+            "linearised": self.linearised,
+            "model": self.model,
+            "values": dict(self.values),
+        }
+
+
+def _number(value: float | None, digits: int = 3) -> str:
+    return "not applicable" if value is None else f"{value:.{digits}g}"
+
+
+def _row(name: str, theory: str, simulator: float | None, linearised: float | None, model: float | None) -> Row:
+    values = {"simulator": simulator, "linearised": linearised, "model": model}
+    return Row(name, theory, *(_number(v) for v in values.values()), values)
+
+
+def prediction_error(measured: Record, predicted: Record) -> float:
+    """Largest ``|J_i(t) - J_i'(t)|`` over prompts and time."""
+    return float(np.abs(measured.J - predicted.J).max())
+
+
+def breaking_time(measured: Record, predicted: Record) -> int | None:
+    """First t at which a predicted success probability is off by more than 0.05, or None."""
+    late = np.flatnonzero(np.abs(measured.J - predicted.J).max(axis=1) > BREAK)
+    return int(measured.t[late[0]]) if len(late) else None
+
+
+def _least_gain(record: Record) -> float | None:
+    value = record.summary().get("gain_over_bound_min")
+    return None if value is None else float(value)
+
+
+def _cumulative(record: Record) -> float:
+    """``sum_{t<T} ||grad J_i||^2`` over ``2 n (1 - p0) X_max^2``, for the prompt where it is largest."""
+    sums = record.grad_sq[:-1].sum(axis=0)
+    return float((sums / (2 * record.J.shape[1] * record.q[0] * record.x_max_sq)).max())
+
+
+def _mean_factor(record: Record) -> float:
+    """``C(T) = 8/(3 n T) sum_i sum_{t<T} sqrt(V_i)``."""
+    return float(8 / 3 * record.std[:-1].mean())
+
+
+def constants_table(runs: Mapping[str, Record], geometry: Mapping[str, Any], defect: float) -> list[Row]:
+    """All rows.
+
+    Args:
+        runs: by name, as ``whynorm.reproduce`` writes them.
+        geometry: content of ``geometry.json``.
+        defect: orthogonality defect of the simulated problem.
+    """
+    x_sim, x_model = runs["orthogonal-grpo"].x_max_sq, geometry["x_max_sq"]
+    rows = [
+        _row("orthogonality defect (Assumption 2)", "0", defect, geometry["orthogonality_defect"],
+             geometry["orthogonality_defect"]),
+        _row("mean cosine between prompts' gradients", "0 (Lemma D.1)", 0.0, geometry["cosine_mean"],
+             geometry["cosine_mean"]),
+        _row("std of these cosines", "0", 0.0, geometry["cosine_std"], geometry["cosine_std"]),
+        _row("share of pairs with |cos| < 0.1", "1", 1.0, geometry["cosine_small_share"],
+             geometry["cosine_small_share"]),
+        _row("X_max^2", "scales every bound", x_sim, x_model, x_model),
+        _row("X_max^2 after centring each prompt", "what the softmax sees", None, geometry["x_max_sq_centred"],
+             geometry["x_max_sq_centred"]),
+    ]
+    for rule in (REINFORCE, GRPO):
+        rows.extend(_rule_rows(rule.name, runs, x_sim, x_model))
+    return rows
+
+
+def _rule_rows(rule: str, runs: Mapping[str, Record], x_sim: float, x_model: float) -> list[Row]:
+    step = get_rule(rule).step_size
+    assert step is not None
+    label = rule.upper()
+    trio = (runs[f"orthogonal-{rule}"], runs[f"linearised-{rule}-theorem"], runs[f"model-{rule}-theorem"])
+    big_linear, big_model = runs[f"linearised-{rule}-big"], runs[f"model-{rule}-big"]
+    scale = f"{big_model.eta / step(x_model):.0f}"
+    fraction = "1/X_max^2" if rule == "reinforce" else "1/(2 X_max^2)"
+    rows = [
+        _row(f"{label}: the theorem's step size", fraction, step(x_sim), step(x_model), step(x_model)),
+        _row(f"{label}: least one-step gain / guarantee", "at least 1", *(_least_gain(r) for r in trio)),
+        _row(f"{label}: the same at {scale} times that step", "no statement", None, _least_gain(big_linear),
+             _least_gain(big_model)),
+        _row(f"{label}: sum of ||grad||^2 / bound of Theorem 3.1", "at most 1 (mean over orders)",
+             *(_cumulative(r) for r in trio)),
+        _row(f"{label}: C(T)", "below 1: GRPO's bound is better", *(_mean_factor(r) for r in trio)),
+        _row(f"{label}: mean J gained in the run", "more than 0", *(_gained(r) for r in trio)),
+        _row(f"{label}: the same at {scale} times that step", "no statement", None, _gained(big_linear),
+             _gained(big_model)),
+    ]
+    return [*rows, *_prediction_rows(label, scale, trio[1], trio[2], big_linear, big_model)]
+
+
+def _gained(record: Record) -> float:
+    return float(record.J[-1].mean() - record.J[0].mean())
+
+
+def _prediction_rows(
+    label: str, scale: str, small_linear: Record, small_model: Record, big_linear: Record, big_model: Record
+) -> list[Row]:
+    return [
+        _row(f"{label}: largest error of the linearised prediction", "0 to first order", None, 0.0,
+             prediction_error(small_model, small_linear)),
+        _row(f"{label}: the same at {scale} times that step", "0 to first order", None, 0.0,
+             prediction_error(big_model, big_linear)),
+        _row(f"{label}: steps until it is off by {BREAK} (at {scale} times)", "never, if features were fixed", None,
+             None, breaking_time(big_model, big_linear)),
+    ]

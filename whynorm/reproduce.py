@@ -1,0 +1,152 @@
+"""The main job: verdicts, simulated runs, language-model runs, and everything the report needs, in one directory.
+
+    DIR/verdicts.json            every claim with its evidence
+    DIR/runs/NAME/               record.npz and summary.json of each run
+    DIR/geometry.json            the language model's measured constants
+    DIR/settings.json            what was run
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import platform
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from simulator.families import make_problem, success_targets
+from simulator.files import prepare_directory, write_json
+from simulator.reference import simulate
+from theory.claims import load_registry
+from theory.rules import GRPO, REINFORCE
+from whynorm.verify import QUICK, verify
+
+if TYPE_CHECKING:
+    from llm_bridge.experiment import BridgeSettings
+
+__all__ = ["BIG_STEP", "RULE_NAMES", "Settings", "orthogonal_problem", "reproduce"]
+
+RULE_NAMES = (REINFORCE.name, GRPO.name)
+# The theorem's step barely moves a language model; at 100 times that step it learns within the run.
+BIG_STEP = 100.0
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What ``whynorm reproduce`` runs.
+
+    Attributes:
+        model: language model.
+        steps: updates of each language-model run.
+        simulator_steps: updates of the simulated runs on orthogonal prompts.
+        n: prompts.
+        outputs: outputs per simulated prompt.
+        low, high: range of success probabilities at the start.
+        seed: of everything random.
+    """
+
+    model: str = "tiny"
+    steps: int = 60
+    simulator_steps: int = 2000
+    n: int = 6
+    outputs: int = 8
+    low: float = 0.03
+    high: float = 0.9
+    seed: int = 0
+
+
+def orthogonal_problem(settings: Settings) -> Any:
+    """The simulator's problem: orthogonal prompts with the same range of difficulty as the language model's."""
+    targets = success_targets(settings.n, settings.low, settings.high)
+    return make_problem("orthogonal", settings.n, settings.outputs, p0=targets, seed=settings.seed)
+
+
+def reproduce(
+    out: Path,
+    settings: Settings,
+    *,
+    say: Callable[[str], Any] = lambda message: None,
+    progress: Callable[[str, int], Any],
+) -> None:
+    """Fill ``out`` with verdicts and runs; each file is written atomically as soon as it is known.
+
+    Args:
+        out: output directory, created if need be.
+        settings: what to run.
+        say: receives one line of news per part.
+        progress: context manager factory ``(label, total) -> callback(done)``.
+
+    Raises:
+        InputError: unusable settings or output directory.
+    """
+    prepare_directory(out)
+    problem = orthogonal_problem(settings)
+    write_json(out / "settings.json", {**asdict(settings), "machine": machine()})
+    _verdicts(out, settings, progress)
+    say("simulated runs")
+    for rule in (REINFORCE, GRPO):
+        assert rule.step_size is not None
+        eta = float(rule.step_size(problem.x_max_sq))
+        record = simulate(problem, rule, eta, settings.simulator_steps, seed=settings.seed, record="full")
+        record.save(out / "runs" / f"orthogonal-{rule.name}")
+    _bridge(out, settings, progress)
+
+
+def _verdicts(out: Path, settings: Settings, progress: Callable[[str, int], Any]) -> None:
+    claims = list(load_registry())
+    done = []
+    with progress("verifying claims", len(claims)) as tick:
+        verdicts = verify(
+            claims, QUICK, settings.seed, progress=lambda verdict: (done.append(verdict), tick(len(done)))
+        )
+    write_json(out / "verdicts.json", {"claims": [verdict.to_json() for verdict in verdicts]})
+
+
+def _bridge(out: Path, settings: Settings, progress: Callable[[str, int], Any]) -> None:
+    from llm_bridge.experiment import BridgeSettings
+
+    base = BridgeSettings(
+        model=settings.model,
+        n=settings.n,
+        low=settings.low,
+        high=settings.high,
+        steps=settings.steps,
+        seed=settings.seed,
+    )
+    jobs = {
+        f"{rule}-{name}": replace(base, rule=rule, eta_scale=scale)
+        for name, scale in (("theorem", 1.0), ("big", BIG_STEP))
+        for rule in RULE_NAMES
+    }
+    context = multiprocessing.get_context("spawn")
+    workers = min(len(os.sched_getaffinity(0)), len(jobs))
+    with progress("language-model runs", len(jobs)) as tick, ProcessPoolExecutor(workers, mp_context=context) as pool:
+        futures = {pool.submit(_bridge_job, out, name, job): name for name, job in jobs.items()}
+        for done, future in enumerate(as_completed(futures), start=1):
+            future.result()
+            tick(done)
+
+
+def _bridge_job(out: Path, name: str, settings: BridgeSettings) -> None:
+    from llm_bridge.experiment import run_bridge
+
+    result = run_bridge(settings)
+    result.model.save(out / "runs" / f"model-{name}")
+    result.surrogate.save(out / "runs" / f"linearised-{name}")
+    # All jobs start from the same model, so whichever is last writes the same bytes.
+    write_json(out / "geometry.json", {"prompts": list(result.prompts), **result.geometry.to_json()})
+
+
+def machine() -> dict[str, str]:
+    """Python, platform and library versions that a result depends on."""
+    found = {"python": platform.python_version(), "system": platform.system(), "processor": platform.machine()}
+    for name in ("whynorm", "numpy", "scipy", "sympy", "python-flint", "hypothesis", "torch", "transformers", "peft"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found
