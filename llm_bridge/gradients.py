@@ -55,11 +55,12 @@ def logit_features(
 
     n forward and n K backward passes; ``progress`` is called with the number of backward passes done.
     """
-    logits, features = [], []
+    logits: list[torch.Tensor] = []
+    features: list[torch.Tensor] = []
     for single in _prompts(batch):
         z = answer_logits(loaded.model, single)
         logits.append(z.detach())
-        rows = []
+        rows: list[torch.Tensor] = []
         for scalar in z[0]:
             rows.append(_gradient(loaded, scalar, keep=len(rows) + 1 < z.shape[1]))
             progress(len(features) * z.shape[1] + len(rows))

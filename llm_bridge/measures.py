@@ -68,7 +68,9 @@ def measure_geometry(
     p, _ = p_and_q(values)
     gradients = _gap(features, logits, batch.correct)
     flat = x.reshape(n * outputs, d)
-    surrogate = Problem.from_gram(flat @ flat.T, logits.numpy(), batch.correct.numpy(), name=f"{loaded.name} linearised")
+    surrogate = Problem.from_gram(
+        flat @ flat.T, logits.numpy(), batch.correct.numpy(), name=f"{loaded.name} linearised"
+    )
     # The surrogate has the same Gram matrix in n K dimensions instead of d, so norms are read off it at no cost.
     centred = surrogate.features - surrogate.features.mean(axis=1, keepdims=True)
     cosines = gradient_cosines(gradients)

@@ -22,7 +22,16 @@ from transformers.utils import logging as hf_logging
 
 from theory.errors import expected
 
-__all__ = ["DTYPES", "TINY_FOLDER", "LoadedModel", "LoraSettings", "full_precision", "load_model", "model_folder", "quiet_transformers"]
+__all__ = [
+    "DTYPES",
+    "TINY_FOLDER",
+    "LoadedModel",
+    "LoraSettings",
+    "full_precision",
+    "load_model",
+    "model_folder",
+    "quiet_transformers",
+]
 
 DTYPES: dict[str, torch.dtype] = {"float64": torch.float64, "float32": torch.float32, "bfloat16": torch.bfloat16}
 TINY_FOLDER = Path(__file__).resolve().parent / "tiny"

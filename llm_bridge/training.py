@@ -1,4 +1,4 @@
-"""Algorithms 1 and 2 of the paper on a language model, in exact mode: finite answer sets, exact gradients, plain SGD."""
+"""Algorithms 1 and 2 of the paper on a language model: finite answer sets, exact gradients, plain SGD."""
 
 from __future__ import annotations
 
@@ -98,9 +98,7 @@ def _record(
         q=q,
         grad_sq=grad_sq,
         theta=np.empty((steps + 1, 0)),
-        step_gain=stable_difference(
-            p[before, drawn], q[before, drawn], p[before + 1, drawn], q[before + 1, drawn]
-        ),
+        step_gain=stable_difference(p[before, drawn], q[before, drawn], p[before + 1, drawn], q[before + 1, drawn]),
         step_grad_sq=grad_sq[before, drawn],
         step_std=np.sqrt(p * q)[before, drawn],
         extra={"cosines": cosines},

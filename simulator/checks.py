@@ -100,4 +100,3 @@ def trajectory_check(claim: Claim, steps: int = 300) -> SearchResult:
         if comparison.violated.any() and result.settle(recheck(claim, build_context, instance)):
             break
     return result
-

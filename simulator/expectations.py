@@ -86,6 +86,7 @@ class ExpectedRun:
     """
 
     def __init__(self, instance: Instance, rule: Rule, step_size: Callable[[Any], Any]) -> None:
+        """Run every prompt's own path; ``step_size`` gives eta from ``X_max^2``."""
         point = Point(instance)
         self.features, self.answers = instance.features, instance.answers
         self.n = len(self.answers)

@@ -59,7 +59,9 @@ def _blocks(n: int, outputs: int, d: int, draw: Callable[[int], Floats]) -> Floa
     return features
 
 
-@_family("orthogonal", "Gaussian features on coordinates of the prompt's own; Assumption 2 holds exactly", lambda n, k: n * k)
+@_family(
+    "orthogonal", "Gaussian features on the prompt's own coordinates; Assumption 2 holds exactly", lambda n, k: n * k
+)
 def _orthogonal(n: int, outputs: int, d: int, rng: np.random.Generator) -> Floats:
     return _blocks(n, outputs, d, lambda width: rng.standard_normal((outputs, width)) / np.sqrt(width))
 
@@ -130,4 +132,4 @@ def _theta_for(features: Floats, answers: npt.NDArray[np.int64], p0: Floats) -> 
     error = float(np.abs(features.reshape(-1, d) @ theta - logits.ravel()).max())
     if error > 1e-6 * max(1.0, float(np.abs(logits).max())):
         raise expected("d", d, f"at least n K = {n * outputs} so that some theta0 has the asked p0", "raise --d")
-    return theta
+    return np.asarray(theta, dtype=np.float64)

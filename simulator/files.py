@@ -72,4 +72,6 @@ def prepare_directory(path: Path) -> Path:
         with tempfile.TemporaryFile(dir=path):
             return path
     except OSError as error:
-        raise expected("output directory", str(path), f"a writable directory ({error.strerror})", "choose another") from None
+        raise expected(
+            "output directory", str(path), f"a writable directory ({error.strerror})", "choose another"
+        ) from None

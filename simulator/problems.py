@@ -114,7 +114,9 @@ class Problem:
         matrix = _floats("gram", gram, 2, "(n K, n K)")
         n, outputs = table.shape
         if matrix.shape != (n * outputs, n * outputs):
-            raise expected("shape of gram", matrix.shape, f"{(n * outputs,) * 2} for logits {table.shape}", "recompute it")
+            raise expected(
+                "shape of gram", matrix.shape, f"{(n * outputs,) * 2} for logits {table.shape}", "recompute it"
+            )
         values, vectors = np.linalg.eigh((matrix + matrix.T) / 2)
         if values[-1] <= 0 or values[0] < -1e-8 * values[-1]:
             raise expected("smallest eigenvalue of gram", float(values[0]), "at least 0", "pass X X^T")
@@ -181,12 +183,12 @@ def _indices(name: str, values: Any, shape: tuple[int, ...], stop: int, meaning:
     if array.dtype.kind not in "iu":
         raise expected(f"dtype of {name}", str(array.dtype), f"integers ({meaning})", "convert it to int64")
     if array.shape != shape or len(shape) != 1:
-        raise expected(f"shape of {name}", array.shape, f"({'T' if name == 'order' else shape[0]},): {meaning}", "resize")
+        raise expected(
+            f"shape of {name}", array.shape, f"({'T' if name == 'order' else shape[0]},): {meaning}", "resize"
+        )
     bad = np.flatnonzero((array < 0) | (array >= stop))
     if len(bad):
-        raise expected(
-            f"{name}[{bad[0]}]", int(array[bad[0]]), f"an integer from 0 to {stop - 1}", f"it is {meaning}"
-        )
+        raise expected(f"{name}[{bad[0]}]", int(array[bad[0]]), f"an integer from 0 to {stop - 1}", f"it is {meaning}")
     return array.astype(np.int64)
 
 
@@ -200,5 +202,3 @@ def check_step(eta: float, steps: int) -> None:
         raise expected("eta", eta, "a finite number above 0", "omit it for the theorem's own step size")
     if steps < 1:
         raise expected("steps", steps, "at least 1", "choose how many updates to run")
-
-

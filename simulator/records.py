@@ -126,7 +126,9 @@ class Record:
             fields = {name: arrays.pop(name) for name in _ARRAYS}
             fields |= {name: scalars[name] for name in ("origin", "problem", "rule", "eta", "x_max_sq")}
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            raise expected("run directory", str(directory), "record.npz and summary.json of one run", str(error)) from None
+            raise expected(
+                "run directory", str(directory), "record.npz and summary.json of one run", str(error)
+            ) from None
         return cls(**fields, extra=arrays)
 
 

@@ -109,10 +109,8 @@ def advantages(
     _check(xp, rewards, baseline, scale, ddof, eps, zero_variance)
     size = rewards.shape[-1]
     total = xp.sum(rewards, axis=-1, keepdims=True)
-    if baseline == "leave_one_out":
-        centred = rewards - (total - rewards) / (size - 1)
-    else:
-        centred = rewards - total / size
+    others = (total - rewards) / max(size - 1, 1)
+    centred = rewards - (others if baseline == "leave_one_out" else total / size)
     if scale == "none":
         return centred
     if scale == "group":

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any, Literal
 
 from theory.assumptions import Assumption
@@ -63,6 +64,7 @@ class Registry:
     """All claims by id, in the order of their registration."""
 
     def __init__(self) -> None:
+        """Start without claims."""
         self._claims: dict[str, Claim] = {}
 
     def add(self, *claims: Claim) -> None:
@@ -76,7 +78,7 @@ class Registry:
                 raise ValueError(f"claim {claim.id} is registered twice")
             self._claims[claim.id] = claim
 
-    def __iter__(self) -> Iterable[Claim]:
+    def __iter__(self) -> Iterator[Claim]:
         """The claims, in order."""
         return iter(self._claims.values())
 
@@ -89,8 +91,6 @@ class Registry:
         try:
             return self._claims[claim_id]
         except KeyError:
-            from difflib import get_close_matches
-
             near = get_close_matches(str(claim_id).upper(), self._claims, n=3, cutoff=0.4)
             hint = f"did you mean {', '.join(near)}?" if near else "`whynorm verify --list` shows all ids"
             raise expected("claim", claim_id, "a registered id", hint) from None

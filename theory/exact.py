@@ -73,7 +73,7 @@ def spectral_norm_sq(matrix: Array) -> Any:
 
 
 def softmax_jet(logits: Sequence[Any], slopes: Sequence[Any], answer: int) -> tuple[Any, Any, Any]:
-    """``J``, ``dJ/ds`` and ``d2J/ds2`` at s = 0 of the success probability with logits ``z + s u``, from its definition.
+    """``J``, ``dJ/ds``, ``d2J/ds2`` at s = 0 of the success probability with logits ``z + s u``, from its definition.
 
     Truncated power series in s with ball coefficients: nothing of the two identities is used, so this is what they
     and every formula derived from them are checked against.

@@ -25,6 +25,7 @@ class Point:
     """
 
     def __init__(self, instance: Instance) -> None:
+        """Take the arrays; everything else is computed when asked for."""
         self.instance = instance
         self.features = instance.features
         self.answers = instance.answers
@@ -62,7 +63,7 @@ class Point:
     @property
     def gradient_norm(self) -> Array:
         """``||grad J_i||``."""
-        return self.state.grad_sq**0.5
+        return self.state.gradient_norm
 
     @property
     def quadratic(self) -> Array:
@@ -91,9 +92,7 @@ class Ball(Point):
         v = v / maximum(np.sum(v * v) ** 0.5, 1 if not is_exact(v) else as_balls(1)[()])
         radius = self.state.variance**0.5 / self.x_max_sq**0.5
         one = [slice(i, i + 1) for i in range(len(self.answers))]
-        return [
-            evaluate(self.features[s], self.answers[s], self.instance.theta + radius[s][0] * v) for s in one
-        ]
+        return [evaluate(self.features[s], self.answers[s], self.instance.theta + radius[s][0] * v) for s in one]
 
     @property
     def displaced_quadratic(self) -> Array:

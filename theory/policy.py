@@ -13,13 +13,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 __all__ = ["Array", "Odds", "PolicyState", "evaluate", "logistic", "odds"]
 
-Array = npt.NDArray[np.generic]
+Array = npt.NDArray[Any]
 
 
 def logistic(x: Array) -> tuple[Array, Array]:
@@ -119,9 +120,14 @@ class PolicyState:
         return self.variance[:, None] * self.gap
 
     @cached_property
+    def gradient_norm(self) -> Array:
+        """``||grad J_i|| = V_i ||gap_i||``, shape ``(n,)``; unlike ``grad_sq`` it does not underflow at V = 1e-300."""
+        return self.variance * np.sum(self.gap * self.gap, axis=1) ** 0.5
+
+    @cached_property
     def grad_sq(self) -> Array:
         """``||grad J_i||^2``, shape ``(n,)``."""
-        return np.sum(self.gradient * self.gradient, axis=1)
+        return self.variance * self.variance * np.sum(self.gap * self.gap, axis=1)
 
     def hessian_vector(self, y: Array) -> Array:
         """``Hess J_i y`` for one direction ``y`` of shape ``(d,)``; returns ``(n, d)``."""

@@ -17,8 +17,8 @@ import numpy as np
 from scipy.optimize import minimize
 
 from theory.claim import Claim
-from theory.instances import Instance
 from theory.exact import precision
+from theory.instances import Instance
 from theory.judge import EXACT_BITS, Build, Comparison, Counterexample, compare, failed_assumptions, recheck
 
 __all__ = ["SearchResult", "climb", "property_check", "search"]
@@ -70,7 +70,7 @@ class SearchResult:
         return False
 
 
-class _Violation(Exception):  # noqa: N818 - a signal to hypothesis, not an error
+class _Violation(Exception):
     pass
 
 

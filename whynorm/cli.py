@@ -54,9 +54,12 @@ def main(argv: list[str] | None = None) -> int:
     except BaseException as error:
         if not isinstance(error, usage_error):
             raise
+        if type(error).__name__ == "NoArgsIsHelpError":
+            print(error)
+            return 2
         context = getattr(error, "ctx", None)
         hint = f"; see `{context.command_path} --help`" if context is not None else ""
-        message = " ".join(error.format_message().split()).rstrip(".")
+        message = " ".join(str(getattr(error, "format_message", error.__str__)()).split()).rstrip(".")
         print(f"whynorm: {message}{hint}", file=sys.stderr)
         return 2
 

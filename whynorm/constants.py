@@ -50,12 +50,13 @@ class Row:
 
 
 def _number(value: float | None, digits: int = 3) -> str:
-    return "not applicable" if value is None else f"{value:.{digits}g}"
+    return "–" if value is None else f"{value:.{digits}g}"
 
 
 def _row(name: str, theory: str, simulator: float | None, linearised: float | None, model: float | None) -> Row:
     values = {"simulator": simulator, "linearised": linearised, "model": model}
-    return Row(name, theory, *(_number(v) for v in values.values()), values)
+    shown = [_number(value) for value in values.values()]
+    return Row(name, theory, shown[0], shown[1], shown[2], values)
 
 
 def prediction_error(measured: Record, predicted: Record) -> float:
@@ -95,16 +96,32 @@ def constants_table(runs: Mapping[str, Record], geometry: Mapping[str, Any], def
     """
     x_sim, x_model = runs["orthogonal-grpo"].x_max_sq, geometry["x_max_sq"]
     rows = [
-        _row("orthogonality defect (Assumption 2)", "0", defect, geometry["orthogonality_defect"],
-             geometry["orthogonality_defect"]),
-        _row("mean cosine between prompts' gradients", "0 (Lemma D.1)", 0.0, geometry["cosine_mean"],
-             geometry["cosine_mean"]),
+        _row(
+            "orthogonality defect (Assumption 2)",
+            "0",
+            defect,
+            geometry["orthogonality_defect"],
+            geometry["orthogonality_defect"],
+        ),
+        _row(
+            "mean cosine between prompts' gradients",
+            "0 (Lemma D.1)",
+            0.0,
+            geometry["cosine_mean"],
+            geometry["cosine_mean"],
+        ),
         _row("std of these cosines", "0", 0.0, geometry["cosine_std"], geometry["cosine_std"]),
-        _row("share of pairs with |cos| < 0.1", "1", 1.0, geometry["cosine_small_share"],
-             geometry["cosine_small_share"]),
+        _row(
+            "share of pairs with |cos| < 0.1", "1", 1.0, geometry["cosine_small_share"], geometry["cosine_small_share"]
+        ),
         _row("X_max^2", "scales every bound", x_sim, x_model, x_model),
-        _row("X_max^2 after centring each prompt", "what the softmax sees", None, geometry["x_max_sq_centred"],
-             geometry["x_max_sq_centred"]),
+        _row(
+            "X_max^2 after centring each prompt",
+            "what the softmax sees",
+            None,
+            geometry["x_max_sq_centred"],
+            geometry["x_max_sq_centred"],
+        ),
     ]
     for rule in (REINFORCE, GRPO):
         rows.extend(_rule_rows(rule.name, runs, x_sim, x_model))
@@ -122,14 +139,27 @@ def _rule_rows(rule: str, runs: Mapping[str, Record], x_sim: float, x_model: flo
     rows = [
         _row(f"{label}: the theorem's step size", fraction, step(x_sim), step(x_model), step(x_model)),
         _row(f"{label}: least one-step gain / guarantee", "at least 1", *(_least_gain(r) for r in trio)),
-        _row(f"{label}: the same at {scale} times that step", "no statement", None, _least_gain(big_linear),
-             _least_gain(big_model)),
-        _row(f"{label}: sum of ||grad||^2 / bound of Theorem 3.1", "at most 1 (mean over orders)",
-             *(_cumulative(r) for r in trio)),
-        _row(f"{label}: C(T)", "below 1: GRPO's bound is better", *(_mean_factor(r) for r in trio)),
+        _row(
+            f"{label}: the same at {scale} times that step",
+            "no statement",
+            None,
+            _least_gain(big_linear),
+            _least_gain(big_model),
+        ),
+        _row(
+            f"{label}: sum of ||grad||^2 / bound of Theorem 3.1",
+            "at most 1 (mean over orders)",
+            *(_cumulative(r) for r in trio),
+        ),
+        _row(f"{label}: C(T)", "printed criterion for GRPO: below 1", *(_mean_factor(r) for r in trio)),
         _row(f"{label}: mean J gained in the run", "more than 0", *(_gained(r) for r in trio)),
-        _row(f"{label}: the same at {scale} times that step", "no statement", None, _gained(big_linear),
-             _gained(big_model)),
+        _row(
+            f"{label}: the same at {scale} times that step",
+            "no statement",
+            None,
+            _gained(big_linear),
+            _gained(big_model),
+        ),
     ]
     return [*rows, *_prediction_rows(label, scale, trio[1], trio[2], big_linear, big_model)]
 
@@ -142,10 +172,25 @@ def _prediction_rows(
     label: str, scale: str, small_linear: Record, small_model: Record, big_linear: Record, big_model: Record
 ) -> list[Row]:
     return [
-        _row(f"{label}: largest error of the linearised prediction", "0 to first order", None, 0.0,
-             prediction_error(small_model, small_linear)),
-        _row(f"{label}: the same at {scale} times that step", "0 to first order", None, 0.0,
-             prediction_error(big_model, big_linear)),
-        _row(f"{label}: steps until it is off by {BREAK} (at {scale} times)", "never, if features were fixed", None,
-             None, breaking_time(big_model, big_linear)),
+        _row(
+            f"{label}: largest error of the linearised prediction",
+            "0 to first order",
+            None,
+            0.0,
+            prediction_error(small_model, small_linear),
+        ),
+        _row(
+            f"{label}: the same at {scale} times that step",
+            "0 to first order",
+            None,
+            0.0,
+            prediction_error(big_model, big_linear),
+        ),
+        _row(
+            f"{label}: steps until it is off by {BREAK} (at {scale} times)",
+            "never, if features were fixed",
+            None,
+            None,
+            breaking_time(big_model, big_linear),
+        ),
     ]

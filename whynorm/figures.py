@@ -38,7 +38,7 @@ _BOUND = "#8b8f98"
 _INK = "#0a0b0c"
 _DASHED = (0, (4, 2.5))
 
-_STYLE: dict[str, Any] = {
+_STYLE: Any = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],
     "font.size": 10,
@@ -61,7 +61,7 @@ _STYLE: dict[str, Any] = {
 
 
 @contextmanager
-def _panel(title: str, width: float = 5.2, height: float = 3.4) -> Iterator[tuple[Figure, Axes]]:
+def _panel(title: str, width: float = 4.8, height: float = 3.3) -> Iterator[tuple[Figure, Axes]]:
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(width, height), layout="constrained")
         axes = figure.add_subplot(1, 1, 1)
@@ -132,7 +132,7 @@ def bound_figure(expected: ExpectedRun, rule: str, title: str | None = None) -> 
 
     For GRPO the bound of Theorem 3.2 is drawn for the first prompt, as printed (mean of C) and repaired (largest C).
     """
-    with _panel(title or f"{rule}: measured against the bound (exact expectation)") as (figure, axes):
+    with _panel(title or f"{rule}: measured sum and bound") as (figure, axes):
         total = np.cumsum(expected.grad_sq[:-1], axis=0)
         share = total / (2 * expected.n * expected.q[0] * expected.x_max_sq)
         t = np.arange(1, len(total) + 1)
@@ -145,7 +145,12 @@ def bound_figure(expected: ExpectedRun, rule: str, title: str | None = None) -> 
             axes.plot(t, np.maximum.accumulate(std) * 8 / 3, color=_BOUND, linestyle=_DASHED, label="repaired")
         else:
             axes.axhline(1.0, color=_BOUND, linewidth=1.2, label="Theorem 3.1")
-        axes.set(xscale="log", yscale="log", xlabel="steps T", ylabel="sum / 2n(1 - p0)X_max^2")
+        axes.set(
+            xscale="log",
+            yscale="log",
+            xlabel="steps T",
+            ylabel=r"$\sum_t \mathbb{E}\|\nabla J_i\|^2\ /\ 2n(1-p_0)X_{\max}^2$",
+        )
         axes.legend(fontsize=8)
     return figure
 
@@ -159,10 +164,13 @@ def gain_figure(records: Sequence[Record], title: str = "one-step gain over the 
             usable = (record.step_bound > 0) & (record.step_gain > 0)
             ratio = record.step_gain[usable] / record.step_bound[usable]
             t = np.flatnonzero(usable) + 1
-            marker = "o" if record.origin == "language model" else "."
-            origin = "model" if record.origin == "language model" else "simulator"
-            label = f"{record.rule}, {origin}"
-            axes.plot(t, ratio, marker, markersize=3.5, color=_colour(record.rule), label=label, alpha=0.75)
+            real = record.origin == "language model"
+            label = f"{record.rule}, {'model' if real else 'simulator'}"
+            # Rings around dots: where model and simulator agree, both stay visible.
+            look: Any = (
+                {"marker": "o", "markersize": 6, "fillstyle": "none"} if real else {"marker": ".", "markersize": 4}
+            )
+            axes.plot(t, ratio, linestyle="", color=_colour(record.rule), label=label, **look)
         axes.axhline(1.0, color=_BOUND, linewidth=1.2)
         low, high = axes.get_ylim()
         axes.set(xlabel="step t", ylabel="gain / guaranteed gain", ylim=(min(low, 0.8), high))
@@ -192,4 +200,3 @@ def to_svg(figure: Figure, label: str) -> str:
     prefix = f"f{zlib.crc32(label.encode()):08x}-"
     text = re.sub(r'(id="|href="#|url\(#)', lambda m: m.group(1) + prefix, text)
     return text.replace("<svg ", f'<svg role="img" aria-label="{escape(label, quote=True)}" ', 1)
-

@@ -23,7 +23,8 @@ from theory.rules import get_rule
 from whynorm import __version__
 from whynorm.constants import breaking_time, constants_table, prediction_error
 from whynorm.figures import bound_figure, curves_figure, error_figure, gain_figure, mean_figure, to_svg
-from whynorm.reproduce import BIG_STEP, RULE_NAMES, Settings, orthogonal_problem
+from whynorm.reproduce import RULE_NAMES, orthogonal_problem
+from whynorm.settings import Settings, parse_settings
 
 __all__ = ["write_report"]
 
@@ -36,7 +37,9 @@ def write_report(directory: Path) -> tuple[Path, Path]:
     """
     settings, verdicts, geometry = (_read(directory / f"{n}.json") for n in ("settings", "verdicts", "geometry"))
     runs = _runs(directory)
-    problem = orthogonal_problem(Settings(**{k: v for k, v in settings.items() if k != "machine"}))
+    chosen = {key: value for key, value in settings.items() if key != "machine"}
+    parsed = parse_settings(chosen, str(directory / "settings.json"))
+    problem = orthogonal_problem(parsed)
     rows = constants_table(runs, geometry, orthogonality_defect(problem.features))
     content = {
         "format": 1,
@@ -46,9 +49,9 @@ def write_report(directory: Path) -> tuple[Path, Path]:
         "runs": {name: record.summary() for name, record in runs.items()},
         "geometry": geometry,
         "constants": [row.to_json() for row in rows],
-        "headline": _headline(verdicts["claims"], runs),
+        "headline": _headline(verdicts["claims"], runs, parsed),
     }
-    page = _page(content, _figures(runs, problem, verdicts["claims"]))
+    page = _page(content, _figures(runs, problem, verdicts["claims"], parsed))
     write_json(directory / "report.json", content)
     write_text(directory / "report.html", page)
     return directory / "report.json", directory / "report.html"
@@ -66,22 +69,28 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _runs(directory: Path) -> dict[str, Record]:
     names = [f"orthogonal-{rule}" for rule in RULE_NAMES]
-    names += [f"{kind}-{rule}-{step}" for kind in ("model", "linearised") for rule in RULE_NAMES
-              for step in ("theorem", "big")]
+    names += [
+        f"{kind}-{rule}-{step}"
+        for kind in ("model", "linearised")
+        for rule in RULE_NAMES
+        for step in ("theorem", "big")
+    ]
     return {name: Record.load(directory / "runs" / name) for name in names}
 
 
-def _headline(claims: list[dict[str, Any]], runs: Mapping[str, Record]) -> dict[str, Any]:
+def _headline(claims: list[dict[str, Any]], runs: Mapping[str, Record], settings: Settings) -> dict[str, Any]:
     """The numbers that the page opens with."""
-    pairs = {step: [(runs[f"model-{r}-{step}"], runs[f"linearised-{r}-{step}"]) for r in RULE_NAMES]
-             for step in ("theorem", "big")}
+    pairs = {
+        step: [(runs[f"model-{r}-{step}"], runs[f"linearised-{r}-{step}"]) for r in RULE_NAMES]
+        for step in ("theorem", "big")
+    }
     breaks = [breaking_time(*pair) for pair in pairs["big"]]
     return {
         "verdicts": dict(Counter(claim["verdict"] for claim in claims)),
         "refuted": [claim["id"] for claim in claims if claim["verdict"] == "refuted"],
         "error_theorem": max(prediction_error(*pair) for pair in pairs["theorem"]),
         "error_big": max(prediction_error(*pair) for pair in pairs["big"]),
-        "big_step": BIG_STEP,
+        "big_step": settings.big_step,
         "breaks_at": min((t for t in breaks if t is not None), default=None),
         "gain_theorem": {r: _mean_gain(runs[f"model-{r}-theorem"]) for r in RULE_NAMES},
         "gain_big": {r: _mean_gain(runs[f"model-{r}-big"]) for r in RULE_NAMES},
@@ -94,20 +103,22 @@ def _mean_gain(record: Record) -> float:
     return float(record.J[-1].mean() - record.J[0].mean())
 
 
-def _figures(runs: Mapping[str, Record], problem: Problem, claims: list[dict[str, Any]]) -> dict[str, Markup]:
+def _figures(
+    runs: Mapping[str, Record], problem: Problem, claims: list[dict[str, Any]], settings: Settings
+) -> dict[str, Markup]:
     """Every figure of the page as inline SVG, by name."""
     model, linear = ({r: runs[f"{kind}-{r}-big"] for r in RULE_NAMES} for kind in ("model", "linearised"))
     orthogonal = [runs[f"orthogonal-{r}"] for r in RULE_NAMES]
-    times = f"{BIG_STEP:.0f}x the theorem's step"
+    times = f"{settings.big_step:g}x step"
     figures = {
-        "simulator": mean_figure(orthogonal, "simulator: orthogonal prompts, theorem's step"),
-        "linearised": mean_figure(list(linear.values()), f"simulator: the model's Gram matrix, {times}"),
+        "simulator": mean_figure(orthogonal, "simulator, orthogonal prompts, theorem's step"),
+        "linearised": mean_figure(list(linear.values()), f"simulator, model's Gram matrix, {times}"),
         "model": mean_figure(list(model.values()), f"language model, {times}"),
-        "error": error_figure(_error_pairs(runs), "how far the prediction is off"),
+        "error": error_figure(_error_pairs(runs, settings), "how far the prediction is off"),
         "gain": gain_figure([runs[f"{k}-{r}-theorem"] for k in ("linearised", "model") for r in RULE_NAMES]),
     }
     for rule in RULE_NAMES:
-        title = f"{rule}, each prompt: model and its linearisation"
+        title = f"{rule}, {times}: each prompt of the model"
         figures[f"prompts_{rule}"] = curves_figure(model[rule], predicted=linear[rule], title=title)
         eta = runs[f"orthogonal-{rule}"].eta
         exact = expectation(problem, get_rule(rule), eta, len(runs[f"orthogonal-{rule}"].order))
@@ -115,12 +126,12 @@ def _figures(runs: Mapping[str, Record], problem: Problem, claims: list[dict[str
     example = _sum_counterexample(claims)
     if example is not None:
         figures["counterexample"] = example
-    return {name: Markup(to_svg(figure, f"{name} figure")) for name, figure in figures.items()}  # noqa: S704
+    return {name: Markup(to_svg(figure, f"{name} figure")) for name, figure in figures.items()}
 
 
-def _error_pairs(runs: Mapping[str, Record]) -> list[tuple[Record, Record, str, str]]:
+def _error_pairs(runs: Mapping[str, Record], settings: Settings) -> list[tuple[Record, Record, str, str]]:
     pairs = []
-    for step, label, style in (("theorem", "theorem's step", ":"), ("big", f"{BIG_STEP:.0f}x", "-")):
+    for step, label, style in (("theorem", "theorem's step", ":"), ("big", f"{settings.big_step:g}x", "-")):
         for rule in RULE_NAMES:
             pairs.append((runs[f"model-{rule}-{step}"], runs[f"linearised-{rule}-{step}"], f"{rule}, {label}", style))
     return pairs
@@ -136,12 +147,12 @@ def _sum_counterexample(claims: list[dict[str, Any]]) -> Any:
     rule = get_rule("grpo")
     assert rule.step_size is not None
     run = expectation(problem, rule, float(rule.step_size(problem.x_max_sq)), 4 * instance.steps)
-    return bound_figure(run, "grpo", f"P-T32-SUM fails at T = {instance.steps} and stays false")
+    return bound_figure(run, "grpo", f"P-T32-SUM fails from T = {instance.steps} on")
 
 
 def _mathml(latex: str) -> Markup:
     """Display maths as MathML; the input is this package's own registry, never a user's text."""
-    return Markup(convert(latex, display="block"))  # noqa: S704
+    return Markup(convert(latex, display="block"))
 
 
 def _number(value: float | None, digits: int = 3) -> str:
@@ -150,9 +161,12 @@ def _number(value: float | None, digits: int = 3) -> str:
 
 def _page(content: Mapping[str, Any], figures: Mapping[str, Markup]) -> str:
     environment = Environment(
-        loader=PackageLoader("whynorm", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        loader=PackageLoader("whynorm", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters.update(mathml=_mathml, number=_number)
     style = (Path(__file__).parent / "report.css").read_text()
-    return environment.get_template("report.html.j2").render(**content, figures=figures, style=Markup(style))  # noqa: S704
+    return environment.get_template("report.html.j2").render(**content, figures=figures, style=Markup(style))

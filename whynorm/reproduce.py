@@ -1,19 +1,20 @@
 """The main job: verdicts, simulated runs, language-model runs, and everything the report needs, in one directory.
 
-    DIR/verdicts.json            every claim with its evidence
-    DIR/runs/NAME/               record.npz and summary.json of each run
-    DIR/geometry.json            the language model's measured constants
-    DIR/settings.json            what was run
+DIR/verdicts.json            every claim with its evidence
+DIR/runs/NAME/               record.npz and summary.json of each run
+DIR/geometry.json            the language model's measured constants
+DIR/settings.json            what was run
 """
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
 import os
 import platform
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,40 +24,15 @@ from simulator.files import prepare_directory, write_json
 from simulator.reference import simulate
 from theory.claims import load_registry
 from theory.rules import GRPO, REINFORCE
+from whynorm.settings import Settings
 from whynorm.verify import QUICK, verify
 
 if TYPE_CHECKING:
     from llm_bridge.experiment import BridgeSettings
 
-__all__ = ["BIG_STEP", "RULE_NAMES", "Settings", "orthogonal_problem", "reproduce"]
+__all__ = ["RULE_NAMES", "orthogonal_problem", "reproduce"]
 
 RULE_NAMES = (REINFORCE.name, GRPO.name)
-# The theorem's step barely moves a language model; at 100 times that step it learns within the run.
-BIG_STEP = 100.0
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What ``whynorm reproduce`` runs.
-
-    Attributes:
-        model: language model.
-        steps: updates of each language-model run.
-        simulator_steps: updates of the simulated runs on orthogonal prompts.
-        n: prompts.
-        outputs: outputs per simulated prompt.
-        low, high: range of success probabilities at the start.
-        seed: of everything random.
-    """
-
-    model: str = "tiny"
-    steps: int = 60
-    simulator_steps: int = 2000
-    n: int = 6
-    outputs: int = 8
-    low: float = 0.03
-    high: float = 0.9
-    seed: int = 0
 
 
 def orthogonal_problem(settings: Settings) -> Any:
@@ -98,11 +74,9 @@ def reproduce(
 
 def _verdicts(out: Path, settings: Settings, progress: Callable[[str, int], Any]) -> None:
     claims = list(load_registry())
-    done = []
+    count = itertools.count(1)
     with progress("verifying claims", len(claims)) as tick:
-        verdicts = verify(
-            claims, QUICK, settings.seed, progress=lambda verdict: (done.append(verdict), tick(len(done)))
-        )
+        verdicts = verify(claims, QUICK, settings.seed, progress=lambda verdict: tick(next(count)))
     write_json(out / "verdicts.json", {"claims": [verdict.to_json() for verdict in verdicts]})
 
 
@@ -119,7 +93,7 @@ def _bridge(out: Path, settings: Settings, progress: Callable[[str, int], Any]) 
     )
     jobs = {
         f"{rule}-{name}": replace(base, rule=rule, eta_scale=scale)
-        for name, scale in (("theorem", 1.0), ("big", BIG_STEP))
+        for name, scale in (("theorem", 1.0), ("big", settings.big_step))
         for rule in RULE_NAMES
     }
     context = multiprocessing.get_context("spawn")

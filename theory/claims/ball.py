@@ -19,7 +19,7 @@ def _right(ball: Ball) -> Array:
 
 def _proof() -> Certificate:
     proof = Proof("P-L33")
-    proof.fact("J is X/2-Lipschitz (P-L32), so at theta' in the ball p moves by delta with |delta| <= c/2, c = sqrt(V).")
+    proof.fact("J is X/2-Lipschitz (P-L32), so in the ball p moves by delta with |delta| <= c/2, c = sqrt(V).")
     proof.fact("At theta' the curvature is at most 4 X^2 V(theta') (P-L31-VAR).")
     proof.fact("With b = |1 - 2p| and |delta| = e c/2: V(theta') <= c^2 + |delta| b - delta^2.")
     _far_from_half(proof)

@@ -15,26 +15,28 @@ __all__ = ["report", "reproduce"]
 
 def reproduce(
     out: Annotated[Path, typer.Option(help="Directory for results and report.")] = Path("out"),
-    model: Annotated[str, typer.Option(help="tiny (ships with whynorm) or a local model folder.")] = "tiny",
-    steps: Annotated[int, typer.Option(help="Updates of each language-model run.")] = 60,
-    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    config: Annotated[Path | None, typer.Option(help="TOML file with settings, e.g. steps = 100, n = 4.")] = None,
+    model: Annotated[str | None, typer.Option(help="tiny (ships with whynorm) or a local model folder.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Updates of each language-model run.  [default: 60]")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of everything random.  [default: 0]")] = None,
 ) -> int:
     """Verify the claims, simulate, train a real LoRA language model, and write report.html and report.json.
 
-    Takes one to two minutes on two cores.
+    Takes one to two minutes on two cores. Settings for --config: model, steps, simulator_steps, n, outputs, low, high,
+    big_step, seed; options given on the command line win.
     """
-    from simulator.problems import check_step
-    from simulator.random import generator
     from whynorm.commands.bridge import require_llm
-    from whynorm.reproduce import Settings
-    from whynorm.reproduce import reproduce as run
     from whynorm.report import write_report
+    from whynorm.reproduce import reproduce as run
+    from whynorm.settings import load_settings, parse_settings
 
-    check_step(1.0, steps)
-    generator(seed)
-    require_llm(model)
+    given = {"model": model, "steps": steps, "seed": seed}
+    values = load_settings(config) if config is not None else {}
+    values |= {key: value for key, value in given.items() if value is not None}
+    settings = parse_settings(values, str(config) if config is not None else "the command line")
+    require_llm(settings.model)
     start = time.monotonic()
-    run(out, Settings(model=model, steps=steps, seed=seed), say=say, progress=progress)
+    run(out, settings, say=say, progress=progress)
     _, page = write_report(out)
     say(f"done in {time.monotonic() - start:.0f} s")
     typer.echo(f"report: {page}")

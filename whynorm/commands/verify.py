@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -49,14 +50,10 @@ def verify(
         raise expected("workers", workers, "at least 1", "leave it out to use every core")
     if json_file is not None:
         prepare_directory(json_file.parent)
-    done: list[Any] = []
+    count = itertools.count(1)
     with progress("verifying claims", len(claims)) as tick:
         verdicts = run(
-            claims,
-            DEEP if deep else QUICK,
-            seed,
-            processes=workers,
-            progress=lambda verdict: (done.append(verdict), tick(len(done))),
+            claims, DEEP if deep else QUICK, seed, processes=workers, progress=lambda verdict: tick(next(count))
         )
     Console().print(verdict_table(verdicts))
     if json_file is not None:
