@@ -29,10 +29,13 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Measurement:
-    """Value of an assumption's statistic on some data, and whether the assumption holds there."""
+    """Value of an assumption's statistic on some data, and whether the assumption holds there.
+
+    ``holds`` is None where ball arithmetic cannot tell; on floats it is never None.
+    """
 
     value: float
-    holds: bool
+    holds: bool | None
 
 
 @dataclass(frozen=True)
@@ -72,8 +75,6 @@ def orthogonality_defect(features: Array) -> float:
     for i in range(len(features)):
         for j in range(i + 1, len(features)):
             cross = features[i] @ features[j].T
-            if is_exact(cross) and all(entry == 0 for entry in cross.flat):
-                continue
             size = np.linalg.norm(as_floats(features[i])) * np.linalg.norm(as_floats(features[j]))
             if size > 0:
                 worst = max(worst, float(np.linalg.norm(as_floats(cross)) / size))
@@ -107,15 +108,35 @@ def _measure_unique(context: Any) -> Measurement:
 
 def _measure_orthogonal(context: Any) -> Measurement:
     defect = orthogonality_defect(context.features)
-    # Rounding of float features is allowed for; a counterexample is rechecked where the defect must be exactly 0.
-    return Measurement(defect, defect == 0.0 if is_exact(context.features) else defect < 1e-12)
+    if not is_exact(context.features):
+        # Rounding of float features is allowed for; a counterexample is rechecked on balls, where it is not.
+        return Measurement(defect, defect < 1e-12)
+    x = context.features
+    entries = [e for i in range(len(x)) for j in range(i) for e in (x[i] @ x[j].T).flat]
+    return Measurement(defect, _certain(entries, lambda e: e == 0, lambda e: e != 0))
 
 
 def _measure_bounded_std(context: Any) -> Measurement:
-    excess = as_floats(context.std_sup - context.std_bound)
-    largest = as_floats(context.std_bound)
-    holds = bool((excess <= 1e-12).all() and (largest > 0).all() and (largest <= 0.5 + 1e-12).all())
-    return Measurement(float(excess.max()), holds)
+    sup, bound = context.std_sup, context.std_bound
+    excess = as_floats(sup - bound)
+    if not is_exact(sup):
+        holds = bool((excess <= 1e-12).all() and (bound > 0).all() and (bound <= 0.5 + 1e-12).all())
+        return Measurement(float(excess.max()), holds)
+    # sqrt(p q) <= 1/2 is arithmetic: where C is the supremum itself, only its sign is left to check.
+    pairs = list(zip(sup.flat, bound.flat, strict=True))
+    allowed = _certain(
+        pairs,
+        lambda pair: pair[1] > 0 and (pair[0] is pair[1] or (pair[0] <= pair[1] and 2 * pair[1] <= 1)),
+        lambda pair: pair[1] <= 0 or pair[0] > pair[1] or 2 * pair[1] > 1,
+    )
+    return Measurement(float(excess.max()), allowed)
+
+
+def _certain(items: list[Any], holds: Callable[[Any], Any], fails: Callable[[Any], Any]) -> bool | None:
+    """True if all certainly hold, False if one certainly fails, None otherwise."""
+    if any(fails(item) for item in items):
+        return False
+    return True if all(holds(item) for item in items) else None
 
 
 UNIQUE_ANSWER = Assumption(

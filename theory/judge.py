@@ -94,7 +94,7 @@ def _violated_balls(claim: Claim, left: Any, right: Any) -> npt.NDArray[np.bool_
 
 
 def failed_assumptions(claim: Claim, context: Any) -> tuple[str, ...]:
-    """Ids of the claim's assumptions that do not hold on the context."""
+    """Ids of the claim's assumptions that are not known to hold on the context."""
     return tuple(a.id for a in claim.assumptions if not a.measure(context).holds)
 
 
@@ -134,8 +134,9 @@ def recheck(claim: Claim, build: Build, instance: Instance, bits: int = EXACT_BI
     """
     with precision(bits):
         context = build(claim, instance.exact())
-        if failed_assumptions(claim, context):
-            return True
+        holds = [assumption.measure(context).holds for assumption in claim.assumptions]
+        if not all(holds):
+            return False in holds
         left, right = np.ravel(claim.left(context)), np.ravel(claim.right(context))
         left = left if is_exact(left) else as_balls(left)
         right = right if is_exact(right) else as_balls(right)

@@ -1,4 +1,4 @@
-"""Update rules: one text for sympy, numpy, numba, ball arithmetic and torch.
+"""Update rules: one text for sympy, numpy, ball arithmetic and torch.
 
 A rule moves theta by ``eta * weight(p, q) * grad J_i`` where ``p = J_i(theta)`` is the success probability of the
 drawn prompt and ``q = 1 - p`` (always the summed probability of the wrong outputs, never ``1 - p``). Its exact form is

@@ -1,0 +1,90 @@
+"""The registry, and every claim as a property of random instances."""
+
+from __future__ import annotations
+
+import types
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings, target
+
+from simulator.checks import build_context
+from theory.claim import Claim, Registry
+from theory.claims import load_registry
+from theory.errors import InputError
+from theory.exact import precision
+from theory.instances import Instance
+from theory.judge import EXACT_BITS, Counterexample, compare, failed_assumptions, recheck
+from theory.strategies import instances
+
+SPINE = {
+    *("X-IDENTITY", "P-EQ10", "P-EQ11", "P-EQ12", "P-L31-VAR", "P-L31-GLOBAL", "P-L32"),
+    *(f"P-T31-{part}" for part in ("DESCENT", "SUM", "MIN")),
+    *(f"P-T32-{part}" for part in ("DESCENT", "SUM", "MIN", "COMPARE")),
+}
+ALL = list(load_registry())
+HOLDING = [claim for claim in ALL if claim.fixed_by is None]
+
+
+def test_the_registry_holds_the_claims_of_the_spine() -> None:
+    assert {claim.id for claim in ALL} >= SPINE
+
+
+@pytest.mark.parametrize("claim", ALL, ids=lambda claim: claim.id)
+def test_a_claim_says_all_that_it_must(claim: Claim) -> None:
+    assert claim.title
+    assert claim.place
+    assert claim.statement
+    assert claim.assumptions
+    assert (claim.scope == "expectation") == (claim.rule is not None) == (claim.step_size is not None)
+    if claim.fixed_by is not None:
+        assert claim.fixed_by == f"{claim.id}-FIXED"
+        fixed = load_registry()[claim.fixed_by]
+        assert fixed.proof is not None
+        assert fixed.assumptions == claim.assumptions
+
+
+def _holds(claim: Claim, instance: Instance) -> None:
+    exact = claim.relation == "=="
+    with np.errstate(all="ignore"), precision(EXACT_BITS if exact else 53):
+        context = build_context(claim, instance.exact() if exact else instance)
+        if failed_assumptions(claim, context):
+            return
+        comparison = compare(claim, context)
+    if np.isfinite(comparison.worst):
+        target(comparison.worst, label="ratio")
+    if exact:
+        assert np.nanmax(comparison.error, initial=0.0) < 1e-100
+    if comparison.violated.any():
+        assert not isinstance(recheck(claim, build_context, instance), Counterexample)
+
+
+@pytest.mark.parametrize("claim", [c for c in HOLDING if c.scope != "expectation"], ids=lambda c: c.id)
+@given(instance=instances())
+def test_claims_about_points_hold_on_random_instances(claim: Claim, instance: Instance) -> None:
+    _holds(claim, instance)
+
+
+@pytest.mark.parametrize("claim", [c for c in HOLDING if c.scope == "expectation"], ids=lambda c: c.id)
+@given(instance=instances(max_steps=40))
+@settings(max_examples=20)
+def test_claims_about_runs_hold_on_random_instances(claim: Claim, instance: Instance) -> None:
+    _holds(claim, instance)
+
+
+def test_a_new_claim_is_one_new_module() -> None:
+    """What CONTRIBUTING promises: an object with a statement and two sides is a claim like any other."""
+    base = load_registry()["P-L32"]
+    mine = replace(base, id="MY-CLAIM", proof=None, right=lambda point: point.x_max_sq**0.5 + 0 * point.gradient_norm)
+    module = types.SimpleNamespace(CLAIMS=(mine,))
+    registry = Registry()
+    registry.add(*module.CLAIMS)
+    assert list(registry) == [mine]
+    with pytest.raises(ValueError, match="MY-CLAIM is registered twice"):
+        registry.add(mine)
+
+
+def test_an_unknown_claim_is_refused_with_a_suggestion() -> None:
+    with pytest.raises(InputError, match=r"P-T32-SUMM.*P-T32-SUM"):
+        load_registry()["P-T32-SUMM"]
