@@ -84,9 +84,9 @@ def test_a_bug_in_the_rule_turns_its_update_red(bug: str) -> None:
     assert property_check(mutant, build_context, 40, seed=4).counterexample is not None
 
 
-@pytest.mark.parametrize(XX)
-def test_a_bug_in_the_rule_turns_its_theorem_red(claim_id: str, bug: str) -> None:
-    mutant = replace(REGISTRY[claim_id], rule=replace(GRPO, weight=BUGS[bug]), proof=None)
+@pytest.mark.parametrize("bug", ["sign", "deviation multiplied"])
+def test_a_bug_in_the_rule_turns_its_theorem_red(bug: str) -> None:
+    mutant = replace(REGISTRY["P-T32-DESCENT-FIXED"], rule=replace(GRPO, weight=BUGS[bug]), proof=None)
     assert search(mutant, build_context, examples=120, evaluations=100, seed=5).counterexample is not None
 
 
