@@ -15,6 +15,7 @@ import numpy as np
 
 from simulator.expectations import ExpectedRun
 from simulator.families import make_problem, success_targets
+from simulator.joint import JointRun
 from simulator.problems import Problem
 from simulator.random import generator
 from simulator.reference import simulate
@@ -37,7 +38,8 @@ def build_context(claim: Claim, instance: Instance) -> Any:
         return Ball(instance)
     if claim.rule is None or claim.step_size is None:
         raise ValueError(f"claim {claim.id} is about runs but names no rule and step size")
-    return ExpectedRun(instance, claim.rule, claim.step_size)
+    context = JointRun if claim.scope == "joint" else ExpectedRun
+    return context(instance, claim.rule, claim.step_size)
 
 
 @cache
@@ -71,7 +73,7 @@ def _visited() -> tuple[Instance, ...]:
 
 
 def _instances(claim: Claim, steps: int) -> Iterator[Instance]:
-    if claim.scope != "expectation":
+    if claim.scope in ("point", "ball"):
         yield from _visited()
         return
     for problem in _problems():
@@ -97,6 +99,6 @@ def trajectory_check(claim: Claim, steps: int = 300) -> SearchResult:
                 continue
             comparison = compare(claim, context)
         result.see(instance, comparison)
-        if comparison.violated.any() and result.settle(recheck(claim, build_context, instance)):
+        if comparison.violated.any() and result.settle(recheck(claim, build_context, instance), comparison.worst):
             break
     return result

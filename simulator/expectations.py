@@ -16,6 +16,7 @@ import numpy as np
 
 from simulator.problems import Problem, check_step
 from simulator.records import stable_difference
+from simulator.reference import update_direction
 from theory.assumptions import orthogonality_defect
 from theory.errors import expected
 from theory.exact import is_exact, maximum
@@ -65,8 +66,7 @@ def prompt_paths(features: Array, answers: Array, theta0: Array, rule: Rule, eta
         state = evaluate(features, answers, theta)
         rows.append((state.p, state.q, state.grad_sq))
         if k < steps:
-            weight = rule.weight(state.p, state.q) + 0 * state.p
-            theta = theta + eta * (weight[:, None] * state.gradient)
+            theta = theta + eta * update_direction(rule, state)
     p, q, grad_sq = (np.array([row[c] for row in rows]) for c in range(3))
     return PromptPaths(p, q, grad_sq)
 

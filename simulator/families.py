@@ -1,6 +1,6 @@
 """Problem families: named recipes for problems, each saying which assumptions it satisfies.
 
-A new family is one function with the ``@family`` decorator.
+A new family is one function with the ``@_family`` decorator.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import numpy.typing as npt
 from simulator.problems import Floats, Problem
 from simulator.random import generator
 from theory.errors import expected
+from theory.policy import logistic
 
 __all__ = ["FAMILIES", "Family", "make_problem", "success_targets"]
 
@@ -85,8 +86,7 @@ def success_targets(n: int, low: float, high: float) -> Floats:
     if not 0 < low <= high < 1:
         raise expected("p0", f"{low}:{high}", "0 < LOW <= HIGH < 1", "e.g. 0.2 or 0.05:0.9")
     ends = [np.log(p) - np.log1p(-p) for p in (low, high)]
-    spaced = np.linspace(ends[0], ends[1], n)
-    return 1 / (1 + np.exp(-spaced))
+    return logistic(np.linspace(ends[0], ends[1], n))[0]
 
 
 def make_problem(
@@ -112,15 +112,24 @@ def make_problem(
     for label, value, least in (("n", n, 1), ("K", outputs, 2)):
         if value < least:
             raise expected(label, value, f"at least {least}", "raise it")
+    if d is not None and d < 1:
+        raise expected("d", d, "at least 1", "raise --d")
     family = FAMILIES[name]
     rng = generator(seed, stream=2)
     features = family.features(n, outputs, family.default_d(n, outputs) if d is None else d, rng)
     answers = rng.integers(0, outputs, size=n)
-    start = np.broadcast_to(np.asarray(p0, dtype=np.float64), (n,))
+    start = _start(p0, n)
     if not ((start > 0) & (start < 1)).all():
         raise expected("p0", np.asarray(p0).tolist(), "probabilities strictly between 0 and 1", "e.g. 0.2")
     theta0 = _theta_for(features, answers, start)
     return Problem(features, answers, theta0, name=name)
+
+
+def _start(p0: npt.ArrayLike, n: int) -> Floats:
+    try:
+        return np.broadcast_to(np.asarray(p0, dtype=np.float64), (n,))
+    except (TypeError, ValueError):
+        raise expected("p0", p0, f"a probability, or {n} of them, one per prompt", "e.g. 0.2") from None
 
 
 def _theta_for(features: Floats, answers: npt.NDArray[np.int64], p0: Floats) -> Floats:

@@ -12,9 +12,9 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from theory.errors import expected
+from theory.errors import InputError, expected
 
-__all__ = ["atomic", "prepare_directory", "write_json", "write_npz", "write_text"]
+__all__ = ["atomic", "prepare_directory", "read_npz", "write_json", "write_npz", "write_text"]
 
 
 @contextlib.contextmanager
@@ -22,12 +22,12 @@ def atomic(path: Path) -> Iterator[BinaryIO]:
     """A binary file that is flushed to disk and renamed to ``path`` on success, and removed on failure.
 
     Raises:
-        InputError: the directory does not exist or cannot be written.
+        InputError: the directory does not exist or cannot be written, or ``path`` is a directory.
     """
     try:
         handle = tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False)  # noqa: SIM115
     except OSError as error:
-        raise expected("output file", str(path), f"a writable place ({error.strerror})", "choose another") from None
+        raise _unwritable(path, error) from None
     try:
         with handle:
             yield handle  # type: ignore[misc]
@@ -37,11 +37,18 @@ def atomic(path: Path) -> Iterator[BinaryIO]:
         umask = os.umask(0)
         os.umask(umask)
         os.chmod(handle.name, 0o666 & ~umask)
-        os.replace(handle.name, path)
+        try:
+            os.replace(handle.name, path)
+        except OSError as error:
+            raise _unwritable(path, error) from None
     except BaseException:
         with contextlib.suppress(OSError):
             os.unlink(handle.name)
         raise
+
+
+def _unwritable(path: Path, error: OSError) -> InputError:
+    return expected("output file", str(path), f"a writable place ({error.strerror})", "choose another")
 
 
 def write_text(path: Path, text: str) -> None:
@@ -59,6 +66,28 @@ def write_npz(path: Path, **arrays: Any) -> None:
     """Write arrays as ``.npz``, atomically."""
     with atomic(path) as handle:
         np.savez(handle, **arrays)
+
+
+def read_npz(path: Path) -> dict[str, Any]:
+    """All arrays of an ``.npz``; nothing is unpickled.
+
+    Raises:
+        InputError: the file cannot be read or is not an intact ``.npz`` of plain arrays.
+    """
+    try:
+        with path.open("rb") as handle:
+            archive = np.load(handle, allow_pickle=False)
+            if not isinstance(archive, np.lib.npyio.NpzFile):
+                raise ValueError("it holds a single array")
+            with archive:
+                arrays = {key: archive[key] for key in archive.files}
+        if not all(isinstance(array, np.ndarray) for array in arrays.values()):
+            raise ValueError("it holds something else than arrays")
+        return arrays
+    except Exception as error:
+        # What zipfile, zlib and numpy raise on a damaged file has no common base, and may span several lines.
+        reason = " ".join(str(error).split())[:160]
+        raise expected("file", str(path), f"a readable .npz of plain arrays ({reason})", "write it anew") from None
 
 
 def prepare_directory(path: Path) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from simulator.files import write_npz
+from simulator.files import read_npz, write_npz
 from theory.errors import expected
 from theory.exact import spectral_norm_sq
 from theory.policy import PolicyState, evaluate
@@ -19,6 +18,9 @@ __all__ = ["Problem", "check_step", "load_problem"]
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+
+# Larger entries would overflow where squares of products of them are summed.
+LARGEST = 1e60
 
 
 @dataclass(frozen=True)
@@ -55,8 +57,8 @@ class Problem:
         if self.theta0.shape != (d,):
             raise expected("shape of theta0", self.theta0.shape, f"({d},), as features have d = {d}", "resize theta0")
         if self.order is not None:
-            length = np.shape(self.order)[:1]
-            _set(self, "order", _indices("order", self.order, length, n, "the prompt drawn at each step"))
+            order = _array("order", self.order, "(T,)")
+            _set(self, "order", _indices("order", order, order.shape[:1], n, "the prompt drawn at each step"))
 
     @property
     def n(self) -> int:
@@ -84,7 +86,7 @@ class Problem:
 
     def with_order(self, order: npt.ArrayLike) -> Problem:
         """The same problem with a fixed prompt order."""
-        return replace(self, order=np.asarray(order))
+        return replace(self, order=_array("order", order, "(T,)"))
 
     def save(self, path: Path) -> None:
         """Write ``features``, ``answers``, ``theta0`` (and ``order``) as ``.npz``, atomically."""
@@ -107,8 +109,8 @@ class Problem:
             name: of the problem.
 
         Raises:
-            InputError: shapes do not fit, gram is not finite or not positive semidefinite, or its range does not hold
-                the logits (then no theta0 of this bandit starts there).
+            InputError: shapes do not fit, gram is not finite, symmetric and positive semidefinite, or its range does
+                not hold the logits (then no theta0 of this bandit starts there).
         """
         table = _floats("logits", logits, 2, "(n, K)")
         matrix = _floats("gram", gram, 2, "(n K, n K)")
@@ -117,6 +119,11 @@ class Problem:
             raise expected(
                 "shape of gram", matrix.shape, f"{(n * outputs,) * 2} for logits {table.shape}", "recompute it"
             )
+        if matrix.size == 0:
+            raise expected("shape of logits", table.shape, "(n, K) with n >= 1 and K >= 2", "add prompts or outputs")
+        skew = float(np.abs(matrix - matrix.T).max())
+        if skew > 1e-8 * float(np.abs(matrix).max()):
+            raise expected("largest |gram - gram^T|", skew, "0: a symmetric matrix", "pass X X^T")
         values, vectors = np.linalg.eigh((matrix + matrix.T) / 2)
         if values[-1] <= 0 or values[0] < -1e-8 * values[-1]:
             raise expected("smallest eigenvalue of gram", float(values[0]), "at least 0", "pass X X^T")
@@ -126,7 +133,7 @@ class Problem:
         shifts = np.kron(np.eye(n), np.ones((outputs, 1))) * np.sqrt(values[-1])
         solution = np.linalg.lstsq(np.hstack([features, shifts]), table.ravel(), rcond=None)[0]
         theta0 = solution[: features.shape[1]]
-        problem = cls(features.reshape(n, outputs, -1), np.asarray(answers), theta0, name=name)
+        problem = cls(features.reshape(n, outputs, -1), _array("answers", answers, "(n,)"), theta0, name=name)
         rows, start = np.arange(n), (features @ theta0).reshape(n, outputs)
         target = table - table[rows, problem.answers][:, None]
         error = float(np.abs(start - start[rows, problem.answers][:, None] - target).max())
@@ -143,13 +150,7 @@ def load_problem(path: Path) -> Problem:
     """
     if not path.is_file():
         raise expected("problem file", str(path), "an existing .npz file", "check the path")
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays: dict[str, Any] = {key: archive[key] for key in archive.files}
-    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
-        raise expected(
-            "problem file", str(path), f"a readable .npz of plain arrays ({error})", "write it with numpy.savez"
-        ) from None
+    arrays = read_npz(path)
     missing = [key for key in ("features", "answers", "theta0") if key not in arrays]
     if missing:
         raise expected(
@@ -162,24 +163,31 @@ def _set(problem: Problem, name: str, value: Any) -> None:
     object.__setattr__(problem, name, value)
 
 
-def _floats(name: str, values: Any, ndim: int, shape: str) -> Floats:
+def _array(name: str, values: Any, shape: str) -> npt.NDArray[Any]:
     try:
-        array = np.asarray(values)
+        return np.asarray(values)
     except ValueError:
         raise expected(name, "ragged", f"a numeric array of shape {shape}", "give every row the same length") from None
+
+
+def _floats(name: str, values: Any, ndim: int, shape: str) -> Floats:
+    array = _array(name, values, shape)
     if array.dtype.kind not in "fiu":
         raise expected(f"dtype of {name}", str(array.dtype), "a real numeric type", "convert it to float64")
     if array.ndim != ndim:
         raise expected(f"shape of {name}", array.shape, shape, "reshape it")
-    bad = np.argwhere(~np.isfinite(array))
+    with np.errstate(over="ignore"):
+        array = array.astype(np.float64)
+    bad = np.argwhere(~(np.abs(array) <= LARGEST))
     if len(bad):
         where = tuple(int(i) for i in bad[0])
-        raise expected(f"{name}[{', '.join(map(str, where))}]", float(array[where]), "a finite number", "remove it")
-    return array.astype(np.float64)
+        place = f"{name}[{', '.join(map(str, where))}]"
+        raise expected(place, float(array[where]), f"a finite number of size at most {LARGEST:g}", "remove or rescale")
+    return array
 
 
 def _indices(name: str, values: Any, shape: tuple[int, ...], stop: int, meaning: str) -> Ints:
-    array = np.asarray(values)
+    array = _array(name, values, "(T,)" if name == "order" else "(n,)")
     if array.dtype.kind not in "iu":
         raise expected(f"dtype of {name}", str(array.dtype), f"integers ({meaning})", "convert it to int64")
     if array.shape != shape or len(shape) != 1:

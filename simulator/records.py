@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from simulator.files import prepare_directory, write_json, write_npz
+from simulator.files import prepare_directory, read_npz, write_json, write_npz
 from theory.errors import expected
 from theory.rules import get_rule
 
@@ -21,11 +20,17 @@ Floats = npt.NDArray[np.float64]
 
 
 def snapshot_times(steps: int, mode: str) -> npt.NDArray[np.int64]:
-    """Times at which a run is recorded: ``full`` is 0..T, ``log`` about 20 a decade (0 and T included)."""
+    """Times at which a run is recorded: ``full`` is 0..T, ``log`` about 20 a decade (0 and T included).
+
+    Raises:
+        InputError: no such mode.
+    """
     if mode == "full":
         return np.arange(steps + 1)
+    if mode != "log":
+        raise expected("record", mode, "log or full", "log keeps about 20 snapshots a decade")
     spaced = np.rint(10 ** np.arange(0, np.log10(max(steps, 1)) + 1e-9, 0.05)).astype(np.int64)
-    return np.unique(np.concatenate([[0], spaced, [steps]]))
+    return np.unique(np.concatenate([[0], spaced[spaced <= steps], [steps]]))
 
 
 def stable_difference(p0: Any, q0: Any, p1: Any, q1: Any) -> Any:
@@ -99,7 +104,8 @@ class Record:
             "descending_steps": int((self.step_gain < 0).sum()),
         }
         if self.step_bound is not None:
-            relevant = self.step_bound > 0
+            # Below this the change of the log-odds is lost in the rounding of the parameters.
+            relevant = self.step_bound > 1e-10 * self.step_std**2
             ratio = self.step_gain[relevant] / self.step_bound[relevant]
             result["gain_over_bound_min"] = float(ratio.min()) if len(ratio) else None
             result["gain_over_bound_median"] = float(np.median(ratio)) if len(ratio) else None
@@ -109,8 +115,9 @@ class Record:
         """Write ``record.npz`` and ``summary.json`` into ``directory``."""
         prepare_directory(directory)
         arrays = {name: getattr(self, name) for name in _ARRAYS}
-        write_npz(directory / "record.npz", **arrays, **self.extra)
+        # The summary comes first: it is what may be refused (NaN is not JSON), and then nothing is left behind.
         write_json(directory / "summary.json", self.summary())
+        write_npz(directory / "record.npz", **arrays, **self.extra)
 
     @classmethod
     def load(cls, directory: Path) -> Record:
@@ -120,16 +127,50 @@ class Record:
             InputError: a file is missing or is not what :meth:`save` writes.
         """
         try:
-            with np.load(directory / "record.npz", allow_pickle=False) as archive:
-                arrays = {name: archive[name] for name in archive.files}
+            arrays = read_npz(directory / "record.npz")
             scalars = json.loads((directory / "summary.json").read_text())
             fields = {name: arrays.pop(name) for name in _ARRAYS}
-            fields |= {name: scalars[name] for name in ("origin", "problem", "rule", "eta", "x_max_sq")}
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            raise expected(
-                "run directory", str(directory), "record.npz and summary.json of one run", str(error)
-            ) from None
+            fields |= {name: _text(name, scalars[name]) for name in ("origin", "problem", "rule")}
+            fields |= {name: _number(name, scalars[name]) for name in ("eta", "x_max_sq")}
+            _check_shapes(fields)
+        except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
+            reason = f"{error} is missing" if isinstance(error, KeyError) else " ".join(str(error).split())[:300]
+            raise expected("run directory", str(directory), "record.npz and summary.json of one run", reason) from None
         return cls(**fields, extra=arrays)
 
 
-_ARRAYS = ("order", "t", "J", "q", "grad_sq", "theta", "step_gain", "step_grad_sq", "step_std")
+# Axes of each array: T steps, S snapshots, n prompts, d features.
+_ARRAYS = {
+    "order": "T",
+    "t": "S",
+    "J": "Sn",
+    "q": "Sn",
+    "grad_sq": "Sn",
+    "theta": "Sd",
+    "step_gain": "T",
+    "step_grad_sq": "T",
+    "step_std": "T",
+}
+
+
+def _text(name: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{name} is {value!r}, not a string")
+    return value
+
+
+def _number(name: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not np.isfinite(float(value)):
+        raise TypeError(f"{name} is {value!r}, not a finite number")
+    return float(value)
+
+
+def _check_shapes(fields: dict[str, Any]) -> None:
+    """Raise ValueError unless the arrays are numeric and their shapes belong together."""
+    sizes: dict[str, int] = {}
+    for name, axes in _ARRAYS.items():
+        array = fields[name]
+        fits = array.ndim == len(axes) and array.dtype.kind in ("iu" if name in ("order", "t") else "f")
+        fits = fits and len(array) > 0
+        if not fits or any(sizes.setdefault(axis, size) != size for axis, size in zip(axes, array.shape, strict=True)):
+            raise ValueError(f"{name} has shape {array.shape} and dtype {array.dtype}")

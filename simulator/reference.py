@@ -9,10 +9,23 @@ import numpy as np
 from simulator.problems import Problem, check_step
 from simulator.random import uniform_order
 from simulator.records import Record, snapshot_times, stable_difference
-from theory.policy import evaluate
+from theory.errors import expected
+from theory.exact import is_exact
+from theory.policy import Array, PolicyState, evaluate
 from theory.rules import Rule
 
-__all__ = ["simulate"]
+__all__ = ["simulate", "update_direction"]
+
+
+def update_direction(rule: Rule, state: PolicyState) -> Array:
+    """``weight(p, q) grad J_i`` of every prompt, shape ``(n, d)``, floats or balls.
+
+    Finite also where ``V = p q`` underflows and the weight is infinite: a rule that ascends the log-odds gets there.
+    """
+    p, q = state.p, state.q
+    if not is_exact(p):
+        p, q = np.maximum(p, 1e-300), np.maximum(q, 1e-300)
+    return np.asarray((rule.weight(p, q) * p * q)[:, None] * state.gap)
 
 
 def simulate(
@@ -51,7 +64,7 @@ def simulate(
     for step, i in enumerate(order):
         features, answers = problem.features[i : i + 1], problem.answers[i : i + 1]
         before = evaluate(features, answers, theta)
-        theta = theta + eta * (rule.weight(before.p, before.q) * before.gradient[0])
+        theta = theta + eta * update_direction(rule, before)[0]
         after = evaluate(features, answers, theta)
         gains[step] = stable_difference(before.p, before.q, after.p, after.q)[0]
         grads[step], stds[step] = before.grad_sq[0], before.variance[0] ** 0.5
@@ -81,7 +94,5 @@ def _order(problem: Problem, steps: int, seed: int, replica: int) -> np.ndarray:
     if problem.order is None:
         return uniform_order(problem.n, steps, seed, replica)
     if len(problem.order) < steps:
-        from theory.errors import expected
-
         raise expected("steps", steps, f"at most {len(problem.order)}, the length of the problem's order", "lower it")
     return problem.order[:steps]

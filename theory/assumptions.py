@@ -17,6 +17,7 @@ from theory.policy import Array
 
 __all__ = [
     "BOUNDED_STD",
+    "GRADIENT_ORTHOGONAL",
     "ORTHOGONAL",
     "UNIQUE_ANSWER",
     "Assumption",
@@ -139,6 +140,17 @@ def _certain(items: list[Any], holds: Callable[[Any], Any], fails: Callable[[Any
     return True if all(holds(item) for item in items) else None
 
 
+def _measure_gradient_orthogonal(context: Any) -> Measurement:
+    states = getattr(context, "states", None) or [context.state]
+    cosines = [gradient_cosines(as_floats(state.gap)) for state in states]
+    largest = max((float(np.nanmax(np.abs(c))) for c in cosines if np.isfinite(c).any()), default=0.0)
+    if not is_exact(states[0].gap):
+        return Measurement(largest, largest < 1e-9)
+    n = len(states[0].gap)
+    products = [np.sum(s.gap[i] * s.gap[j]) for s in states for i in range(n) for j in range(i)]
+    return Measurement(largest, _certain(products, lambda e: e == 0, lambda e: e != 0))
+
+
 UNIQUE_ANSWER = Assumption(
     "A1",
     r"\text{each prompt has exactly one output with reward } 1",
@@ -150,6 +162,12 @@ ORTHOGONAL = Assumption(
     r"X_i X_j^\top = 0 \ \text{ for all } i \ne j",
     "largest relative size of X_i X_j^T",
     _measure_orthogonal,
+)
+GRADIENT_ORTHOGONAL = Assumption(
+    "A2-talk",
+    r"\nabla J_i(\theta_t)^\top \nabla J_j(\theta_t) = 0 \ \text{ for all } i \ne j \text{ and all } t",
+    "largest |cosine| between gradients of two prompts",
+    _measure_gradient_orthogonal,
 )
 BOUNDED_STD = Assumption(
     "A3",

@@ -15,7 +15,7 @@ from theory.rules import Rule
 __all__ = ["Claim", "Registry"]
 
 Relation = Literal["==", "<=", ">=", "iff"]
-Scope = Literal["point", "ball", "expectation"]
+Scope = Literal["point", "ball", "expectation", "joint"]
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Claim:
         statement: LaTeX.
         scope: what the claim is about, which decides the context that ``left`` and ``right`` receive:
             ``point`` -> ``theory.points.Point``, ``ball`` -> ``theory.points.Ball``,
-            ``expectation`` -> ``simulator.expectations.ExpectedRun``.
+            ``expectation`` -> ``simulator.expectations.ExpectedRun``, ``joint`` -> ``simulator.joint.JointRun``.
         relation: ``left`` relation ``right``, elementwise; with ``iff`` both sides are numbers and the claim is that
             one is positive exactly where the other is.
         left: left-hand side as a function of the context, floats or balls.

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import flint
 import numpy as np
 import numpy.typing as npt
 
@@ -51,6 +52,8 @@ def compare(claim: Claim, context: Any) -> Comparison:
     """Evaluate both sides of the claim on a context of its scope."""
     left, right = np.ravel(claim.left(context)), np.ravel(claim.right(context))
     exact = is_exact(left) or is_exact(right)
+    if exact:
+        left, right = (side if is_exact(side) else as_balls(side) for side in (left, right))
     lf, rf = as_floats(left), as_floats(right)
     # A bound of 0 for a value of 0 is an equality of empty content, not a tight instance.
     small, large = (lf, rf) if claim.relation == "<=" else (rf, lf)
@@ -60,15 +63,22 @@ def compare(claim: Claim, context: Any) -> Comparison:
     size = np.maximum(np.abs(lf), np.abs(rf))
     error = np.full(len(lf), np.nan)
     if claim.relation == "==":
-        distance = as_floats(_upper(left - right)) if exact else np.abs(lf - rf)
-        error = np.divide(distance, size, out=distance, where=size > 0)
+        distance = _distance(left, right) if exact else np.abs(lf - rf)
+        error = np.divide(distance, size, out=np.array(distance), where=size > 0)
     violated = _violated_balls(claim, left, right) if exact else _violated_floats(claim, lf, rf, size)
     return Comparison(lf, rf, violated, ratio, error)
 
 
-def _upper(balls: Any) -> Any:
-    """Upper bounds of absolute values: what an enclosure of a difference leaves possible."""
-    return np.array([abs(ball).upper() for ball in balls], dtype=object)
+def _distance(left: Any, right: Any) -> Any:
+    """The most that the two sides can differ by; 0 where both are narrow enclosures of 0 (terms that cancel)."""
+
+    def most(a: Any, b: Any) -> float:
+        widest = max(abs(a).upper(), abs(b).upper()) if a.is_finite() and b.is_finite() else flint.arb("inf")
+        if a.contains(0) and b.contains(0) and widest < 1e-100:
+            return 0.0
+        return float(abs(a - b).upper())
+
+    return np.array([most(a, b) for a, b in zip(left, right, strict=True)])
 
 
 def _violated_floats(claim: Claim, left: Any, right: Any, size: Any) -> npt.NDArray[np.bool_]:

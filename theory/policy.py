@@ -142,8 +142,10 @@ class PolicyState:
         """``y^T Hess J_i y``, shape ``(n,)``, by the second identity (no cancellation between the two terms' sums)."""
         u = self.features @ y
         mean = np.sum(self.odds.wrong * u, axis=1)
-        spread = np.sum(self.odds.wrong * (u - mean[:, None]) ** 2, axis=1)
-        return self.variance * ((self.q - self.p) * (self.gap @ y) ** 2 - spread)
+        # Products, not powers: the square of a ball around 0 is NaN in flint.
+        centred, slope = u - mean[:, None], self.gap @ y
+        spread = np.sum(self.odds.wrong * (centred * centred), axis=1)
+        return self.variance * ((self.q - self.p) * (slope * slope) - spread)
 
 
 def evaluate(features: Array, answers: Array, theta: Array) -> PolicyState:

@@ -53,17 +53,20 @@ class SearchResult:
         """Take note of a non-vacuous instance."""
         if np.isfinite(comparison.error).any():
             self.worst_error = float(np.fmax(self.worst_error, np.nanmax(comparison.error)))
-        ratio = comparison.worst
-        if not np.isfinite(ratio):
+        # A suspected violation counts only once it is confirmed; until then its ratio may be mere rounding.
+        ratios = comparison.ratio[~comparison.violated]
+        if not np.isfinite(ratios).any():
             return
+        ratio = float(np.nanmax(ratios))
         if not ratio <= self.worst_ratio:
             self.worst_ratio, self.worst = ratio, instance
         self.best = sorted([*self.best, (ratio, instance)], key=lambda pair: -pair[0])[:3]
 
-    def settle(self, answer: Counterexample | bool) -> bool:
-        """Take note of an exact recheck; true if it confirmed a violation."""
+    def settle(self, answer: Counterexample | bool, ratio: float) -> bool:
+        """Take note of an exact recheck of an instance with this ratio; true if it confirmed a violation."""
         if isinstance(answer, Counterexample):
             self.counterexample = answer
+            self.worst_ratio = float(np.fmax(self.worst_ratio, ratio))
             return True
         self.dismissed += answer
         self.undecided += not answer
@@ -74,8 +77,11 @@ class _Violation(Exception):
     pass
 
 
-def _steps(claim: Claim) -> int:
-    return 160 if claim.scope == "expectation" else 1
+def _limits(claim: Claim) -> dict[str, int]:
+    """How large the instances of a claim may be: long runs, and many prompts where all of them share a step."""
+    if claim.scope == "joint":
+        return {"max_steps": 160, "max_copies": 8}
+    return {"max_steps": 160 if claim.scope == "expectation" else 1}
 
 
 def property_check(claim: Claim, build: Build, examples: int, seed: int) -> SearchResult:
@@ -99,7 +105,7 @@ def property_check(claim: Claim, build: Build, examples: int, seed: int) -> Sear
         suppress_health_check=list(hyp.HealthCheck),
         verbosity=hyp.Verbosity.quiet,
     )
-    @hyp.given(instances(max_steps=_steps(claim)))
+    @hyp.given(instances(**_limits(claim)))
     def check(instance: Instance) -> None:
         comparison = _examine(claim, build, instance, result)
         if comparison is None:
@@ -107,7 +113,7 @@ def property_check(claim: Claim, build: Build, examples: int, seed: int) -> Sear
         if np.isfinite(comparison.worst) and comparison.worst > best_steering[0]:
             best_steering[0] = comparison.worst
             hyp.target(comparison.worst, label="ratio")
-        if comparison.violated.any() and result.settle(recheck(claim, build, instance)):
+        if comparison.violated.any() and result.settle(recheck(claim, build, instance), comparison.worst):
             raise _Violation
 
     with tempfile.TemporaryDirectory() as home, warnings.catch_warnings():
@@ -185,8 +191,9 @@ def search(
         progress(f"{claim.id}: climbing from {result.worst_ratio:.3g}")
         ratio, instance = climb(claim, build, start, evaluations)
         result.instances += evaluations
-        if ratio > 1 and result.settle(recheck(claim, build, instance)):
-            return result
-        if ratio > result.worst_ratio:
+        if ratio > 1:
+            if result.settle(recheck(claim, build, instance), ratio):
+                return result
+        elif ratio > result.worst_ratio:
             result.worst_ratio, result.worst = ratio, instance
     return result

@@ -26,8 +26,14 @@ def _vector(draw: Any, elements: st.SearchStrategy[float], shape: tuple[int, ...
 
 
 @st.composite
-def instances(draw: Any, max_prompts: int = 3, max_outputs: int = 4, max_steps: int = 1) -> Instance:
-    """Instances with up to the given numbers of prompts, outputs and steps; no prompt has all-zero features."""
+def instances(
+    draw: Any, max_prompts: int = 3, max_outputs: int = 4, max_steps: int = 1, max_copies: int = 1
+) -> Instance:
+    """Instances with up to the given numbers of prompts, outputs and steps; no prompt has all-zero features.
+
+    With ``max_copies`` above 1, orthogonal prompts come in up to that many copies, each on coordinates of its own: many
+    prompts at the price of few.
+    """
     # Drawn first, so that hypothesis shrinks the number of steps first.
     steps = draw(st.integers(1, max_steps))
     n = draw(st.integers(1, max_prompts))
@@ -44,11 +50,22 @@ def instances(draw: Any, max_prompts: int = 3, max_outputs: int = 4, max_steps: 
         features[i, :, first : first + width] = block
     answers = np.array([draw(st.integers(0, outputs - 1)) for _ in range(n)])
     direction = _vector(draw, _quarters, (d,))
+    theta = _vector(draw, _parameters, (d,))
+    copies = draw(st.integers(1, max_copies)) if orthogonal and max_copies > 1 else 1
     return Instance(
-        features=features,
-        answers=answers,
-        theta=_vector(draw, _parameters, (d,)),
-        direction=direction if direction.any() else np.ones(d),
-        displacement=_vector(draw, _quarters, (d,)),
+        features=_block_copies(features, copies),
+        answers=np.tile(answers, copies),
+        theta=np.tile(theta, copies),
+        direction=np.tile(direction if direction.any() else np.ones(d), copies),
+        displacement=np.tile(_vector(draw, _quarters, (d,)), copies),
         steps=steps,
     )
+
+
+def _block_copies(features: np.ndarray, copies: int) -> np.ndarray:
+    """The prompts repeated, each copy on coordinates of its own."""
+    n, outputs, d = features.shape
+    result = np.zeros((copies, n, outputs, copies, d))
+    for c in range(copies):
+        result[c, :, :, c] = features
+    return result.reshape(copies * n, outputs, copies * d)

@@ -80,16 +80,20 @@ def descent_proof(
         proof.nonnegative(grad_sq / c - grad_sq / bound_c, grad_sq * over / (c * bound_c), "C may replace sqrt(V)")
 
 
-def _telescope(proof: Proof, coefficient: tuple[int, int]) -> tuple[sp.Expr, sp.Symbol, sp.Expr]:
-    """``B - W`` as a visibly non-negative expression, with W the (weighted) sum and B its bound."""
+def _telescope(proof: Proof, coefficient: tuple[int, int] | None) -> tuple[sp.Expr, sp.Symbol, sp.Expr]:
+    """``B - W`` as a visibly non-negative expression, with W the (weighted) sum and B its bound.
+
+    ``coefficient`` is the a of ``E gain_t >= a E[...] / (n X^2)``; None stands for the talk's runs, where the gain is
+    at least ``a [...] / X^2`` with a positive a that depends on n.
+    """
     total = proof.symbol("W", "nonnegative", "sum over t < T of E ||grad J_i(theta_t)||^2 (/ C_{i,t} if weighted)")
-    n = proof.symbol("n", "positive", "number of prompts")
+    n = sp.Integer(1) if coefficient is None else proof.symbol("n", "positive", "number of prompts")
     x_sq = proof.symbol("X2", "positive", "X_max^2")
     q0 = proof.symbol("q0", "positive", "1 - J_i(theta_0)")
     rise = proof.symbol("D", "real", "E J_i(theta_T) - J_i(theta_0)")
     room = proof.symbol("h", "nonnegative", "1 - E J_i(theta_T)")
     slack = proof.symbol("r", "nonnegative", "sum of the slacks of the one-step inequality")
-    a = sp.Rational(*coefficient)
+    a = proof.symbol("a", "positive", "of the one-step bound") if coefficient is None else sp.Rational(*coefficient)
     proof.fact("The one-step inequality (the -FIXED form) holds at every t < T; its left sides telescope.")
     proof.relation(q0, rise + room, "J_i <= 1")
     proof.relation(rise * n * x_sq, a * total + slack, "telescoping")
@@ -99,7 +103,7 @@ def _telescope(proof: Proof, coefficient: tuple[int, int]) -> tuple[sp.Expr, sp.
     return bound, total, terms
 
 
-def sum_proof(proof: Proof, coefficient: tuple[int, int], *, weighted: bool) -> None:
+def sum_proof(proof: Proof, coefficient: tuple[int, int] | None, *, weighted: bool) -> None:
     """``sum E ||grad||^2 <= n X^2 q0 / a``; if weighted, with 1 / C_t in the sum, and then max C in the bound."""
     bound, total, terms = _telescope(proof, coefficient)
     if not weighted:
@@ -111,7 +115,7 @@ def sum_proof(proof: Proof, coefficient: tuple[int, int], *, weighted: bool) -> 
     proof.nonnegative(largest * bound - plain, largest * terms + over, "Cmax times the weighted bound")
 
 
-def min_proof(proof: Proof, coefficient: tuple[int, int], *, weighted: bool) -> None:
+def min_proof(proof: Proof, coefficient: tuple[int, int] | None, *, weighted: bool) -> None:
     """The minimum of T terms is at most their mean; if weighted, by the Cauchy-Schwarz inequality."""
     bound, total, terms = _telescope(proof, coefficient)
     least = proof.symbol("mu", "nonnegative", "min over t < T of E ||grad J_i(theta_t)||^2")

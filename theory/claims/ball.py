@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
+
 import sympy as sp
 
 from theory.assumptions import UNIQUE_ANSWER
@@ -17,8 +20,8 @@ def _right(ball: Ball) -> Array:
     return ball.x_max_sq * ball.state.variance**0.5 * ball.direction_sq * 5 / 2
 
 
-def _proof() -> Certificate:
-    proof = Proof("P-L33")
+def _proof(claim: str) -> Certificate:
+    proof = Proof(claim)
     proof.fact("J is X/2-Lipschitz (P-L32), so in the ball p moves by delta with |delta| <= c/2, c = sqrt(V).")
     proof.fact("At theta' the curvature is at most 4 X^2 V(theta') (P-L31-VAR).")
     proof.fact("With b = |1 - 2p| and |delta| = e c/2: V(theta') <= c^2 + |delta| b - delta^2.")
@@ -59,21 +62,29 @@ def _near_half(proof: Proof) -> None:
     proof.nonnegative(c * _excess(c, b, e), (c * e - b) ** 2 + rest, "case 2: c (5/2 sqrt(V) - 4 V(theta')) >= 0")
 
 
+_PAPER = Claim(
+    id="P-L33",
+    source="paper",
+    place="Lemma 3.3",
+    title="non-uniform local smoothness",
+    statement=(
+        r"\|\nabla^2 J_i(\theta')\| \le \tfrac52 X_{\max}^2 \sqrt{V_i(\theta)}\ \text{ whenever }\ "
+        r"\|\theta'-\theta\| \le \sqrt{V_i(\theta)}/X_{\max}"
+    ),
+    scope="ball",
+    relation="<=",
+    left=lambda ball: ball.displaced_quadratic,
+    right=_right,
+    assumptions=(UNIQUE_ANSWER,),
+    proof=partial(_proof, "P-L33"),
+)
 CLAIMS = (
-    Claim(
-        id="P-L33",
-        source="paper",
-        place="Lemma 3.3",
-        title="non-uniform local smoothness",
-        statement=(
-            r"\|\nabla^2 J_i(\theta')\| \le \tfrac52 X_{\max}^2 \sqrt{V_i(\theta)}\ \text{ whenever }\ "
-            r"\|\theta'-\theta\| \le \sqrt{V_i(\theta)}/X_{\max}"
-        ),
-        scope="ball",
-        relation="<=",
-        left=lambda ball: ball.displaced_quadratic,
-        right=_right,
-        assumptions=(UNIQUE_ANSWER,),
-        proof=_proof,
+    _PAPER,
+    replace(
+        _PAPER,
+        id="S-SMOOTH-BALL",
+        source="talk",
+        place="Lemma (Non-uniform Local Smoothness)",
+        proof=partial(_proof, "S-SMOOTH-BALL"),
     ),
 )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import sympy as sp
@@ -32,8 +35,8 @@ def _lipschitz_bound(point: Point) -> Any:
     return point.x_max_sq**0.5 / 2 + 0 * point.gradient_norm
 
 
-def _proof_variance() -> Certificate:
-    proof = Proof("P-L31-VAR")
+def _proof_variance(claim: str) -> Certificate:
+    proof = Proof(claim)
     at = probabilities(proof)
     y = direction(proof)
     p, q, v = at.p, at.q, at.variance
@@ -51,8 +54,8 @@ def _proof_variance() -> Certificate:
     return proof.done("|y^T Hess J y| <= 4 X^2 V |y|^2 for all y, all theta and all K")
 
 
-def _proof_global() -> Certificate:
-    proof = Proof("P-L31-GLOBAL")
+def _proof_global(claim: str) -> Certificate:
+    proof = Proof(claim)
     at = probabilities(proof)
     y = direction(proof)
     p, q, v = at.p, at.q, at.variance
@@ -90,7 +93,7 @@ def _proof_lipschitz() -> Certificate:
     return proof.done("||grad J|| <= X / 2 for all theta and all K")
 
 
-CLAIMS = (
+_PAPER = (
     Claim(
         id="P-L31-VAR",
         source="paper",
@@ -102,7 +105,7 @@ CLAIMS = (
         left=_quadratic,
         right=_variance_bound,
         assumptions=(UNIQUE_ANSWER,),
-        proof=_proof_variance,
+        proof=partial(_proof_variance, "P-L31-VAR"),
         remark="Checked as |y^T Hess y| <= 4 X_max^2 V |y|^2 for every direction y, which is the same statement.",
     ),
     Claim(
@@ -116,7 +119,7 @@ CLAIMS = (
         left=_quadratic,
         right=_global_bound,
         assumptions=(UNIQUE_ANSWER,),
-        proof=_proof_global,
+        proof=partial(_proof_global, "P-L31-GLOBAL"),
     ),
     Claim(
         id="P-L32",
@@ -132,3 +135,15 @@ CLAIMS = (
         proof=_proof_lipschitz,
     ),
 )
+
+
+def _as_told(claim: Claim, name: str, place: str, proof: Callable[[str], Certificate]) -> Claim:
+    """The same statement in the talk."""
+    return replace(claim, id=name, source="talk", place=place, proof=partial(proof, name))
+
+
+_TALK = (
+    _as_told(_PAPER[0], "S-SMOOTH-LOCAL", "Theorem (Local Smoothness Bound)", _proof_variance),
+    _as_told(_PAPER[1], "S-SMOOTH-GLOBAL", "Corollary (Global Smoothness)", _proof_global),
+)
+CLAIMS = _PAPER + _TALK

@@ -151,7 +151,27 @@ def _odds_root(p: Any, q: Any) -> Any:
     return (p / q) ** 0.5
 
 
-CLAIMS = (
+def _short_update(point: Point) -> Array:
+    """``p q x_a . y``, the talk's "Update form"."""
+    u, _ = _rows(point)
+    return point.state.variance * u[np.arange(len(u)), point.answers]
+
+
+def _gap_update(point: Point) -> Array:
+    return point.state.variance * point.slope
+
+
+def _proof_gap() -> Certificate:
+    proof = Proof("S-UPDATE-SHORT-FIXED")
+    p, q = probabilities(proof)
+    u_a = proof.symbol("u_a", "real", "x_a . y")
+    m = proof.symbol("m", "real", "sum over wrong j of w_j u_j")
+    proof.fact("grad J . y = V (u_a - m): X-IDENTITY, with x_bar_w . y = m.")
+    proof.equal(p * q * u_a - p * q * m, p * q * (u_a - m), "the wrong outputs' mean feature is what is missing")
+    return proof.done("the REINFORCE update is eta p q (x_a - x_bar_w), for all theta and all K")
+
+
+_PAPER = (
     _claim(
         "5",
         "GRPO is REINFORCE over the standard deviation",
@@ -186,3 +206,58 @@ CLAIMS = (
         lambda: _proof("P-EQ12", GRPO, _std, _odds_root),
     ),
 )
+
+
+def _told(name: str, title: str, statement: str, **fields: Any) -> Claim:
+    return Claim(
+        id=f"S-UPDATE-{name}",
+        source="talk",
+        title=title,
+        statement=statement,
+        scope="point",
+        relation="==",
+        assumptions=(UNIQUE_ANSWER,),
+        **fields,
+    )
+
+
+_TALK = (
+    _told(
+        "SHORT",
+        "the talk's short update form, as printed",
+        r"\nabla J_i = p(1-p)\,x_{i,a}",
+        place="Update form",
+        left=_by_definition(REINFORCE),
+        right=_short_update,
+        fixed_by="S-UPDATE-SHORT-FIXED",
+        remark="The wrong outputs' features are missing; the talk's own expanded update has them.",
+    ),
+    _told(
+        "SHORT-FIXED",
+        "the short update form, repaired",
+        r"\nabla J_i = p(1-p)\,\Big(x_{i,a} - \sum_{j\ne a} \tfrac{\pi_j}{1-p}\, x_{i,j}\Big)",
+        place="Update form",
+        left=_by_definition(REINFORCE),
+        right=_gap_update,
+        proof=_proof_gap,
+    ),
+    _told(
+        "REINFORCE",
+        "the REINFORCE update, expanded",
+        _PAPER[2].statement,
+        place="REINFORCE update",
+        left=_PAPER[2].left,
+        right=_PAPER[2].right,
+        proof=lambda: _proof("S-UPDATE-REINFORCE", REINFORCE, _variance, _only_p),
+    ),
+    _told(
+        "GRPO",
+        "the GRPO update, expanded",
+        _PAPER[3].statement,
+        place="GRPO update",
+        left=_PAPER[3].left,
+        right=_PAPER[3].right,
+        proof=lambda: _proof("S-UPDATE-GRPO", GRPO, _std, _odds_root),
+    ),
+)
+CLAIMS = _PAPER + _TALK

@@ -1,0 +1,257 @@
+"""S-REINFORCE and S-GRPO: the talk's theorems, in which every prompt moves at every step with step size eta / n.
+
+As printed they carry no factor n. The repaired forms carry it, take C from above as the paper does, and assume
+orthogonal features: orthogonal gradients do not keep the other prompts' moves out of the second-order term.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import sympy as sp
+
+from theory.assumptions import BOUNDED_STD, GRADIENT_ORTHOGONAL, ORTHOGONAL, UNIQUE_ANSWER
+from theory.certificates import Certificate, Proof
+from theory.claim import Claim
+from theory.claims._runs import gain, min_proof, running_max, running_min, steps_column, sum_proof
+from theory.policy import Array
+from theory.rules import GRPO, REINFORCE, Rule
+
+__all__ = ["CLAIMS"]
+
+
+def _printed_bound(run: Any) -> Array:
+    """``2 (1 - p0) X_max^2`` for every T."""
+    return 2 * run.q[0] * run.x_max_sq + 0 * run.grad_sq[:-1]
+
+
+def _mean_factor(run: Any) -> Array:
+    return run.std_bound[:-1].cumsum(axis=0) * 8 / (3 * steps_column(run))
+
+
+def _coefficient(run: Any, rule: Rule) -> Any:
+    """The a of ``gain >= a ||grad||^2 / X^2`` (over C for GRPO) with step size eta / n."""
+    n = run.n
+    return (8 * n - 5) / (16 * n * n) if rule is GRPO else (2 * n - 1) / (2 * n * n)
+
+
+def _fixed_sum(run: Any, rule: Rule) -> Array:
+    plain = run.q[0] * run.x_max_sq / _coefficient(run, rule) + 0 * run.grad_sq[:-1]
+    return plain * running_max(run.std_bound[:-1]) if rule is GRPO else plain
+
+
+def _fixed_min(run: Any, rule: Rule) -> Array:
+    plain = run.q[0] * run.x_max_sq / (_coefficient(run, rule) * steps_column(run))
+    return plain * run.std_bound[:-1].cumsum(axis=0) / steps_column(run) if rule is GRPO else plain
+
+
+def _fixed_descent(run: Any, rule: Rule) -> Array:
+    bound = _coefficient(run, rule) * run.grad_sq[:-1] / run.x_max_sq
+    return bound / run.std_bound[:-1] if rule is GRPO else bound
+
+
+def _descent_certificate(rule: Rule) -> Certificate:
+    normalised = rule is GRPO
+    proof = Proof(f"S-{rule.name.upper()}-DESCENT-FIXED")
+    x_sq = proof.symbol("X2", "positive", "X_max^2")
+    grad_sq = proof.symbol("G", "nonnegative", "||grad J_i(theta_{t-1})||^2")
+    taylor = proof.symbol("r", "nonnegative", "slack of the Taylor bound")
+    n = proof.symbol("n", "positive", "number of prompts")
+    proof.fact("X_i grad J_j = 0 for j != i, so along the joint step J_i sees only its own part, of size eta / n.")
+    if not normalised:
+        eta, curvature, a = 1 / (x_sq * n), x_sq, (2 * n - 1) / (2 * n**2)
+        proof.fact("Taylor with Lagrange remainder; the curvature bound is S-SMOOTH-GLOBAL.")
+        proof.nonnegative(
+            eta * grad_sq - curvature / 2 * eta**2 * grad_sq + taylor - a * grad_sq / x_sq, taylor, "gain"
+        )
+        return proof.done("J_i(theta_t) - J_i(theta_{t-1}) >= (2n - 1) / (2 n^2 X^2) ||grad J_i(theta_{t-1})||^2")
+    c = proof.symbol("c", "positive", "sqrt(V_i(theta_{t-1}))")
+    p, q = proof.symbol("p", "positive", "success"), proof.symbol("q", "positive", "failure")
+    slack = proof.symbol("g", "nonnegative", "4 V^2 X_max^2 - ||grad J||^2, from P-L32's proof: <= 2 V^2 X^2")
+    more = proof.symbol("m", "nonnegative", "n - 1")
+    bound = proof.symbol("C", "positive", "C_i(t-1)")
+    over = proof.symbol("h", "nonnegative", "C - c")
+    proof.relation(c**2, p * q, "c = sqrt(V)")
+    proof.relation(grad_sq, 4 * (p * q) ** 2 * x_sq - slack, "||grad J|| <= 2 V X_max")
+    proof.relation(more, n - 1, "at least one prompt")
+    proof.relation(over, bound - c, "sqrt(V) <= C")
+    eta = 1 / (2 * x_sq * n * c)
+    inside = slack / (4 * n**2 * c**2 * x_sq**2) + c**2 * more * (more + 2) / (x_sq * n**2)
+    proof.nonnegative(c**2 / x_sq - eta**2 * grad_sq, inside, "the own part stays in the ball of radius c / X")
+    proof.fact("Taylor with Lagrange remainder; the curvature bound on the ball is S-SMOOTH-BALL.")
+    value = eta * grad_sq - sp.Rational(5, 4) * x_sq * c * eta**2 * grad_sq + taylor
+    a = (8 * n - 5) / (16 * n**2)
+    proof.nonnegative(value - a * grad_sq / (x_sq * c), taylor, "gain")
+    proof.nonnegative(grad_sq / c - grad_sq / bound, grad_sq * over / (c * bound), "C may replace sqrt(V)")
+    return proof.done("J_i(theta_t) - J_i(theta_{t-1}) >= (8n - 5) / (16 n^2 X^2 C_i(t-1)) ||grad J_i(theta_{t-1})||^2")
+
+
+def _sum_certificate(rule: Rule, part: str) -> Certificate:
+    proof = Proof(f"S-{rule.name.upper()}-{part}-FIXED")
+    build = sum_proof if part == "SUM" else min_proof
+    build(proof, None, weighted=rule is GRPO)
+    proof.fact("a = (8n - 5) / (16 n^2) for GRPO and (2n - 1) / (2 n^2) for REINFORCE, both positive for n >= 1.")
+    return proof.done("the bound with a in place of the printed constant, for every T and every n")
+
+
+def _claim(rule: Rule, part: str, **fields: Any) -> Claim:
+    fixed = part.endswith("-FIXED")
+    ours = (UNIQUE_ANSWER, ORTHOGONAL, BOUNDED_STD) if rule is GRPO else (UNIQUE_ANSWER, ORTHOGONAL)
+    return Claim(
+        id=f"S-{rule.name.upper()}-{part}",
+        source="talk",
+        place=f"Theorem (Convergence of {rule.name.upper()})",
+        scope="joint",
+        assumptions=ours if fixed else (UNIQUE_ANSWER, GRADIENT_ORTHOGONAL),
+        rule=rule,
+        step_size=rule.step_size,
+        **fields,
+    )
+
+
+@dataclass(frozen=True)
+class _Told:
+    """How a theorem is told, and the pieces of its repaired forms, in LaTeX.
+
+    Attributes:
+        rule: of the theorem.
+        a: the one-step constant that holds with step size eta / n.
+        one_step: the printed one-step constant.
+        over: what the repaired one-step bound divides by.
+        mean: the printed factor C(i, T), empty for REINFORCE.
+        largest, average: what takes its place in the sum and in the minimum.
+        condition: the printed condition on C.
+        own: the printed one-step bound as a function of the run.
+    """
+
+    rule: Rule
+    a: str
+    one_step: str
+    own: Callable[[Any], Array]
+    over: str = ""
+    mean: str = ""
+    largest: str = ""
+    average: str = ""
+    condition: str = ""
+
+    @property
+    def name(self) -> str:
+        return self.rule.name.upper()
+
+    @property
+    def bound(self) -> str:
+        return rf"\frac{{(1-\pi^*_{{\theta_0}}(i))X_{{\max}}^2}}{{{self.a}}}"
+
+    def printed_bound(self, run: Any) -> Array:
+        return _printed_bound(run) * (_mean_factor(run) if self.rule is GRPO else 1)
+
+
+_PRINTED = r"2(1-\pi^*_{\theta_0}(i))X_{\max}^2"
+
+
+def _descent_claims(told: _Told) -> tuple[Claim, Claim]:
+    change, slope = r"J_i(\theta_t) - J_i(\theta_{t-1})", r"\|\nabla J_i(\theta_{t-1})\|^2"
+    return (
+        _claim(
+            told.rule,
+            "DESCENT",
+            title=f"{told.name}, one step, as told",
+            statement=rf"{change} \le -{told.one_step}\,{slope}{told.condition}",
+            relation="<=",
+            left=gain,
+            right=lambda run: -told.own(run),
+            fixed_by=f"S-{told.name}-DESCENT-FIXED",
+            remark="Direction and sign are reversed, and the factor n is missing.",
+        ),
+        _claim(
+            told.rule,
+            "DESCENT-FIXED",
+            title=f"{told.name}, one step, repaired",
+            statement=rf"{change} \ge \frac{{{told.a}}}{{X_{{\max}}^2}}{told.over}\,{slope}",
+            relation=">=",
+            left=gain,
+            right=partial(_fixed_descent, rule=told.rule),
+            proof=partial(_descent_certificate, told.rule),
+        ),
+    )
+
+
+def _sum_claims(told: _Told) -> tuple[Claim, Claim]:
+    late, early = r"\sum_{t=1}^{T}\|\nabla J_i(\theta_t)\|^2", r"\sum_{t=0}^{T-1}\|\nabla J_i(\theta_t)\|^2"
+    return (
+        _claim(
+            told.rule,
+            "SUM",
+            title=f"{told.name}, cumulative bound, as told",
+            statement=rf"{late} \le {_PRINTED}{told.mean}{told.condition}",
+            relation="<=",
+            left=lambda run: run.grad_sq[1:].cumsum(axis=0),
+            right=told.printed_bound,
+            fixed_by=f"S-{told.name}-SUM-FIXED",
+            remark="With step size eta/n the sum grows with n, the printed bound does not.",
+        ),
+        _claim(
+            told.rule,
+            "SUM-FIXED",
+            title=f"{told.name}, cumulative bound, repaired",
+            statement=rf"{early} \le {told.bound}{told.largest}",
+            relation="<=",
+            left=lambda run: run.grad_sq[:-1].cumsum(axis=0),
+            right=partial(_fixed_sum, rule=told.rule),
+            proof=partial(_sum_certificate, told.rule, "SUM"),
+        ),
+    )
+
+
+def _min_claims(told: _Told) -> tuple[Claim, Claim]:
+    late, early = r"\min_{t\in[T]}\|\nabla J_i(\theta_t)\|^2", r"\min_{t<T}\|\nabla J_i(\theta_t)\|^2"
+    return (
+        _claim(
+            told.rule,
+            "MIN",
+            title=f"{told.name}, rate, as told",
+            statement=rf"{late} \le \frac{{{_PRINTED}}}{{T}}{told.mean}{told.condition}",
+            relation="<=",
+            left=lambda run: running_min(run.grad_sq[1:]),
+            right=lambda run: told.printed_bound(run) / steps_column(run),
+            fixed_by=f"S-{told.name}-MIN-FIXED",
+            remark="With step size eta/n a prompt may stay where its gradient is large for about n steps.",
+        ),
+        _claim(
+            told.rule,
+            "MIN-FIXED",
+            title=f"{told.name}, rate, repaired",
+            statement=rf"{early} \le \frac1T {told.bound}{told.average}",
+            relation="<=",
+            left=lambda run: running_min(run.grad_sq[:-1]),
+            right=partial(_fixed_min, rule=told.rule),
+            proof=partial(_sum_certificate, told.rule, "MIN"),
+        ),
+    )
+
+
+_THEOREMS = (
+    _Told(
+        rule=REINFORCE,
+        a=r"(2n-1)/(2n^2)",
+        one_step=r"\frac{1}{2X_{\max}^2}",
+        own=lambda run: run.grad_sq[:-1] / (2 * run.x_max_sq),
+    ),
+    _Told(
+        rule=GRPO,
+        a=r"(8n-5)/(16n^2)",
+        one_step=r"\frac{3}{8X_{\max}^2 C_i(t)}",
+        own=lambda run: 3 * run.grad_sq[:-1] / (8 * run.x_max_sq * run.std_bound[1:]),
+        over=r"\frac{1}{C_i(t-1)}",
+        mean=r"\cdot\frac{8}{3T}\sum_{t=0}^{T-1} C_i(t)",
+        largest=r"\cdot\max_{t<T} C_i(t)",
+        average=r"\cdot\frac1T\sum_{t<T} C_i(t)",
+        condition=r",\ \ C_i(t) \le \sqrt{V_i(\theta_t)}",
+    ),
+)
+CLAIMS = tuple(
+    claim for told in _THEOREMS for part in (_descent_claims, _sum_claims, _min_claims) for claim in part(told)
+)
