@@ -133,6 +133,13 @@ def _measure_bounded_std(context: Any) -> Measurement:
     return Measurement(float(excess.max()), allowed)
 
 
+def _overlapping(rows: Array) -> list[tuple[int, int]]:
+    """Pairs of rows that share a coordinate in which neither is exactly 0; all other products vanish exactly."""
+    support = np.array([[entry != 0 or not entry.is_exact() for entry in row] for row in rows], dtype=np.int64)
+    shared = np.tril(support @ support.T, k=-1)
+    return [(int(i), int(j)) for i, j in np.argwhere(shared)]
+
+
 def _certain(items: list[Any], holds: Callable[[Any], Any], fails: Callable[[Any], Any]) -> bool | None:
     """True if all certainly hold, False if one certainly fails, None otherwise."""
     if any(fails(item) for item in items):
@@ -146,8 +153,7 @@ def _measure_gradient_orthogonal(context: Any) -> Measurement:
     largest = max((float(np.nanmax(np.abs(c))) for c in cosines if np.isfinite(c).any()), default=0.0)
     if not is_exact(states[0].gap):
         return Measurement(largest, largest < 1e-9)
-    n = len(states[0].gap)
-    products = [np.sum(s.gap[i] * s.gap[j]) for s in states for i in range(n) for j in range(i)]
+    products = [np.sum(s.gap[i] * s.gap[j]) for s in states for i, j in _overlapping(s.gap)]
     return Measurement(largest, _certain(products, lambda e: e == 0, lambda e: e != 0))
 
 

@@ -46,6 +46,8 @@ def as_balls(values: npt.ArrayLike) -> Array:
 
 def as_floats(values: Any) -> npt.NDArray[np.float64]:
     """Midpoints of balls (or floats) as float64."""
+    if not is_exact(values):
+        return np.asarray(values, dtype=np.float64)
     return np.asarray(np.vectorize(float, otypes=[np.float64])(values), dtype=np.float64)
 
 
