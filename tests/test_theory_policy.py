@@ -9,7 +9,7 @@ from compare import assert_agree
 from hypothesis import given
 from hypothesis import strategies as st
 
-from theory.exact import as_balls, as_floats, precision, softmax_jet
+from theory.exact import as_balls, as_floats, precision, softmax_jet, spectral_norm_sq
 from theory.policy import PolicyState, evaluate, logistic, odds
 
 # Rounding of the logits alone costs |z| units in the last place of p; everything else must cost a few.
@@ -99,3 +99,21 @@ def test_each_prompt_may_have_parameters_of_its_own() -> None:
     for i in range(3):
         alone = evaluate(features[i : i + 1], answers[i : i + 1], theta[i])
         assert_agree(together.gradient[i], alone.gradient[0], 1e-14, "gradient")
+
+
+@pytest.mark.parametrize(
+    "matrix",
+    [
+        np.eye(4),
+        np.array([[1.0, 0.0], [0.0, 1.0 + 2.0**-52]]),
+        np.array([[1.0, -1.0], [-1.0, 1.0], [1.0, -1.0]]),
+        np.ones((3, 2)) * 1e-150,
+        np.zeros((2, 3)),
+        np.random.default_rng(0).standard_normal((6, 9)),
+    ],
+)
+def test_the_spectral_norm_is_enclosed_even_where_eigenvalues_cluster(matrix: np.ndarray) -> None:
+    with precision(512):
+        norm_sq = spectral_norm_sq(as_balls(matrix))
+        assert norm_sq.rad() <= abs(norm_sq).upper() * 2.0**-400
+        assert_agree(float(norm_sq), np.linalg.norm(matrix, 2) ** 2, 1e-13)

@@ -61,16 +61,22 @@ def maximum(first: Any, second: Any) -> Any:
 def spectral_norm_sq(matrix: Array) -> Any:
     """``||X||^2``, the largest eigenvalue of ``X X^T``; for balls a rigorous enclosure.
 
+    On balls the entries must be exact, as those of an instance are: the characteristic polynomial is then formed in
+    rationals and its roots are isolated, which no cluster of eigenvalues can defeat.
+
     Args:
         matrix: ``(K, d)``.
+
+    Raises:
+        ValueError: a ball that is not exact.
     """
     if not is_exact(matrix):
         return np.linalg.norm(matrix, 2) ** 2
-    gram = matrix @ matrix.T
-    values = flint.acb_mat(flint.arb_mat(gram.tolist())).eig(multiple=True)
-    largest = values[0].real
-    for value in values[1:]:
-        largest = largest.max(value.real)
+    rational = flint.fmpq_mat([[entry.fmpq() for entry in row] for row in matrix])
+    polynomial = (rational * rational.transpose()).charpoly()
+    largest = flint.arb(0)
+    for root, _ in polynomial.numer().complex_roots():
+        largest = largest.max(root.real)
     return largest
 
 

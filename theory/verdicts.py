@@ -28,7 +28,7 @@ class Evidence:
     """One way a claim was put to the test, and what came out.
 
     Attributes:
-        kind: ``proof``, ``property`` or ``trajectory``.
+        kind: ``proof``, ``kept`` (a counterexample of old, rechecked), ``property`` or ``trajectory``.
         outcome: ``holds``, ``violated``, ``vacuous`` or ``undecided``.
         summary: one sentence with the numbers.
         instances: instances looked at (0 for a proof).

@@ -1,0 +1,33 @@
+"""Counterexamples that were found once are kept, and rechecked in every run.
+
+A search may be unlucky; a kept instance is not. Nothing is taken on trust: the file holds an instance, and the verdict
+comes from the exact recheck of it.
+"""
+
+from __future__ import annotations
+
+import json
+from importlib.resources import files
+
+from theory.claim import Claim
+from theory.instances import Instance
+from theory.judge import Build, recheck
+from theory.search import SearchResult
+
+__all__ = ["kept_instance", "recheck_kept"]
+
+
+def kept_instance(claim_id: str) -> Instance | None:
+    """The instance kept for a claim in ``theory/counterexamples``, or None."""
+    path = files("theory") / "counterexamples" / f"{claim_id}.json"
+    return Instance.from_json(json.loads(path.read_text())["instance"]) if path.is_file() else None
+
+
+def recheck_kept(claim: Claim, build: Build) -> SearchResult | None:
+    """Recheck the claim's kept instance exactly; None if there is none."""
+    instance = kept_instance(claim.id)
+    if instance is None:
+        return None
+    result = SearchResult(instances=1)
+    result.settle(recheck(claim, build, instance), float("nan"))
+    return result
