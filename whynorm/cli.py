@@ -11,7 +11,9 @@ from theory.errors import InputError
 from whynorm import __version__
 from whynorm.commands import bridge, reproduce, simulate, verify
 
-__all__ = ["app", "main"]
+__all__ = ["app", "entry", "main"]
+
+_INTERRUPTED = 130
 
 app = typer.Typer(
     name="whynorm",
@@ -22,12 +24,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-app.command("reproduce")(reproduce.reproduce)
-app.command("verify")(verify.verify)
-app.command("recheck")(verify.recheck)
-app.command("simulate")(simulate.simulate)
-app.add_typer(bridge.app, name="bridge")
-app.command("report")(reproduce.report)
+# Short enough for one line each in an 80-column list.
+app.command("reproduce", short_help="Do all of this and write a report (1 to 2 minutes).")(reproduce.reproduce)
+app.command("verify", short_help="Give every claim a verdict, with evidence.")(verify.verify)
+app.command("recheck", short_help="Replay the proofs and counterexamples of a file.")(verify.recheck)
+app.command("simulate", short_help="Run one update rule on a softmax bandit.")(simulate.simulate)
+app.add_typer(bridge.app, name="bridge", short_help="Run and measure the rules on a LoRA language model.")
+app.command("report", short_help="Write the report anew from a results directory.")(reproduce.report)
 
 
 @app.callback(invoke_without_command=True)
@@ -43,14 +46,21 @@ def main(argv: list[str] | None = None) -> int:
     usage_error = typer.BadParameter.__base__
     assert usage_error is not None
     try:
-        code = app(args=argv, standalone_mode=False)
+        code = app(args=argv, prog_name="whynorm", standalone_mode=False)
+        # Some versions of typer turn an interrupt into this code without a word, others into Abort.
+        if code == _INTERRUPTED:
+            raise typer.Abort
         return code if isinstance(code, int) else 0
     except InputError as error:
         print(f"whynorm: {error}", file=sys.stderr)
         return 2
+    except MemoryError as error:
+        reason = " ".join(str(error).split()) or "no more to be had"
+        print(f"whynorm: not enough memory: {reason}; ask for a smaller problem or fewer steps", file=sys.stderr)
+        return 2
     except typer.Abort:
         print("whynorm: interrupted", file=sys.stderr)
-        return 130
+        return _INTERRUPTED
     except BaseException as error:
         if not isinstance(error, usage_error):
             raise

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
 __all__ = ["console", "progress", "say"]
 
@@ -17,16 +18,18 @@ console = Console(stderr=True, highlight=False)
 
 
 def say(message: str) -> None:
-    """One line of news."""
-    console.print(message, markup=False)
+    """One line of news, as it is: no markup, no emoji codes, and no line breaks within a path."""
+    console.print(Text(message), soft_wrap=True)
 
 
 @contextmanager
 def progress(label: str, total: int) -> Iterator[Callable[[int], None]]:
     """A callback that takes the number of units done; off a terminal, a line about every ten seconds."""
     if console.is_terminal:
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        with Progress(*columns, console=console, transient=True) as bars:
+        text = TextColumn("{task.description}", markup=False)
+        with Progress(
+            text, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=console, transient=True
+        ) as bars:
             task = bars.add_task(label, total=total)
             yield lambda done: bars.update(task, completed=done)
         return

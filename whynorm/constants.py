@@ -134,7 +134,7 @@ def _rule_rows(rule: str, runs: Mapping[str, Record], x_sim: float, x_model: flo
     label = rule.upper()
     trio = (runs[f"orthogonal-{rule}"], runs[f"linearised-{rule}-theorem"], runs[f"model-{rule}-theorem"])
     big_linear, big_model = runs[f"linearised-{rule}-big"], runs[f"model-{rule}-big"]
-    scale = f"{big_model.eta / step(x_model):.0f}"
+    scale = f"{big_model.eta / step(x_model):.6g}"
     fraction = "1/X_max^2" if rule == "reinforce" else "1/(2 X_max^2)"
     rows = [
         _row(f"{label}: the theorem's step size", fraction, step(x_sim), step(x_model), step(x_model)),

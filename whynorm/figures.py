@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import warnings
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -65,7 +66,8 @@ def _panel(title: str, width: float = 4.8, height: float = 3.3) -> Iterator[tupl
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(width, height), layout="constrained")
         axes = figure.add_subplot(1, 1, 1)
-        axes.set_title(title)
+        # Titles hold names of files and models, in which a dollar sign is a dollar sign.
+        axes.set_title(title, parse_math=False)
         yield figure, axes
 
 
@@ -74,7 +76,15 @@ def _colour(rule: str) -> str:
 
 
 def _shades(n: int) -> Iterator[tuple[int, float]]:
-    return enumerate(float(alpha) for alpha in np.linspace(0.35, 1.0, n))
+    # From the strong end, so that a single prompt is drawn strong.
+    return enumerate(float(alpha) for alpha in np.linspace(1.0, 0.35, n)[::-1])
+
+
+def _legend_below(figure: Figure, axes: Axes) -> None:
+    """A legend outside the axes, for figures whose points may lie anywhere within them."""
+    handles, labels = axes.get_legend_handles_labels()
+    if handles:
+        figure.legend(handles, labels, loc="outside lower left", ncols=2, fontsize=8)
 
 
 def curves_figure(
@@ -89,7 +99,7 @@ def curves_figure(
         title: of the figure.
     """
     shown = title or f"{record.rule} on {record.problem}, step size {record.eta:.3g}"
-    with _panel(shown) as (figure, axes):
+    with _panel(shown, height=3.6) as (figure, axes):
         for i, alpha in _shades(record.J.shape[1]):
             axes.plot(record.t, record.J[:, i], color=_colour(record.rule), alpha=alpha)
             if predicted is not None:
@@ -101,7 +111,7 @@ def curves_figure(
         if expected is not None or predicted is not None:
             name = "exact mean over prompt orders" if predicted is None else "linearised model"
             axes.plot([], [], color=_INK, linewidth=0.9, linestyle=_DASHED, label=name)
-        axes.legend(fontsize=9)
+        _legend_below(figure, axes)
     return figure
 
 
@@ -149,7 +159,7 @@ def bound_figure(expected: ExpectedRun, rule: str, title: str | None = None) -> 
             xscale="log",
             yscale="log",
             xlabel="steps T",
-            ylabel=r"$\sum_t \mathbb{E}\|\nabla J_i\|^2\ /\ 2n(1-p_0)X_{\max}^2$",
+            ylabel=r"$\sum_t \mathrm{E}\|\nabla J_i\|^2\ /\ 2n(1-p_0)X_{\max}^2$",
         )
         axes.legend(fontsize=8)
     return figure
@@ -157,11 +167,11 @@ def bound_figure(expected: ExpectedRun, rule: str, title: str | None = None) -> 
 
 def gain_figure(records: Sequence[Record], title: str = "one-step gain over the guarantee (1 = guarantee)") -> Figure:
     """One-step gain of the drawn prompt over what its theorem guarantees, against time."""
-    with _panel(title) as (figure, axes):
+    with _panel(title, height=3.6) as (figure, axes):
         for record in records:
             if record.step_bound is None:
                 continue
-            usable = (record.step_bound > 0) & (record.step_gain > 0)
+            usable = record.step_bound > 0
             ratio = record.step_gain[usable] / record.step_bound[usable]
             t = np.flatnonzero(usable) + 1
             real = record.origin == "language model"
@@ -174,15 +184,22 @@ def gain_figure(records: Sequence[Record], title: str = "one-step gain over the 
         axes.axhline(1.0, color=_BOUND, linewidth=1.2)
         low, high = axes.get_ylim()
         axes.set(xlabel="step t", ylabel="gain / guaranteed gain", ylim=(min(low, 0.8), high))
-        if axes.get_legend_handles_labels()[0]:
-            axes.legend(fontsize=8)
+        _legend_below(figure, axes)
     return figure
+
+
+def _render(figure: Figure, target: Any, **options: Any) -> None:
+    """Save a figure in the style it was made in, which decides how text and ids are written."""
+    with mpl.rc_context(_STYLE), warnings.catch_warnings():
+        # A name in a script that the font lacks is shown as boxes; that is no reason to interrupt anybody.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        figure.savefig(target, **options)
 
 
 def save_png(figure: Figure, path: Path) -> None:
     """Write a figure as PNG on white, atomically."""
     with atomic(path) as handle:
-        figure.savefig(handle, format="png", dpi=150, facecolor="white")
+        _render(figure, handle, format="png", dpi=150, facecolor="white")
 
 
 def to_svg(figure: Figure, label: str) -> str:
@@ -190,13 +207,15 @@ def to_svg(figure: Figure, label: str) -> str:
 
     Args:
         figure: any figure of this module.
-        label: what a screen reader says.
+        label: what a screen reader says; ids are derived from it, so no two figures of a page may share it.
     """
     buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    _render(figure, buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     text = buffer.getvalue()
     text = text[text.index("<svg") :].replace(_INK, "currentColor")
+    text = re.sub(r"\s*<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    text = re.sub(r'\s*xmlns:xlink="[^"]*"', "", text).replace("xlink:href=", "href=")
     # Ids are unique within a file only; several figures share one page.
     prefix = f"f{zlib.crc32(label.encode()):08x}-"
-    text = re.sub(r'(id="|href="#|url\(#)', lambda m: m.group(1) + prefix, text)
+    text = re.sub(r'(\bid="|\bhref="#|\burl\(#)', lambda m: m.group(1) + prefix, text)
     return text.replace("<svg ", f'<svg role="img" aria-label="{escape(label, quote=True)}" ', 1)

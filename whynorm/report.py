@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from simulator.files import write_json, write_text
 from simulator.problems import Problem
 from simulator.records import Record
 from theory.assumptions import orthogonality_defect
+from theory.claims import load_registry
 from theory.errors import expected
 from theory.instances import Instance
 from theory.rules import get_rule
@@ -28,6 +30,12 @@ from whynorm.settings import Settings, parse_settings
 
 __all__ = ["write_report"]
 
+_REMEDY = "fill the directory with `whynorm reproduce --out DIR`"
+_CLAIM_KEYS = {
+    "id", "source", "place", "title", "statement", "verdict", "tightness", "assumptions", "evidence", "counterexample",
+    "fixed_by", "remark",
+}  # fmt: skip
+
 
 def write_report(directory: Path) -> tuple[Path, Path]:
     """Write ``report.json`` and ``report.html`` into a directory that ``whynorm reproduce`` filled; returns both paths.
@@ -35,36 +43,49 @@ def write_report(directory: Path) -> tuple[Path, Path]:
     Raises:
         InputError: the directory does not hold such results, or cannot be written.
     """
-    settings, verdicts, geometry = (_read(directory / f"{n}.json") for n in ("settings", "verdicts", "geometry"))
+    settings = _read(directory / "settings.json", {"machine": dict})
+    claims = _claims(directory / "verdicts.json")
+    geometry = _read(directory / "geometry.json", {"prompts": list, "parameters": int, "x_max_sq": float})
     runs = _runs(directory)
     chosen = {key: value for key, value in settings.items() if key != "machine"}
-    parsed = parse_settings(chosen, str(directory / "settings.json"))
+    parsed = parse_settings(chosen, f"in {directory / 'settings.json'}")
     problem = orthogonal_problem(parsed)
     rows = constants_table(runs, geometry, orthogonality_defect(problem.features))
     content = {
         "format": 1,
         "whynorm": __version__,
         "settings": settings,
-        "claims": verdicts["claims"],
+        "claims": claims,
         "runs": {name: record.summary() for name, record in runs.items()},
         "geometry": geometry,
         "constants": [row.to_json() for row in rows],
-        "headline": _headline(verdicts["claims"], runs, parsed),
+        "headline": _headline(claims, runs, parsed),
     }
-    page = _page(content, _figures(runs, problem, verdicts["claims"], parsed))
+    page = _page(content, _figures(runs, problem, claims, parsed))
     write_json(directory / "report.json", content)
     write_text(directory / "report.html", page)
     return directory / "report.json", directory / "report.html"
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _claims(path: Path) -> list[dict[str, Any]]:
+    claims: list[dict[str, Any]] = _read(path, {"claims": list})["claims"]
+    if not all(isinstance(claim, dict) and set(claim) >= _CLAIM_KEYS for claim in claims):
+        raise expected("results", str(path), "claims as `whynorm verify --json` writes them", _REMEDY)
+    return claims
+
+
+def _read(path: Path, needed: Mapping[str, type]) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        remedy = "fill the directory with `whynorm reproduce --out DIR`"
-        raise expected("results", str(path), f"a readable JSON file ({reason})", remedy) from None
-    return dict(content)
+        raise expected("results", str(path), f"a readable JSON file ({reason})", _REMEDY) from None
+    if not isinstance(content, dict):
+        raise expected("results", str(path), "a JSON object", _REMEDY)
+    for key, kind in needed.items():
+        if not isinstance(content.get(key), kind):
+            raise expected("results", str(path), f"a JSON object with the {kind.__name__} {key}", _REMEDY)
+    return content
 
 
 def _runs(directory: Path) -> dict[str, Record]:
@@ -150,13 +171,26 @@ def _sum_counterexample(claims: list[dict[str, Any]]) -> Any:
     return bound_figure(run, "grpo", f"P-T32-SUM fails from T = {instance.steps} on")
 
 
+@cache
+def _own_formulas() -> frozenset[str]:
+    claims = list(load_registry())
+    return frozenset([c.statement for c in claims] + [a.statement for c in claims for a in c.assumptions])
+
+
 def _mathml(latex: str) -> Markup:
-    """Display maths as MathML; the input is this package's own registry, never a user's text."""
+    """Display maths as MathML; text that is not this package's own is escaped, as the converter passes markup on."""
+    if latex not in _own_formulas():
+        return Markup("<p><code>{}</code></p>").format(latex)
     return Markup(convert(latex, display="block"))
 
 
 def _number(value: float | None, digits: int = 3) -> str:
     return "" if value is None else f"{value:.{digits}g}"
+
+
+def _plain(numbers: Any) -> str:
+    """Nested lists of exact numbers, without the quotation marks that JSON needs around fractions."""
+    return str(numbers).replace("'", "")
 
 
 def _page(content: Mapping[str, Any], figures: Mapping[str, Markup]) -> str:
@@ -167,6 +201,6 @@ def _page(content: Mapping[str, Any], figures: Mapping[str, Markup]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(mathml=_mathml, number=_number)
+    environment.filters.update(mathml=_mathml, number=_number, plain=_plain)
     style = (Path(__file__).parent / "report.css").read_text()
     return environment.get_template("report.html.j2").render(**content, figures=figures, style=Markup(style))

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import itertools
 import multiprocessing
-import os
 import platform
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -20,10 +19,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from simulator.families import make_problem, success_targets
-from simulator.files import prepare_directory, write_json
+from simulator.files import write_json
 from simulator.reference import simulate
 from theory.claims import load_registry
 from theory.rules import GRPO, REINFORCE
+from whynorm.outputs import output_directory, usable_cores
 from whynorm.settings import Settings
 from whynorm.verify import QUICK, verify
 
@@ -50,6 +50,9 @@ def reproduce(
 ) -> None:
     """Fill ``out`` with verdicts and runs; each file is written atomically as soon as it is known.
 
+    ``settings.json`` comes last and an earlier one is removed first, so it never stands beside results of other
+    settings: an interrupted job leaves a directory that ``whynorm report`` refuses.
+
     Args:
         out: output directory, created if need be.
         settings: what to run.
@@ -59,17 +62,18 @@ def reproduce(
     Raises:
         InputError: unusable settings or output directory.
     """
-    prepare_directory(out)
     problem = orthogonal_problem(settings)
-    write_json(out / "settings.json", {**asdict(settings), "machine": machine()})
-    _verdicts(out, settings, progress)
-    say("simulated runs")
-    for rule in (REINFORCE, GRPO):
-        assert rule.step_size is not None
-        eta = float(rule.step_size(problem.x_max_sq))
-        record = simulate(problem, rule, eta, settings.simulator_steps, seed=settings.seed, record="full")
-        record.save(out / "runs" / f"orthogonal-{rule.name}")
-    _bridge(out, settings, progress)
+    with output_directory(out):
+        (out / "settings.json").unlink(missing_ok=True)
+        _verdicts(out, settings, progress)
+        say("simulated runs")
+        for rule in (REINFORCE, GRPO):
+            assert rule.step_size is not None
+            eta = float(rule.step_size(problem.x_max_sq))
+            record = simulate(problem, rule, eta, settings.simulator_steps, seed=settings.seed, record="full")
+            record.save(out / "runs" / f"orthogonal-{rule.name}")
+        _bridge(out, settings, progress)
+        write_json(out / "settings.json", {**asdict(settings), "machine": machine()})
 
 
 def _verdicts(out: Path, settings: Settings, progress: Callable[[str, int], Any]) -> None:
@@ -97,7 +101,7 @@ def _bridge(out: Path, settings: Settings, progress: Callable[[str, int], Any]) 
         for rule in RULE_NAMES
     }
     context = multiprocessing.get_context("spawn")
-    workers = min(len(os.sched_getaffinity(0)), len(jobs))
+    workers = min(usable_cores(), len(jobs))
     with progress("language-model runs", len(jobs)) as tick, ProcessPoolExecutor(workers, mp_context=context) as pool:
         futures = {pool.submit(_bridge_job, out, name, job): name for name, job in jobs.items()}
         for done, future in enumerate(as_completed(futures), start=1):

@@ -26,7 +26,7 @@ class Settings:
         model: language model, ``tiny`` or a local folder.
         steps: updates of each language-model run.
         simulator_steps: updates of the simulated runs on orthogonal prompts.
-        n: prompts.
+        n: prompts; the language model's are chosen among 160.
         outputs: outputs per simulated prompt, at least 2.
         low, high: range of success probabilities at the start, 0 < low < high < 1.
         big_step: how many times the theorem's step size the second pair of language-model runs takes.
@@ -36,11 +36,11 @@ class Settings:
     model: str = "tiny"
     steps: Count = 60
     simulator_steps: Count = 2000
-    n: Annotated[int, Field(ge=2)] = 6
+    n: Annotated[int, Field(ge=2, le=160)] = 6
     outputs: Annotated[int, Field(ge=2)] = 8
     low: Probability = 0.03
     high: Probability = 0.9
-    big_step: Annotated[float, Field(gt=0)] = 100.0
+    big_step: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 100.0
     seed: Annotated[int, Field(ge=0, lt=2**64)] = 0
 
 
@@ -49,7 +49,7 @@ def parse_settings(values: Mapping[str, Any], source: str) -> Settings:
 
     Args:
         values: by name; what is missing takes its default.
-        source: where the values come from, for messages.
+        source: where the values come from, for messages: ``in FILE`` or ``on the command line``.
 
     Raises:
         InputError: an unknown key, a wrong type or a value out of range; the message names the key.
@@ -61,11 +61,12 @@ def parse_settings(values: Mapping[str, Any], source: str) -> Settings:
         key = ".".join(str(part) for part in first["loc"]) or "settings"
         if first["type"] == "unexpected_keyword_argument":
             known = ", ".join(Settings.__dataclass_fields__)
-            raise expected(f"key in {source}", key, f"one of {known}", "remove or rename it") from None
+            raise expected(f"key {source}", key, f"one of {known}", "remove or rename it") from None
         message = first["msg"].removeprefix("Input should be ")
-        raise expected(f"{key} in {source}", first["input"], message, "correct it") from None
+        message = f"a number {message}" if message.startswith(("greater", "less")) else message
+        raise expected(f"{key} {source}", first["input"], message, "correct it") from None
     if settings.low >= settings.high:
-        raise expected(f"low in {source}", settings.low, f"a number below high = {settings.high}", "correct it")
+        raise expected(f"low {source}", settings.low, f"a number below high = {settings.high}", "correct it")
     return settings
 
 

@@ -6,18 +6,20 @@ Each claim's evidence depends on its id and the seed alone, so the number of pro
 from __future__ import annotations
 
 import multiprocessing
-import os
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from simulator.checks import build_context, trajectory_check
 from theory.claim import Claim
 from theory.claims import load_registry
+from theory.known import recheck_kept
 from theory.search import search
 from theory.verdicts import Evidence, Verdict, decide, proof_evidence, search_evidence
+from whynorm.outputs import usable_cores
 
 __all__ = ["DEEP", "QUICK", "Effort", "verify", "verify_claim"]
 
@@ -41,17 +43,50 @@ QUICK = Effort(examples=120, evaluations=150, steps=200)
 DEEP = Effort(examples=2000, evaluations=2000, steps=2000)
 
 
+def _evaluations(claim: Claim, effort: Effort) -> int:
+    """Climbing a run costs a hundred times what climbing a point costs."""
+    return effort.evaluations if claim.rule is None else max(effort.evaluations // 3, 1)
+
+
 def verify_claim(claim: Claim, effort: Effort = QUICK, seed: int = 0) -> Verdict:
     """All evidence for one claim, and the verdict."""
     evidence: list[Evidence] = []
     proof = proof_evidence(claim)
     if proof is not None:
         evidence.append(proof)
+    kept = recheck_kept(claim, build_context)
+    if kept is not None:
+        evidence.append(search_evidence("kept", kept))
     own_seed = zlib.crc32(claim.id.encode()) ^ seed
-    found = search(claim, build_context, examples=effort.examples, evaluations=effort.evaluations, seed=own_seed)
+    with _own_draws():
+        found = search(
+            claim, build_context, examples=effort.examples, evaluations=_evaluations(claim, effort), seed=own_seed
+        )
     evidence.append(search_evidence("property", found))
     evidence.append(search_evidence("trajectory", trajectory_check(claim, effort.steps)))
     return decide(claim, evidence)
+
+
+@contextmanager
+def _own_draws() -> Iterator[None]:
+    """Keep hypothesis from mixing constants out of the source code of loaded modules into what it draws.
+
+    With them, evidence would depend on what else a process has imported, and on how whynorm is installed.
+    """
+    from hypothesis.internal.conjecture import providers
+
+    collect = getattr(providers, "_get_local_constants", None)
+    if collect is None:
+        yield
+        return
+    nothing = providers.Constants()
+    providers.CONSTANTS_CACHE.cache.clear()
+    providers._get_local_constants = lambda: nothing
+    try:
+        yield
+    finally:
+        providers._get_local_constants = collect
+        providers.CONSTANTS_CACHE.cache.clear()
 
 
 def _task(claim_id: str, effort: Effort, seed: int) -> tuple[tuple[Evidence, ...], str]:
@@ -78,7 +113,7 @@ def verify(
         progress: called with each verdict, in order.
     """
     verdicts = []
-    for verdict in _stream(claims, effort, seed, processes or len(os.sched_getaffinity(0))):
+    for verdict in _stream(claims, effort, seed, processes or usable_cores()):
         progress(verdict)
         verdicts.append(verdict)
     return verdicts

@@ -14,26 +14,27 @@ __all__ = ["report", "reproduce"]
 
 
 def reproduce(
-    out: Annotated[Path, typer.Option(help="Directory for results and report.")] = Path("out"),
-    config: Annotated[Path | None, typer.Option(help="TOML file with settings, e.g. steps = 100, n = 4.")] = None,
+    out: Annotated[Path, typer.Option(help="Directory for results and report, created if need be.")] = Path("out"),
+    config: Annotated[Path | None, typer.Option(help="TOML file, e.g. with the lines steps = 100 and n = 4.")] = None,
     model: Annotated[str | None, typer.Option(help="tiny (ships with whynorm) or a local model folder.")] = None,
     steps: Annotated[int | None, typer.Option(help="Updates of each language-model run.  [default: 60]")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of everything random.  [default: 0]")] = None,
 ) -> int:
     """Verify the claims, simulate, train a real LoRA language model, and write report.html and report.json.
 
-    Takes one to two minutes on two cores. Settings for --config: model, steps, simulator_steps, n, outputs, low, high,
-    big_step, seed; options given on the command line win.
+    Takes one to two minutes on two cores. Settings for --config: model, steps (of each language-model run),
+    simulator_steps, n (prompts), outputs (of each simulated prompt), low and high (range of success probabilities at
+    the start), big_step (times the theorem's step size), seed. Options given on the command line win.
     """
     from whynorm.commands.bridge import require_llm
     from whynorm.report import write_report
     from whynorm.reproduce import reproduce as run
     from whynorm.settings import load_settings, parse_settings
 
-    given = {"model": model, "steps": steps, "seed": seed}
     values = load_settings(config) if config is not None else {}
-    values |= {key: value for key, value in given.items() if value is not None}
-    settings = parse_settings(values, str(config) if config is not None else "the command line")
+    parse_settings(values, f"in {config}")
+    given = {key: value for key, value in (("model", model), ("steps", steps), ("seed", seed)) if value is not None}
+    settings = parse_settings({**values, **given}, "on the command line")
     require_llm(settings.model)
     start = time.monotonic()
     run(out, settings, say=say, progress=progress)

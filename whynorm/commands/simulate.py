@@ -9,11 +9,17 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from theory.errors import expected
 from whynorm.console import progress, say
 
 __all__ = ["parse_range", "resolve_eta", "simulate"]
+
+# Two gigabytes of features; beyond it a machine starts to swap rather than to say that its memory is full.
+_LARGEST = 250_000_000
+# Prompts that the table names one by one.
+_SHOWN = 12
 
 
 def simulate(
@@ -21,12 +27,12 @@ def simulate(
     family: Annotated[str, typer.Option(help="Problem family: orthogonal, tabular or gaussian.")] = "orthogonal",
     n: Annotated[int, typer.Option("--n", help="Number of prompts.")] = 4,
     k: Annotated[int, typer.Option("--k", help="Outputs per prompt.")] = 8,
-    d: Annotated[int | None, typer.Option("--d", help="Number of features; n K if left out.")] = None,
+    d: Annotated[int | None, typer.Option("--d", help="Number of features; n times K if left out.")] = None,
     p0: Annotated[str, typer.Option(help="Success probability at the start: 0.2, or LOW:HIGH.")] = "0.05:0.6",
-    problem: Annotated[Path | None, typer.Option(help="Bring your own features: an .npz file.")] = None,
+    problem: Annotated[Path | None, typer.Option(help="An .npz file instead of a family and its sizes.")] = None,
     eta: Annotated[float | None, typer.Option(help="Step size; the theorem's own if left out.")] = None,
     steps: Annotated[int, typer.Option(help="Number of updates T.")] = 1000,
-    seed: Annotated[int, typer.Option(help="Names the features and the prompt order.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the features and the prompt order.")] = 0,
     record: Annotated[str, typer.Option(help="log (about 20 snapshots a decade) or full.")] = "log",
     out: Annotated[Path | None, typer.Option(help="Write record.npz, summary.json and plots here.")] = None,
     json_output: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
@@ -34,30 +40,43 @@ def simulate(
     """Run one update rule on a log-linear softmax bandit and set it against its theorem.
 
     --problem reads features (n, K, d), answers (n,), theta0 (d,) and optionally order (T,). On orthogonal prompts the
-    plots show the exact expectation over prompt orders as well.
+    plots show the exact expectation over prompt orders as well, and at the theorem's step size its cumulative bound.
     """
-    from simulator.files import prepare_directory
-    from simulator.reference import simulate as run
     from theory.rules import get_rule
+    from whynorm.outputs import output_directory
 
     if record not in ("log", "full"):
         raise expected("record", record, "log or full", "log keeps about 20 snapshots a decade")
     chosen = get_rule(rule)
     bandit = _problem(problem, family, n, k, d, p0, seed)
     step_size = resolve_eta(eta, chosen, bandit.x_max_sq)
-    if out is not None:
-        prepare_directory(out)
-    with progress(f"simulating {chosen.name}", steps) as tick:
-        result = run(bandit, chosen, step_size, steps, seed=seed, record=record, progress=tick)
+    with output_directory(out):
+        summary = _run(bandit, chosen, step_size, steps, seed, record, out)
     if json_output:
-        typer.echo(json.dumps(result.summary(), indent=2))
+        typer.echo(json.dumps(summary, indent=2, allow_nan=False))
     else:
-        Console().print(_table(result.summary()))
+        Console().print(_table(summary))
     if out is not None:
-        result.save(out)
-        _plots(bandit, chosen, step_size, result, out)
         say(f"record, summary and plots: {out}")
     return 0
+
+
+def _run(problem: Any, rule: Any, eta: float, steps: int, seed: int, record: str, out: Path | None) -> dict[str, Any]:
+    """Run, write what was asked for, and return the summary."""
+    import numpy as np
+
+    from simulator.reference import simulate as run
+
+    # A prompt may become solved or hopeless to the last digit; ratios of its bounds are then NaN and left out.
+    with np.errstate(all="ignore"):
+        with progress(f"simulating {rule.name}", steps) as tick:
+            result = run(problem, rule, eta, steps, seed=seed, record=record, progress=tick)
+        if not np.isfinite(result.J).all():
+            raise expected("eta", eta, "a step size at which the run stays finite", "lower --eta")
+        if out is not None:
+            result.save(out)
+            _plots(problem, rule, eta, result, out)
+        return result.summary()
 
 
 def parse_range(text: str) -> tuple[float, float]:
@@ -98,6 +117,9 @@ def _problem(path: Path | None, family: str, n: int, k: int, d: int | None, p0: 
     if path is not None:
         return load_problem(path)
     low, high = parse_range(p0)
+    numbers = n * k * (n * k if d is None else d)
+    if numbers > _LARGEST:
+        raise expected("n K d", numbers, f"at most {_LARGEST} features", "lower --n, --k or --d")
     return make_problem(family, n, k, d, p0=success_targets(max(n, 1), low, high), seed=seed)
 
 
@@ -110,21 +132,25 @@ def _plots(problem: Any, rule: Any, eta: float, result: Any, out: Path) -> None:
     exact = len(result.order) <= 5000 and problem.order is None and orthogonality_defect(problem.features) < 1e-12
     expected_run = expectation(problem, rule, eta, len(result.order)) if exact else None
     save_png(curves_figure(result, expected=expected_run), out / "curves.png")
-    if expected_run is not None:
+    # The theorem bounds runs at its own step size, and says nothing of others.
+    covered = rule.step_size is not None and problem.x_max_sq > 0 and eta == rule.step_size(problem.x_max_sq)
+    if expected_run is not None and covered:
         save_png(bound_figure(expected_run, rule.name), out / "bound.png")
     if result.step_bound is not None:
         save_png(gain_figure([result]), out / "gain.png")
 
 
 def _table(summary: dict[str, Any]) -> Table:
-    table = Table(title=f"{summary['rule']} on {summary['problem']}", title_justify="left", show_header=False)
+    table = Table(title=Text(f"{summary['rule']} on {summary['problem']}"), title_justify="left", show_header=False)
+    shown = ", ".join(f"{value:.3f}" for value in summary["J_end"][:_SHOWN])
+    more = f", and {summary['prompts'] - _SHOWN} more" if summary["prompts"] > _SHOWN else ""
     rows = [
         ("steps", f"{summary['steps']}"),
         ("step size eta", f"{summary['eta']:.6g}"),
         ("X_max^2", f"{summary['x_max_sq']:.6g}"),
         ("mean J, start to end", f"{summary['mean_J_start']:.4f} to {summary['mean_J_end']:.4f}"),
-        ("J per prompt, end", ", ".join(f"{value:.3f}" for value in summary["J_end"][:12])),
-        ("steps that lowered the drawn prompt's J", f"{summary['descending_steps']}"),
+        ("J per prompt, end", shown + more),
+        ("steps that lowered the drawn J", f"{summary['descending_steps']}"),
     ]
     if summary.get("gain_over_bound_min") is not None:
         low, median = summary["gain_over_bound_min"], summary["gain_over_bound_median"]
