@@ -24,7 +24,7 @@ SPINE += ["P-T31-MIN", "P-T32-DESCENT", "P-T32-SUM", "P-T32-MIN", "P-T32-COMPARE
 # Few and quick, yet of every scope and every verdict.
 FEW = ["X-IDENTITY", "P-L31-VAR", "P-L33", "P-T31-DESCENT", "P-T32-SUM"]
 
-USUAL = Effort(examples=60, evaluations=10, steps=60)
+USUAL = Effort(examples=10, evaluations=3, steps=20)
 
 Row = dict[str, Any]
 
@@ -37,7 +37,7 @@ def _read(path: Path) -> dict[str, Row]:
 
 @pytest.fixture(scope="module")
 def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What `whynorm verify --json` writes, with a little less effort than by default."""
+    """What `whynorm verify --json` writes, with less effort than by default."""
     path = tmp_path_factory.mktemp("verify") / "new" / "verdicts.json"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(whynorm.verify, "QUICK", USUAL)
