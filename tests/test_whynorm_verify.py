@@ -107,7 +107,6 @@ def test_tightness_is_the_worst_ratio_and_slack_its_inverse(rows: dict[str, Row]
         if row["verdict"] == "proved" and row["tightness"]:
             assert 0 < row["tightness"] <= 1
     assert 0.49 < rows["P-L31-VAR"]["tightness"] <= 0.5, "the best constant is 2, not 4"
-    assert rows["P-T32-SUM"]["tightness"] > 1
 
 
 @pytest.mark.usefixtures("quick")

@@ -73,6 +73,17 @@ class SearchResult:
         self.undecided += not answer
         return False
 
+    def add(self, other: SearchResult) -> None:
+        """Take over what another search saw."""
+        self.instances += other.instances
+        self.vacuous += other.vacuous
+        self.dismissed += other.dismissed
+        self.undecided += other.undecided
+        self.worst_error = float(np.fmax(self.worst_error, other.worst_error))
+        if not other.worst_ratio <= self.worst_ratio and np.isfinite(other.worst_ratio):
+            self.worst_ratio, self.worst = other.worst_ratio, other.worst
+        self.counterexample = self.counterexample or other.counterexample
+
 
 # Exact rechecks of ever smaller counterexamples; enough to make one readable.
 SHRINKS = 300

@@ -1,0 +1,60 @@
+"""``whynorm refute``: finds what is false, says so exactly, and claims nothing about what is true."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from theory.search import SearchResult
+from whynorm.cli import main
+
+
+def test_a_false_claim_is_refuted_and_the_file_can_be_rechecked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "found.json"
+    assert main(["refute", "P-T32-SUM", "--budget", "1", "--out", str(path)]) == 0
+    assert "counterexample confirmed in ball arithmetic" in capsys.readouterr().out
+    row = json.loads(path.read_text())["claims"][0]
+    assert row["verdict"] == "refuted"
+    assert main(["recheck", str(path)]) == 0
+    row["counterexample"]["instance"]["steps"] = 2
+    path.write_text(json.dumps({"claims": [row]}))
+    assert main(["recheck", str(path)]) == 1
+
+
+def test_a_true_claim_is_searched_for_the_budget_and_not_refuted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "found.json"
+    assert main(["refute", "P-L32", "--budget", "0.1", "--out", str(path)]) == 0
+    assert "no violation" in capsys.readouterr().out
+    assert json.loads(path.read_text())["claims"][0]["verdict"] == "supported"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["refute", "P-NONE"], "P-NONE"),
+        (["refute", "P-L32", "--budget", "0"], "budget is 0.0"),
+        (["refute", "P-L32", "--budget", "nan"], "budget is nan"),
+        (["refute", "P-L32", "--seed", "-1"], "seed is -1"),
+        (["refute", "P-L32", "--out", "."], "out is '.'"),
+        (["refute"], "claim"),
+    ],
+)
+def test_bad_input_gets_one_line(arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == 2
+    out, err = capsys.readouterr()
+    assert not out
+    assert len(err.splitlines()) == 1
+    assert words in err
+
+
+def test_results_of_rounds_add_up() -> None:
+    total = SearchResult()
+    for ratio in (0.5, float("nan"), 0.25):
+        total.add(SearchResult(instances=10, vacuous=1, worst_ratio=ratio))
+    assert (total.instances, total.vacuous, total.worst_ratio) == (30, 3, 0.5)
