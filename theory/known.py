@@ -9,9 +9,11 @@ from __future__ import annotations
 import json
 from importlib.resources import files
 
+import numpy as np
+
 from theory.claim import Claim
 from theory.instances import Instance
-from theory.judge import Build, recheck
+from theory.judge import Build, compare, recheck
 from theory.search import SearchResult
 
 __all__ = ["kept_instance", "recheck_kept"]
@@ -29,5 +31,7 @@ def recheck_kept(claim: Claim, build: Build) -> SearchResult | None:
     if instance is None:
         return None
     result = SearchResult(instances=1)
-    result.settle(recheck(claim, build, instance), float("nan"))
+    with np.errstate(all="ignore"):
+        ratio = compare(claim, build(claim, instance)).worst
+    result.settle(recheck(claim, build, instance), ratio)
     return result
