@@ -7,22 +7,29 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+import whynorm.console
 from whynorm.cli import main
 
 ROOT = Path(__file__).resolve().parent.parent
-COMMANDS = ["", "reproduce", "verify", "recheck", "simulate", "report", "bridge", "bridge run", "bridge measure"]
+COMMANDS = ["", "reproduce", "verify", "refute", "recheck", "simulate", "report"]
+COMMANDS += ["bridge", "bridge run", "bridge measure"]
 
 Capture = pytest.CaptureFixture[str]
 
 
 def call(capsys: Capture, *argv: object) -> tuple[int, str, str]:
-    """Run the command for a terminal of 80 columns: exit code, stdout, stderr."""
+    """Run the command for a terminal of 80 columns: exit code, stdout, stderr.
+
+    Time stands still, or a slow machine would add lines of progress to stderr.
+    """
     capsys.readouterr()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("COLUMNS", "80")
+        patch.setattr(whynorm.console, "time", SimpleNamespace(monotonic=lambda: 0.0))
         code = main([str(arg) for arg in argv])
     return (code, *capsys.readouterr())
 

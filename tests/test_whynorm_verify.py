@@ -11,9 +11,11 @@ from typing import Any
 import hypothesis
 import pytest
 from hypothesis import strategies as st
+from test_whynorm_cli import Capture, call
 
 import whynorm.verify
 from theory.claims import load_registry
+from theory.strategies import own_draws
 from whynorm.cli import main
 from whynorm.verify import Effort
 
@@ -24,7 +26,7 @@ SPINE += ["P-T31-MIN", "P-T32-DESCENT", "P-T32-SUM", "P-T32-MIN", "P-T32-COMPARE
 # Few and quick, yet of every scope and every verdict.
 FEW = ["X-IDENTITY", "P-L31-VAR", "P-L33", "P-T31-DESCENT", "P-T32-SUM"]
 
-USUAL = Effort(examples=3, evaluations=1, steps=5)
+LITTLE = Effort(examples=3, evaluations=1, steps=5)
 
 Row = dict[str, Any]
 
@@ -40,7 +42,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What `whynorm verify --json` writes, with less effort than by default."""
     path = tmp_path_factory.mktemp("verify") / "new" / "verdicts.json"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(whynorm.verify, "QUICK", USUAL)
+        patch.setattr(whynorm.verify, "QUICK", LITTLE)
         assert main(["verify", "--json", str(path)]) == 0
     return path
 
@@ -52,7 +54,7 @@ def rows(file: Path) -> dict[str, Row]:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(whynorm.verify, "QUICK", Effort(examples=12, evaluations=3, steps=20))
+    monkeypatch.setattr(whynorm.verify, "QUICK", LITTLE)
 
 
 def test_every_claim_is_there_with_all_that_is_known(rows: dict[str, Row]) -> None:
@@ -110,7 +112,7 @@ def test_tightness_is_the_worst_ratio_and_slack_its_inverse(rows: dict[str, Row]
 
 
 @pytest.mark.usefixtures("quick")
-def test_the_number_of_workers_changes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_number_of_workers_changes_nothing(tmp_path: Path, capsys: Capture) -> None:
     chosen = [word for claim_id in FEW for word in ("--claim", claim_id)]
     tables = []
     for workers in ("1", "2"):
@@ -124,7 +126,7 @@ def test_the_number_of_workers_changes_nothing(tmp_path: Path, capsys: pytest.Ca
 def test_a_claim_alone_gets_the_evidence_it_gets_among_all(
     rows: dict[str, Row], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(whynorm.verify, "QUICK", USUAL)
+    monkeypatch.setattr(whynorm.verify, "QUICK", LITTLE)
     argv = ["verify", "--claim", "P-T32-SUM", "--claim", "P-L32", "--claim", "P-T32-SUM"]
     assert main([*argv, "--workers", "1", "--json", str(tmp_path / "a.json")]) == 0
     assert _read(tmp_path / "a.json") == {claim_id: rows[claim_id] for claim_id in ("P-T32-SUM", "P-L32")}
@@ -157,14 +159,14 @@ def _draws() -> list[int]:
 
 def test_evidence_does_not_depend_on_what_else_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Hypothesis likes to draw constants that stand in the source of loaded modules; claims must not see them."""
-    with whynorm.verify._own_draws():
+    with own_draws():
         before = _draws()
     (tmp_path / "whynorm_neighbour.py").write_text(f"NUMBERS = {list(range(101, 161))}\n")
     monkeypatch.syspath_prepend(tmp_path)
     importlib.import_module("whynorm_neighbour")
     try:
         seen = _draws()
-        with whynorm.verify._own_draws():
+        with own_draws():
             assert _draws() == before
         assert _draws() == seen != before, "hypothesis no longer does so, and whynorm need not prevent it"
     finally:
@@ -172,10 +174,9 @@ def test_evidence_does_not_depend_on_what_else_is_loaded(tmp_path: Path, monkeyp
 
 
 @pytest.mark.usefixtures("quick")
-def test_the_table_fits_80_columns(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "80")
-    assert main(["verify", "--workers", "1", *(word for c in FEW for word in ("--claim", c))]) == 0
-    out, err = capsys.readouterr()
+def test_the_table_fits_80_columns(capsys: Capture) -> None:
+    code, out, err = call(capsys, "verify", "--workers", 1, *(word for c in FEW for word in ("--claim", c)))
+    assert (code, err) == (0, "")
     lines = out.splitlines()
     assert max(map(len, lines)) <= 80
     assert "…" not in out
@@ -184,10 +185,9 @@ def test_the_table_fits_80_columns(capsys: pytest.CaptureFixture[str], monkeypat
     assert [row[:2] for row in table[2:]] == [[c, "refuted" if "T3" in c else "proved"] for c in FEW]
     assert "P-T32-SUM is refuted; repaired form: P-T32-SUM-FIXED" in lines
     assert "3 proved, 2 refuted" in lines
-    assert err == ""
 
 
-def test_the_list_names_every_claim_once(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_list_names_every_claim_once(capsys: Capture) -> None:
     assert main(["verify", "--list"]) == 0
     out, err = capsys.readouterr()
     assert [line.split()[0] for line in out.splitlines()] == [claim.id for claim in load_registry()]

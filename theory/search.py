@@ -105,7 +105,7 @@ def property_check(claim: Claim, build: Build, examples: int, seed: int) -> Sear
     import hypothesis as hyp
     from hypothesis.configuration import set_hypothesis_home_dir
 
-    from theory.strategies import instances
+    from theory.strategies import instances, own_draws
 
     result = SearchResult()
     best_steering = [-np.inf]
@@ -140,7 +140,7 @@ def property_check(claim: Claim, build: Build, examples: int, seed: int) -> Sear
             confirmed.add(key)
         raise _Violation
 
-    with tempfile.TemporaryDirectory() as home, warnings.catch_warnings():
+    with tempfile.TemporaryDirectory() as home, warnings.catch_warnings(), own_draws():
         warnings.simplefilter("ignore", hyp.errors.HypothesisWarning)
         set_hypothesis_home_dir(home)
         try:

@@ -7,14 +7,17 @@ of its own), correlated in the rest, so that assumptions fail sometimes and vacu
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
+from hypothesis.internal.conjecture import providers
 
 from theory.instances import Instance
 
-__all__ = ["instances"]
+__all__ = ["instances", "own_draws"]
 
 _quarters = st.integers(-8, 8).map(lambda k: k / 4)
 _parameters = st.one_of(st.integers(-8, 8), st.integers(-80, 80)).map(lambda k: k / 4)
@@ -69,3 +72,25 @@ def _block_copies(features: np.ndarray, copies: int) -> np.ndarray:
     for c in range(copies):
         result[c, :, :, c] = features
     return result.reshape(copies * n, outputs, copies * d)
+
+
+@contextmanager
+def own_draws() -> Iterator[None]:
+    """Keep hypothesis from mixing constants out of the source code of loaded modules into what it draws.
+
+    With them, evidence would depend on what else a process has imported, and on how whynorm is installed. Versions of
+    hypothesis without these (private) names do not mix such constants in, or do it in a way of their own.
+    """
+    names = ("_get_local_constants", "Constants", "CONSTANTS_CACHE")
+    collect, constants, cache = (getattr(providers, name, None) for name in names)
+    if collect is None or constants is None or cache is None:
+        yield
+        return
+    nothing = constants()
+    cache.cache.clear()
+    setattr(providers, names[0], lambda: nothing)
+    try:
+        yield
+    finally:
+        setattr(providers, names[0], collect)
+        cache.cache.clear()

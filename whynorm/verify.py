@@ -9,7 +9,6 @@ import multiprocessing
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,35 +57,11 @@ def verify_claim(claim: Claim, effort: Effort = QUICK, seed: int = 0) -> Verdict
     if kept is not None:
         evidence.append(search_evidence("kept", kept))
     own_seed = zlib.crc32(claim.id.encode()) ^ seed
-    with _own_draws():
-        found = search(
-            claim, build_context, examples=effort.examples, evaluations=_evaluations(claim, effort), seed=own_seed
-        )
+    evaluations = _evaluations(claim, effort)
+    found = search(claim, build_context, examples=effort.examples, evaluations=evaluations, seed=own_seed)
     evidence.append(search_evidence("property", found))
     evidence.append(search_evidence("trajectory", trajectory_check(claim, effort.steps)))
     return decide(claim, evidence)
-
-
-@contextmanager
-def _own_draws() -> Iterator[None]:
-    """Keep hypothesis from mixing constants out of the source code of loaded modules into what it draws.
-
-    With them, evidence would depend on what else a process has imported, and on how whynorm is installed.
-    """
-    from hypothesis.internal.conjecture import providers
-
-    collect = getattr(providers, "_get_local_constants", None)
-    if collect is None:
-        yield
-        return
-    nothing = providers.Constants()
-    providers.CONSTANTS_CACHE.cache.clear()
-    providers._get_local_constants = lambda: nothing
-    try:
-        yield
-    finally:
-        providers._get_local_constants = collect
-        providers.CONSTANTS_CACHE.cache.clear()
 
 
 def _task(claim_id: str, effort: Effort, seed: int) -> tuple[tuple[Evidence, ...], str]:
