@@ -14,7 +14,7 @@ from llm_bridge.gradients import logit_features
 from llm_bridge.models import LoadedModel
 from llm_bridge.policies import AnswerBatch, log_odds, p_and_q
 from simulator.problems import Problem
-from theory.assumptions import gradient_cosines, orthogonality_defect
+from theory.assumptions import cosine_statistics, gradient_cosines, orthogonality_defect
 
 __all__ = ["Geometry", "measure_geometry"]
 
@@ -83,19 +83,6 @@ def measure_geometry(
         p=tuple(float(value) for value in p),
         surrogate=surrogate,
     )
-
-
-def cosine_statistics(cosines: npt.NDArray[np.float64]) -> dict[str, float | None]:
-    """Mean, std, share below 0.1 in absolute value and share above 0 (Table 3 of the paper); None without pairs."""
-    finite = cosines[np.isfinite(cosines)]
-    if not len(finite):
-        return dict.fromkeys(("cosine_mean", "cosine_std", "cosine_small_share", "cosine_positive_share"))
-    return {
-        "cosine_mean": float(finite.mean()),
-        "cosine_std": float(finite.std(ddof=0)),
-        "cosine_small_share": float((np.abs(finite) < 0.1).mean()),
-        "cosine_positive_share": float((finite > 0).mean()),
-    }
 
 
 def _gap(features: torch.Tensor, logits: torch.Tensor, correct: torch.Tensor) -> npt.NDArray[np.float64]:

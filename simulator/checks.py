@@ -98,6 +98,9 @@ def trajectory_check(claim: Claim, steps: int = 300) -> SearchResult:
                 result.vacuous += 1
                 continue
             comparison = compare(claim, context)
+        if not len(comparison.left):
+            result.vacuous += 1
+            continue
         result.see(instance, comparison)
         if comparison.violated.any() and result.settle(recheck(claim, build_context, instance), comparison.worst):
             break

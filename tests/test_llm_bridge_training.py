@@ -9,11 +9,12 @@ from compare import assert_agree
 
 from llm_bridge.experiment import BridgeRun, BridgeSettings, choose_prompts, prepare, run_bridge
 from llm_bridge.gradients import logit_features
-from llm_bridge.measures import cosine_statistics, measure_geometry
+from llm_bridge.measures import measure_geometry
 from llm_bridge.models import load_model
 from llm_bridge.policies import AnswerBatch, answer_logits
 from llm_bridge.training import train
 from simulator.random import uniform_order
+from theory.assumptions import cosine_statistics
 from theory.errors import InputError
 from theory.rules import GRPO, REINFORCE, get_rule
 

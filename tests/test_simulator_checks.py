@@ -78,10 +78,13 @@ def test_claims_about_runs_are_vacuous_on_the_one_family_that_is_not_orthogonal(
     assert (result.instances, result.vacuous) == (len(instances), 1)
 
 
-def test_vacuous_states_are_those_of_prompts_that_are_not_orthogonal() -> None:
+def test_vacuous_states_are_those_not_orthogonal_and_those_without_a_pair() -> None:
     failing = sum(not _is_orthogonal(instance) for instance in checks._visited())
-    assert 0 < failing < len(checks._visited())
-    assert _checked("P-LD1").vacuous == failing
+    alone = sum(len(instance.answers) == 1 for instance in checks._visited())
+    assert failing > 0
+    assert alone > 0
+    assert failing + alone < len(checks._visited())
+    assert _checked("P-LD1").vacuous == failing + alone
     assert _checked("P-L32").vacuous == 0
 
 

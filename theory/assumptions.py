@@ -22,6 +22,7 @@ __all__ = [
     "UNIQUE_ANSWER",
     "Assumption",
     "Measurement",
+    "cosine_statistics",
     "gradient_cosines",
     "orthogonality_defect",
     "unique_answers",
@@ -99,7 +100,22 @@ def gradient_cosines(gradients: npt.ArrayLike) -> npt.NDArray[np.float64]:
     return np.divide(products, scale[rows, columns], out=np.full(len(rows), np.nan), where=scale[rows, columns] > 0)
 
 
+def cosine_statistics(cosines: npt.NDArray[np.float64]) -> dict[str, float | None]:
+    """Mean, std, share below 0.1 in absolute value and share above 0 (Table 3 of the paper); None without pairs."""
+    finite = cosines[np.isfinite(cosines)]
+    if not len(finite):
+        return dict.fromkeys(("cosine_mean", "cosine_std", "cosine_small_share", "cosine_positive_share"))
+    return {
+        "cosine_mean": float(finite.mean()),
+        "cosine_std": float(finite.std(ddof=0)),
+        "cosine_small_share": float((np.abs(finite) < 0.1).mean()),
+        "cosine_positive_share": float((finite > 0).mean()),
+    }
+
+
 def _measure_unique(context: Any) -> Measurement:
+    # A bandit names one right output per prompt, so that this holds by construction: it can only fail for rewards that
+    # come from elsewhere, which unique_answers measures.
     n, outputs = context.features.shape[:2]
     rewards = np.zeros((n, outputs))
     rewards[np.arange(n), context.answers] = 1.0

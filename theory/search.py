@@ -31,7 +31,7 @@ class SearchResult:
 
     Attributes:
         instances: instances drawn.
-        vacuous: of these, instances on which an assumption failed.
+        vacuous: of these, instances on which an assumption failed, or that have nothing to compare (one prompt alone).
         worst_ratio: largest left/right ratio on a non-vacuous instance, NaN if none.
         worst_error: largest relative error of an equality, NaN if none.
         worst: the instance with the largest ratio.
@@ -163,6 +163,9 @@ def _examine(claim: Claim, build: Build, instance: Instance, result: SearchResul
             result.vacuous += 1
             return None
         comparison = compare(claim, context)
+    if not len(comparison.left):
+        result.vacuous += 1
+        return None
     result.see(instance, comparison)
     return comparison
 

@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from simulator.problems import Problem
 from simulator.records import Record
-from theory.rules import GRPO, REINFORCE, get_rule
+from theory.assumptions import cosine_statistics, gradient_cosines, orthogonality_defect
+from theory.rules import GRPO, REINFORCE
 
 __all__ = ["Row", "breaking_time", "constants_table", "prediction_error"]
 
@@ -86,58 +88,51 @@ def _mean_factor(record: Record) -> float:
     return float(8 / 3 * record.std[:-1].mean())
 
 
-def constants_table(runs: Mapping[str, Record], geometry: Mapping[str, Any], defect: float) -> list[Row]:
-    """All rows.
+def _bandit_geometry(problem: Problem) -> dict[str, float | None]:
+    """The same measurements as a model's ``geometry.json``, on a bandit at its start."""
+    centred = problem.features - problem.features.mean(axis=1, keepdims=True)
+    return {
+        "orthogonality_defect": orthogonality_defect(problem.features),
+        "x_max_sq": problem.x_max_sq,
+        "x_max_sq_centred": max(float(np.linalg.norm(x, 2) ** 2) for x in centred),
+        **cosine_statistics(gradient_cosines(problem.at(problem.theta0).gradient)),
+    }
+
+
+_GEOMETRY = (
+    ("orthogonality_defect", "orthogonality defect (Assumption 2)", "0"),
+    ("cosine_mean", "mean cosine between prompts' gradients", "0 (Lemma D.1)"),
+    ("cosine_std", "std of these cosines", "0"),
+    ("cosine_small_share", "share of pairs with |cos| < 0.1", "1"),
+    ("x_max_sq", "X_max^2", "scales every bound"),
+    ("x_max_sq_centred", "X_max^2 after centring each prompt", "what the softmax sees"),
+)
+
+
+def constants_table(runs: Mapping[str, Record], geometry: Mapping[str, Any], problem: Problem) -> list[Row]:
+    """All rows. The linearised model's geometry is the model's own and is not measured again, except X_max.
 
     Args:
         runs: by name, as ``whynorm.reproduce`` writes them.
         geometry: content of ``geometry.json``.
-        defect: orthogonality defect of the simulated problem.
+        problem: of the simulated runs on orthogonal prompts.
     """
-    x_sim, x_model = runs["orthogonal-grpo"].x_max_sq, geometry["x_max_sq"]
-    rows = [
-        _row(
-            "orthogonality defect (Assumption 2)",
-            "0",
-            defect,
-            geometry["orthogonality_defect"],
-            geometry["orthogonality_defect"],
-        ),
-        _row(
-            "mean cosine between prompts' gradients",
-            "0 (Lemma D.1)",
-            0.0,
-            geometry["cosine_mean"],
-            geometry["cosine_mean"],
-        ),
-        _row("std of these cosines", "0", 0.0, geometry["cosine_std"], geometry["cosine_std"]),
-        _row(
-            "share of pairs with |cos| < 0.1", "1", 1.0, geometry["cosine_small_share"], geometry["cosine_small_share"]
-        ),
-        _row("X_max^2", "scales every bound", x_sim, x_model, x_model),
-        _row(
-            "X_max^2 after centring each prompt",
-            "what the softmax sees",
-            None,
-            geometry["x_max_sq_centred"],
-            geometry["x_max_sq_centred"],
-        ),
-    ]
+    bandit = _bandit_geometry(problem)
+    linearised = {"x_max_sq": runs["linearised-grpo-theorem"].x_max_sq}
+    rows = [_row(name, theory, bandit[key], linearised.get(key), geometry[key]) for key, name, theory in _GEOMETRY]
     for rule in (REINFORCE, GRPO):
-        rows.extend(_rule_rows(rule.name, runs, x_sim, x_model))
+        rows.extend(_rule_rows(rule.name, runs))
     return rows
 
 
-def _rule_rows(rule: str, runs: Mapping[str, Record], x_sim: float, x_model: float) -> list[Row]:
-    step = get_rule(rule).step_size
-    assert step is not None
+def _rule_rows(rule: str, runs: Mapping[str, Record]) -> list[Row]:
     label = rule.upper()
     trio = (runs[f"orthogonal-{rule}"], runs[f"linearised-{rule}-theorem"], runs[f"model-{rule}-theorem"])
     big_linear, big_model = runs[f"linearised-{rule}-big"], runs[f"model-{rule}-big"]
-    scale = f"{big_model.eta / step(x_model):.6g}"
+    scale = f"{big_model.eta / trio[2].eta:.6g}"
     fraction = "1/X_max^2" if rule == "reinforce" else "1/(2 X_max^2)"
     rows = [
-        _row(f"{label}: the theorem's step size", fraction, step(x_sim), step(x_model), step(x_model)),
+        _row(f"{label}: the theorem's step size", fraction, *(r.eta for r in trio)),
         _row(f"{label}: least one-step gain / guarantee", "at least 1", *(_least_gain(r) for r in trio)),
         _row(
             f"{label}: the same at {scale} times that step",
@@ -176,14 +171,14 @@ def _prediction_rows(
             f"{label}: largest error of the linearised prediction",
             "0 to first order",
             None,
-            0.0,
+            None,
             prediction_error(small_model, small_linear),
         ),
         _row(
             f"{label}: the same at {scale} times that step",
             "0 to first order",
             None,
-            0.0,
+            None,
             prediction_error(big_model, big_linear),
         ),
         _row(

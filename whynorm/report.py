@@ -17,7 +17,6 @@ from simulator.expectations import expectation
 from simulator.files import write_json, write_text
 from simulator.problems import Problem
 from simulator.records import Record
-from theory.assumptions import orthogonality_defect
 from theory.claims import load_registry
 from theory.errors import expected
 from theory.instances import Instance
@@ -50,7 +49,7 @@ def write_report(directory: Path) -> tuple[Path, Path]:
     chosen = {key: value for key, value in settings.items() if key != "machine"}
     parsed = parse_settings(chosen, f"in {directory / 'settings.json'}")
     problem = orthogonal_problem(parsed)
-    rows = constants_table(runs, geometry, orthogonality_defect(problem.features))
+    rows = constants_table(runs, geometry, problem)
     content = {
         "format": 1,
         "whynorm": __version__,

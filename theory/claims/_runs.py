@@ -14,12 +14,26 @@ from theory.certificates import Proof
 from theory.exact import maximum
 from theory.policy import Array
 
-__all__ = ["descent_proof", "gain", "min_proof", "running_max", "running_min", "steps_column", "sum_proof"]
+__all__ = [
+    "descent_proof",
+    "gain",
+    "min_proof",
+    "reinforce_bound",
+    "running_max",
+    "running_min",
+    "steps_column",
+    "sum_proof",
+]
 
 
 def gain(run: Any) -> Array:
     """``E J_i(theta_t) - E J_i(theta_{t-1})``, shape ``(T, n)``."""
     return run.gain
+
+
+def reinforce_bound(run: Any) -> Array:
+    """``2 n (1 - p0) X_max^2`` for every T, the cumulative bound of Theorem 3.1, ``(T, n)``."""
+    return 2 * run.n * run.q[0] * run.x_max_sq + 0 * run.grad_sq[:-1]
 
 
 def steps_column(run: Any) -> Array:

@@ -11,7 +11,16 @@ from typing import Any
 from theory.assumptions import BOUNDED_STD, ORTHOGONAL, UNIQUE_ANSWER
 from theory.certificates import Certificate, Proof
 from theory.claim import Claim
-from theory.claims._runs import descent_proof, gain, min_proof, running_max, running_min, steps_column, sum_proof
+from theory.claims._runs import (
+    descent_proof,
+    gain,
+    min_proof,
+    reinforce_bound,
+    running_max,
+    running_min,
+    steps_column,
+    sum_proof,
+)
 from theory.policy import Array
 from theory.rules import GRPO
 
@@ -20,10 +29,6 @@ __all__ = ["CLAIMS"]
 
 def _descent(run: Any, bound: Array) -> Array:
     return 3 * run.grad_sq[:-1] / (16 * run.n * run.x_max_sq * bound)
-
-
-def _reinforce_bound(run: Any) -> Array:
-    return 2 * run.n * run.q[0] * run.x_max_sq + 0 * run.grad_sq[:-1]
 
 
 def _mean_factor(run: Any) -> Array:
@@ -99,7 +104,7 @@ CLAIMS = (
         ),
         relation="<=",
         left=lambda run: run.grad_sq[:-1].cumsum(axis=0),
-        right=lambda run: _reinforce_bound(run) * _mean_factor(run),
+        right=lambda run: reinforce_bound(run) * _mean_factor(run),
         fixed_by="P-T32-SUM-FIXED",
         remark=(
             "Eq. (24) bounds the sum of E||grad||^2 / C_t. The mean of C_t can only come out for the minimum "
@@ -116,7 +121,7 @@ CLAIMS = (
         ),
         relation="<=",
         left=lambda run: run.grad_sq[:-1].cumsum(axis=0),
-        right=lambda run: _reinforce_bound(run) * running_max(run.std_bound[:-1]) * 8 / 3,
+        right=lambda run: reinforce_bound(run) * running_max(run.std_bound[:-1]) * 8 / 3,
         proof=_proof_sum,
         remark="The maximum of C_t takes the place of its mean.",
     ),
@@ -130,7 +135,7 @@ CLAIMS = (
         ),
         relation="<=",
         left=lambda run: running_min(run.grad_sq[:-1]),
-        right=lambda run: _reinforce_bound(run) * _mean_factor(run) / steps_column(run),
+        right=lambda run: reinforce_bound(run) * _mean_factor(run) / steps_column(run),
         proof=_proof_min,
     ),
 )

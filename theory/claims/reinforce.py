@@ -7,7 +7,7 @@ from typing import Any
 from theory.assumptions import ORTHOGONAL, UNIQUE_ANSWER
 from theory.certificates import Certificate, Proof
 from theory.claim import Claim
-from theory.claims._runs import descent_proof, gain, min_proof, running_min, steps_column, sum_proof
+from theory.claims._runs import descent_proof, gain, min_proof, reinforce_bound, running_min, steps_column, sum_proof
 from theory.policy import Array
 from theory.rules import REINFORCE
 
@@ -16,10 +16,6 @@ __all__ = ["CLAIMS"]
 
 def _descent(run: Any) -> Array:
     return run.grad_sq[:-1] / (2 * run.n * run.x_max_sq)
-
-
-def _sum_bound(run: Any) -> Array:
-    return 2 * run.n * run.q[0] * run.x_max_sq + 0 * run.grad_sq[:-1]
 
 
 def _proof_descent() -> Certificate:
@@ -87,7 +83,7 @@ CLAIMS = (
         statement=r"\sum_{t=0}^{T-1}\mathbb E\|\nabla J_i(\theta_t)\|^2 \le 2n\,(1-\pi^*_{\theta_0}(i))\,X_{\max}^2",
         relation="<=",
         left=lambda run: run.grad_sq[:-1].cumsum(axis=0),
-        right=_sum_bound,
+        right=reinforce_bound,
         proof=_proof_sum,
     ),
     _claim(
@@ -97,7 +93,7 @@ CLAIMS = (
         statement=r"\min_{t<T}\mathbb E\|\nabla J_i(\theta_t)\|^2 \le \frac{2n(1-\pi^*_{\theta_0}(i))X_{\max}^2}{T}",
         relation="<=",
         left=lambda run: running_min(run.grad_sq[:-1]),
-        right=lambda run: _sum_bound(run) / steps_column(run),
+        right=lambda run: reinforce_bound(run) / steps_column(run),
         proof=_proof_min,
     ),
 )
