@@ -170,10 +170,13 @@ def _examine(claim: Claim, build: Build, instance: Instance, result: SearchResul
     return comparison
 
 
-def climb(claim: Claim, build: Build, start: Instance, evaluations: int) -> tuple[float, Instance]:
+def climb(claim: Claim, build: Build, start: Instance, evaluations: int) -> tuple[float, Instance, int]:
     """Maximise the ratio from ``start`` over features (their zeros kept), theta and direction, by Nelder-Mead.
 
     Zero features stay zero, which keeps orthogonal prompts orthogonal.
+
+    Returns:
+        The largest ratio, its instance, and the number of evaluations made.
     """
     free = start.features != 0
     sizes = np.cumsum([int(free.sum()), start.theta.size, start.direction.size])
@@ -197,7 +200,7 @@ def climb(claim: Claim, build: Build, start: Instance, evaluations: int) -> tupl
 
     x0 = np.concatenate([start.features[free], start.theta, start.direction, start.displacement])
     result = minimize(loss, x0, method="Nelder-Mead", options={"maxfev": evaluations, "adaptive": True})
-    return -float(result.fun), at(result.x)
+    return -float(result.fun), at(result.x), int(result.nfev)
 
 
 def search(
@@ -216,8 +219,8 @@ def search(
         return result
     for _, start in list(result.best):
         progress(f"{claim.id}: climbing from {result.worst_ratio:.3g}")
-        ratio, instance = climb(claim, build, start, evaluations)
-        result.instances += evaluations
+        ratio, instance, made = climb(claim, build, start, evaluations)
+        result.instances += made
         if ratio > 1:
             if result.settle(recheck(claim, build, instance), ratio):
                 return result
