@@ -7,7 +7,7 @@ Assumption 2 fails, where such claims must come out vacuous.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any
 
@@ -15,10 +15,12 @@ import numpy as np
 
 from simulator.expectations import ExpectedRun
 from simulator.families import make_problem, success_targets
+from simulator.interacting import InteractingRun
 from simulator.joint import JointRun
 from simulator.problems import Problem
 from simulator.random import generator
 from simulator.reference import simulate
+from simulator.steps import Step
 from theory.claim import Claim
 from theory.exact import precision
 from theory.instances import Instance
@@ -30,6 +32,14 @@ from theory.search import SearchResult
 __all__ = ["build_context", "trajectory_check"]
 
 
+_RUNS: dict[str, Callable[..., Any]] = {
+    "step": Step,
+    "expectation": ExpectedRun,
+    "joint": JointRun,
+    "interacting": InteractingRun,
+}
+
+
 def build_context(claim: Claim, instance: Instance) -> Any:
     """The context of the claim's scope on an instance."""
     if claim.scope == "point":
@@ -38,8 +48,7 @@ def build_context(claim: Claim, instance: Instance) -> Any:
         return Ball(instance)
     if claim.rule is None or claim.step_size is None:
         raise ValueError(f"claim {claim.id} is about runs but names no rule and step size")
-    context = JointRun if claim.scope == "joint" else ExpectedRun
-    return context(instance, claim.rule, claim.step_size)
+    return _RUNS[claim.scope](instance, claim.rule, claim.step_size)
 
 
 @cache
@@ -89,7 +98,7 @@ def trajectory_check(claim: Claim, steps: int = 300) -> SearchResult:
         steps: length T of the runs that claims about runs are checked on.
     """
     result = SearchResult()
-    exact = claim.relation == "=="
+    exact = claim.needs_balls
     for instance in _instances(claim, steps):
         result.instances += 1
         with np.errstate(all="ignore"), precision(EXACT_BITS if exact else 53):

@@ -11,21 +11,22 @@ from simulator.random import uniform_order
 from simulator.records import Record, snapshot_times, stable_difference
 from theory.errors import expected
 from theory.exact import is_exact
+from theory.interaction import States
 from theory.policy import Array, PolicyState, evaluate
 from theory.rules import Rule
 
 __all__ = ["simulate", "update_direction"]
 
 
-def update_direction(rule: Rule, state: PolicyState) -> Array:
-    """``weight(p, q) grad J_i`` of every prompt, shape ``(n, d)``, floats or balls.
+def update_direction(rule: Rule, state: PolicyState | States) -> Array:
+    """``weight(p, q) grad J_i`` of every prompt, in the shape of ``state.gap``: ``(..., n, d)``; floats or balls.
 
     Finite also where ``V = p q`` underflows and the weight is infinite: a rule that ascends the log-odds gets there.
     """
     p, q = state.p, state.q
     if not is_exact(p):
         p, q = np.maximum(p, 1e-300), np.maximum(q, 1e-300)
-    return np.asarray((rule.weight(p, q) * p * q)[:, None] * state.gap)
+    return np.asarray((rule.weight(p, q) * p * q)[..., None] * state.gap)
 
 
 def simulate(

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from hypothesis import given, settings, target
+from hypothesis import strategies as st
 
 from simulator.checks import build_context
 from theory.claim import Claim, Registry
@@ -16,6 +17,7 @@ from theory.errors import InputError
 from theory.exact import precision
 from theory.instances import Instance
 from theory.judge import EXACT_BITS, Counterexample, compare, failed_assumptions, recheck
+from theory.search import limits_for
 from theory.strategies import instances
 
 SPINE = {
@@ -24,7 +26,7 @@ SPINE = {
     *(f"P-T32-{part}" for part in ("DESCENT", "SUM", "MIN", "COMPARE")),
 }
 ALL = list(load_registry())
-RUNS = ("expectation", "joint")
+RUNS = ("step", "expectation", "joint", "interacting")
 HOLDING = [claim for claim in ALL if claim.fixed_by is None]
 
 
@@ -47,7 +49,7 @@ def test_a_claim_says_all_that_it_must(claim: Claim) -> None:
 
 
 def _holds(claim: Claim, instance: Instance) -> None:
-    exact = claim.relation == "=="
+    exact = claim.needs_balls
     with np.errstate(all="ignore"), precision(EXACT_BITS if exact else 53):
         context = build_context(claim, instance.exact() if exact else instance)
         if failed_assumptions(claim, context):
@@ -62,16 +64,17 @@ def _holds(claim: Claim, instance: Instance) -> None:
 
 
 @pytest.mark.parametrize("claim", [c for c in HOLDING if c.scope not in RUNS], ids=lambda c: c.id)
-@given(instance=instances())
-def test_claims_about_points_hold_on_random_instances(claim: Claim, instance: Instance) -> None:
-    _holds(claim, instance)
+@given(data=st.data())
+def test_claims_about_points_hold_on_random_instances(claim: Claim, data: st.DataObject) -> None:
+    _holds(claim, data.draw(instances(limits_for(claim))))
 
 
 @pytest.mark.parametrize("claim", [c for c in HOLDING if c.scope in RUNS], ids=lambda c: c.id)
-@given(instance=instances(max_steps=40))
+@given(data=st.data())
 @settings(max_examples=20)
-def test_claims_about_runs_hold_on_random_instances(claim: Claim, instance: Instance) -> None:
-    _holds(claim, instance)
+def test_claims_about_runs_hold_on_random_instances(claim: Claim, data: st.DataObject) -> None:
+    limits = limits_for(claim)
+    _holds(claim, data.draw(instances(replace(limits, steps=min(limits.steps, 40)))))
 
 
 def test_a_new_claim_is_one_new_module() -> None:

@@ -18,7 +18,9 @@ from theory.policy import Array
 __all__ = [
     "BOUNDED_STD",
     "GRADIENT_ORTHOGONAL",
+    "INTERACTION",
     "ORTHOGONAL",
+    "SCALE",
     "UNIQUE_ANSWER",
     "Assumption",
     "Measurement",
@@ -173,6 +175,44 @@ def _measure_gradient_orthogonal(context: Any) -> Measurement:
     return Measurement(largest, _certain(products, lambda e: e == 0, lambda e: e != 0))
 
 
+def _measure_interaction(context: Any) -> Measurement:
+    constants = context.constants
+    if constants is None or not np.isfinite(constants.M):
+        return Measurement(float("inf"), False)
+    states, pairs = context.visited, ~np.eye(context.n, dtype=bool)
+    ratio = states.variance[:, None, :] / states.variance[:, :, None]
+    left = (constants.M * states.inner)[:, pairs].ravel()
+    right = (ratio * states.projection_sq / context.x_sq[:, None])[:, pairs].ravel()
+    return Measurement(constants.M, _all_at_most(right, left))
+
+
+def _measure_scale(context: Any) -> Measurement:
+    constants = context.constants
+    if constants is None or not np.isfinite([constants.R1, constants.R2]).all():
+        return Measurement(float("inf"), False)
+    states = context.visited
+    grads, variances = states.grad_sq, states.variance
+    pairs = ~np.eye(context.n, dtype=bool)
+    sides = [(grads, constants.R1**2 * grads), (variances, constants.R2**2 * variances)]
+    answers = [_all_at_most(*_each_pair(small, large, pairs)) for small, large in sides]
+    holds = False if False in answers else (None if None in answers else True)
+    return Measurement(max(constants.R1, constants.R2), holds)
+
+
+def _each_pair(first: Array, second: Array, pairs: Array) -> tuple[Array, Array]:
+    """``first[:, i]`` and ``second[:, j]`` of all chosen pairs (i, j) of prompts, flattened."""
+    rows, columns = np.nonzero(pairs)
+    return first[:, rows].ravel(), second[:, columns].ravel()
+
+
+def _all_at_most(left: Array, right: Array) -> bool | None:
+    """Whether every entry of ``left`` is at most that of ``right``; None where balls cannot tell."""
+    if not is_exact(left) and not is_exact(right):
+        return bool((left <= right).all())
+    pairs = list(zip(left, right, strict=True))
+    return _certain(pairs, lambda pair: pair[0] <= pair[1], lambda pair: pair[0] > pair[1])
+
+
 UNIQUE_ANSWER = Assumption(
     "A1",
     r"\text{each prompt has exactly one output with reward } 1",
@@ -196,4 +236,18 @@ BOUNDED_STD = Assumption(
     r"\sqrt{V_i(\theta_t)} \le C_{i,t} \le \tfrac12 \ \text{ on every realisation}",
     "largest excess of sqrt(V) over C",
     _measure_bounded_std,
+)
+INTERACTION = Assumption(
+    "A4",
+    r"M \nabla J_i(\theta_t)^\top \nabla J_j(\theta_t) \ge \|X_i \nabla J_j(\theta_t)\|^2 / \|X_i\|^2 "
+    r"\ \text{ for all } i \ne j \text{ and all } t",
+    "the M that the step size was chosen by, inf if there is none",
+    _measure_interaction,
+)
+SCALE = Assumption(
+    "A5",
+    r"\|\nabla J_i(\theta_t)\| \le R_1 \|\nabla J_j(\theta_t)\|, \ \sqrt{V_i(\theta_t)} \le R_2 \sqrt{V_j(\theta_t)} "
+    r"\ \text{ for all } i, j, t",
+    "the larger of the R1 and R2 that the step size was chosen by, inf if there are none",
+    _measure_scale,
 )

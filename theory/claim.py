@@ -12,10 +12,32 @@ from theory.certificates import Certificate
 from theory.errors import expected
 from theory.rules import Rule
 
-__all__ = ["Claim", "Registry"]
+__all__ = ["Claim", "Link", "Registry", "Relation", "Scope"]
 
 Relation = Literal["==", "<=", ">=", "iff"]
-Scope = Literal["point", "ball", "expectation", "joint"]
+Scope = Literal["point", "ball", "group", "step", "expectation", "joint", "interacting"]
+Side = Callable[[Any], Any]
+
+
+@dataclass(frozen=True)
+class Link:
+    """One (in)equality of a chain: ``left`` relation ``right``, elementwise.
+
+    Attributes:
+        name: which step of the chain, in a few words.
+        relation: as in a claim.
+        left: left-hand side as a function of the context, floats or balls.
+        right: right-hand side, same shape.
+    """
+
+    name: str
+    relation: Relation
+    left: Side
+    right: Side
+
+
+def _no_side(context: Any) -> Any:
+    raise TypeError("a claim with a chain has the sides of its links")
 
 
 @dataclass(frozen=True)
@@ -30,14 +52,18 @@ class Claim:
         statement: LaTeX.
         scope: what the claim is about, which decides the context that ``left`` and ``right`` receive:
             ``point`` -> ``theory.points.Point``, ``ball`` -> ``theory.points.Ball``,
-            ``expectation`` -> ``simulator.expectations.ExpectedRun``, ``joint`` -> ``simulator.joint.JointRun``.
+            ``group`` -> ``theory.groups.Group``,
+            ``step`` -> ``simulator.steps.Step``, ``expectation`` -> ``simulator.expectations.ExpectedRun``,
+            ``joint`` -> ``simulator.joint.JointRun``, ``interacting`` -> ``simulator.interacting.InteractingRun``.
         relation: ``left`` relation ``right``, elementwise; with ``iff`` both sides are numbers and the claim is that
-            one is positive exactly where the other is.
+            one is positive exactly where the other is; ``chain`` if the claim consists of several links.
         left: left-hand side as a function of the context, floats or balls.
         right: right-hand side, same shape.
+        chain: in place of these three, the (in)equalities that the claim consists of, all of which must hold.
         assumptions: each measured on the context; where one fails the claim is vacuous.
-        rule: the update rule of a claim about runs.
-        step_size: eta as a function of ``X_max^2``, for a claim about runs.
+        rule: the update rule of a claim about steps or runs.
+        step_size: eta as a function of ``X_max^2``, for a claim about steps or runs; where prompts interact, as a
+            function of ``theory.interaction.Constants``.
         proof: builds the certificate, or None.
         fixed_by: id of the repaired claim, if the printed one fails.
         remark: misprints, readings, what to know.
@@ -49,15 +75,28 @@ class Claim:
     title: str
     statement: str
     scope: Scope
-    relation: Relation
-    left: Callable[[Any], Any]
-    right: Callable[[Any], Any]
+    relation: Relation | Literal["chain"] = "chain"
+    left: Side = _no_side
+    right: Side = _no_side
+    chain: tuple[Link, ...] = ()
     assumptions: tuple[Assumption, ...] = ()
     rule: Rule | None = None
     step_size: Callable[[Any], Any] | None = None
     proof: Callable[[], Certificate] | None = None
     fixed_by: str | None = None
     remark: str = ""
+
+    @property
+    def links(self) -> tuple[Link, ...]:
+        """The chain; of a claim without one, its only link."""
+        if self.relation == "chain":
+            return self.chain
+        return (Link("", self.relation, self.left, self.right),)
+
+    @property
+    def needs_balls(self) -> bool:
+        """Whether floats are too coarse to look at it at all: an equality is worth checking only beyond rounding."""
+        return any(link.relation == "==" for link in self.links)
 
 
 class Registry:

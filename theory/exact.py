@@ -16,7 +16,16 @@ import numpy.typing as npt
 
 from theory.policy import Array
 
-__all__ = ["as_balls", "as_floats", "is_exact", "maximum", "precision", "softmax_jet", "spectral_norm_sq"]
+__all__ = [
+    "as_balls",
+    "as_floats",
+    "is_exact",
+    "maximum",
+    "precision",
+    "softmax_jet",
+    "spectral_norm_sq",
+    "taylor_remainder",
+]
 
 
 @contextmanager
@@ -102,3 +111,31 @@ def softmax_jet(logits: Sequence[Any], slopes: Sequence[Any], answer: int) -> tu
         return jet[0], jet[1], 2 * jet[2]
     finally:
         flint.ctx.cap = before
+
+
+def taylor_remainder(logits: Sequence[Any], slopes: Sequence[Any], answer: int) -> Any:
+    """``int_0^1 (1 - s) J''(s) ds`` along logits ``z + s u``: what ``J(1) - J(0) - J'(0)`` must equal; a ball.
+
+    The integral form of the remainder; Lagrange's form ``J''(s') / 2`` with some s' in [0, 1] follows from it by the
+    mean value theorem. Integrated rigorously, from the definition of softmax as in :func:`softmax_jet`.
+
+    Args:
+        logits: K balls ``z_j``.
+        slopes: K balls ``u_j``.
+        answer: index of the right output.
+    """
+    lines = [
+        (z - logits[answer], u - slopes[answer])
+        for j, (z, u) in enumerate(zip(logits, slopes, strict=True))
+        if j != answer
+    ]
+
+    def integrand(s: Any, analytic: bool) -> Any:
+        # J = 1 / T with T = 1 + sum_j exp(z_j - z_a + s (u_j - u_a)), hence J'' = 2 T'^2 / T^3 - T'' / T^2.
+        weights = [((z + s * u).exp(), u) for z, u in lines]
+        total = 1 + sum(w for w, _ in weights)
+        first = sum(w * u for w, u in weights)
+        second = sum(w * u * u for w, u in weights)
+        return (1 - s) * (2 * first * first / total - second) / (total * total)
+
+    return flint.acb.integral(integrand, 0, 1).real

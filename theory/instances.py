@@ -29,6 +29,7 @@ class Instance:
         direction: ``(d,)``, the direction y of a quadratic form.
         displacement: ``(d,)``, a point of the unit ball (claims about a neighbourhood).
         steps: number of updates T (claims about runs).
+        group: sampled outputs G of a group, at least 2 (claims about sampled groups).
     """
 
     features: Array
@@ -37,6 +38,7 @@ class Instance:
     direction: Array
     displacement: Array
     steps: int = 1
+    group: int = 2
 
     def exact(self) -> Instance:
         """The same instance in ball arithmetic."""
@@ -51,13 +53,14 @@ class Instance:
     def to_json(self) -> dict[str, Any]:
         """Exact rationals as strings, e.g. ``"-3/4"``."""
         arrays = {name: _rationals(getattr(self, name)) for name in _ARRAYS}
-        return {**arrays, "answers": [int(a) for a in self.answers], "steps": self.steps}
+        return {**arrays, "answers": [int(a) for a in self.answers], "steps": self.steps, "group": self.group}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Instance:
         """Inverse of :meth:`to_json`."""
         arrays = {name: _floats(data[name]) for name in _ARRAYS}
-        return cls(**arrays, answers=np.array(data["answers"], dtype=np.int64), steps=int(data["steps"]))
+        answers = np.array(data["answers"], dtype=np.int64)
+        return cls(**arrays, answers=answers, steps=int(data["steps"]), group=int(data.get("group", 2)))
 
 
 _ARRAYS = ("features", "theta", "direction", "displacement")

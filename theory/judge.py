@@ -10,7 +10,7 @@ import flint
 import numpy as np
 import numpy.typing as npt
 
-from theory.claim import Claim
+from theory.claim import Claim, Link
 from theory.exact import as_balls, as_floats, is_exact, precision
 from theory.instances import Instance
 
@@ -25,9 +25,10 @@ Build = Callable[[Claim, Instance], Any]
 
 @dataclass(frozen=True)
 class Comparison:
-    """Both sides of a claim on one context, flattened.
+    """Both sides of a claim on one context, flattened, link after link.
 
     Attributes:
+        link: which link of the claim an entry belongs to.
         left: left-hand sides as floats.
         right: right-hand sides as floats.
         violated: where the claim fails; for balls only where that is certain.
@@ -36,6 +37,7 @@ class Comparison:
         error: for ``==``, ``|left - right|`` (for balls, the most it can be) relative to the larger side, else NaN.
     """
 
+    link: npt.NDArray[np.int64]
     left: npt.NDArray[np.float64]
     right: npt.NDArray[np.float64]
     violated: npt.NDArray[np.bool_]
@@ -47,26 +49,45 @@ class Comparison:
         """Largest ratio, NaN if there is none."""
         return float(np.nanmax(self.ratio)) if np.isfinite(self.ratio).any() else float("nan")
 
+    def worst_of(self, link: int) -> float:
+        """Largest ratio of one link among the entries that are not suspected of a violation, NaN if there is none."""
+        ratios = self.ratio[(self.link == link) & ~self.violated]
+        return float(np.nanmax(ratios)) if np.isfinite(ratios).any() else float("nan")
+
 
 def compare(claim: Claim, context: Any) -> Comparison:
-    """Evaluate both sides of the claim on a context of its scope."""
-    left, right = np.ravel(claim.left(context)), np.ravel(claim.right(context))
-    exact = is_exact(left) or is_exact(right)
-    if exact:
-        left, right = (side if is_exact(side) else as_balls(side) for side in (left, right))
+    """Evaluate both sides of every link of the claim on a context of its scope."""
+    parts = [_compare(link, *_sides(link, context)) for link in claim.links]
+    index = np.repeat(np.arange(len(parts)), [len(part[0]) for part in parts])
+    return Comparison(index, *(np.concatenate([part[c] for part in parts]) for c in range(5)))
+
+
+def _sides(link: Link, context: Any) -> tuple[Any, Any]:
+    left, right = np.ravel(link.left(context)), np.ravel(link.right(context))
+    if is_exact(left) or is_exact(right):
+        return _balls(left), _balls(right)
+    return left, right
+
+
+def _balls(side: Any) -> Any:
+    return side if is_exact(side) else as_balls(side)
+
+
+def _compare(link: Link, left: Any, right: Any) -> tuple[Any, ...]:
+    exact = is_exact(left)
     lf, rf = as_floats(left), as_floats(right)
     # A bound of 0 for a value of 0 is an equality of empty content, not a tight instance.
-    small, large = (lf, rf) if claim.relation == "<=" else (rf, lf)
-    ordered = claim.relation in ("<=", ">=")
+    small, large = (lf, rf) if link.relation == "<=" else (rf, lf)
+    ordered = link.relation in ("<=", ">=")
     usable = (small > 0) & (large > 0) & np.isfinite(small) & np.isfinite(large) & ordered
     ratio = np.divide(small, large, out=np.full(len(lf), np.nan), where=usable)
     size = np.maximum(np.abs(lf), np.abs(rf))
     error = np.full(len(lf), np.nan)
-    if claim.relation == "==":
+    if link.relation == "==":
         distance = _distance(left, right) if exact else np.abs(lf - rf)
         error = np.divide(distance, size, out=np.array(distance), where=size > 0)
-    violated = _violated_balls(claim, left, right) if exact else _violated_floats(claim, lf, rf, size)
-    return Comparison(lf, rf, violated, ratio, error)
+    violated = _violated_balls(link, left, right) if exact else _violated_floats(link, lf, rf, size)
+    return lf, rf, violated, ratio, error
 
 
 def _distance(left: Any, right: Any) -> Any:
@@ -81,25 +102,25 @@ def _distance(left: Any, right: Any) -> Any:
     return np.array([most(a, b) for a, b in zip(left, right, strict=True)])
 
 
-def _violated_floats(claim: Claim, left: Any, right: Any, size: Any) -> npt.NDArray[np.bool_]:
+def _violated_floats(link: Link, left: Any, right: Any, size: Any) -> npt.NDArray[np.bool_]:
     margin = FLOAT_MARGIN * size
     result = {
         "<=": left - right > margin,
         ">=": right - left > margin,
         "==": np.abs(left - right) > margin,
         "iff": (left > margin) != (right > margin),
-    }[claim.relation]
+    }[link.relation]
     return np.asarray(result, dtype=bool)
 
 
-def _violated_balls(claim: Claim, left: Any, right: Any) -> npt.NDArray[np.bool_]:
+def _violated_balls(link: Link, left: Any, right: Any) -> npt.NDArray[np.bool_]:
     test: dict[str, Callable[[Any, Any], bool]] = {
         "<=": lambda a, b: bool(a > b),
         ">=": lambda a, b: bool(a < b),
         "==": lambda a, b: bool(a != b),
         "iff": lambda a, b: bool((a > 0 and b < 0) or (a < 0 and b > 0)),
     }
-    certain = test[claim.relation]
+    certain = test[link.relation]
     return np.array([certain(a, b) for a, b in zip(left, right, strict=True)], dtype=bool)
 
 
@@ -110,7 +131,10 @@ def failed_assumptions(claim: Claim, context: Any) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Counterexample:
-    """An instance on which the claim certainly fails, all its assumptions holding; sides as rigorous decimals."""
+    """An instance on which the claim certainly fails, all its assumptions holding; sides as rigorous decimals.
+
+    ``link`` names the link that fails if the claim is a chain, ``index`` the entry of its flattened sides.
+    """
 
     claim: str
     instance: Instance
@@ -118,6 +142,7 @@ class Counterexample:
     left: str
     right: str
     bits: int
+    link: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Plain data, the instance as exact rationals."""
@@ -129,6 +154,7 @@ class Counterexample:
             "left": self.left,
             "right": self.right,
             "bits": self.bits,
+            "link": self.link,
         }
 
 
@@ -147,20 +173,26 @@ def recheck(claim: Claim, build: Build, instance: Instance, bits: int = EXACT_BI
         holds = [assumption.measure(context).holds for assumption in claim.assumptions]
         if not all(holds):
             return False in holds
-        left, right = np.ravel(claim.left(context)), np.ravel(claim.right(context))
-        left = left if is_exact(left) else as_balls(left)
-        right = right if is_exact(right) else as_balls(right)
-        found = np.flatnonzero(_violated_balls(claim, left, right))
-        if not len(found):
-            return _certainly_holds(claim, left, right)
-        gaps = [abs(float(left[i]) - float(right[i])) for i in found]
-        worst = int(found[int(np.argmax(gaps))])
-        shown = (left[worst].str(15, radius=True), right[worst].str(15, radius=True))
-        return Counterexample(claim.id, instance, worst, *shown, bits)
+        answers = [_settle(link, *map(_balls, _sides(link, context))) for link in claim.links]
+        found = [(number, *answer) for number, answer in enumerate(answers) if not isinstance(answer, bool)]
+        if not found:
+            return all(answers)
+        number, index, left, right = found[0]
+        return Counterexample(claim.id, instance, index, left, right, bits, claim.links[number].name)
 
 
-def _certainly_holds(claim: Claim, left: Any, right: Any) -> bool:
-    if claim.relation == "==":
+def _settle(link: Link, left: Any, right: Any) -> tuple[int, str, str] | bool:
+    """The worst entry that certainly violates the link with its sides; else whether the link certainly holds."""
+    found = np.flatnonzero(_violated_balls(link, left, right))
+    if not len(found):
+        return _certainly_holds(link, left, right)
+    gaps = [abs(float(left[i]) - float(right[i])) for i in found]
+    worst = int(found[int(np.argmax(gaps))])
+    return worst, left[worst].str(15, radius=True), right[worst].str(15, radius=True)
+
+
+def _certainly_holds(link: Link, left: Any, right: Any) -> bool:
+    if link.relation == "==":
         # Two balls cannot certify an equality of reals; that they overlap at this precision is all there is.
         return all(a.overlaps(b) for a, b in zip(left, right, strict=True))
     test: dict[str, Callable[[Any, Any], bool]] = {
@@ -168,5 +200,5 @@ def _certainly_holds(claim: Claim, left: Any, right: Any) -> bool:
         ">=": lambda a, b: bool(a >= b),
         "iff": lambda a, b: bool((a > 0 and b > 0) or (a <= 0 and b <= 0)),
     }
-    certain = test[claim.relation]
+    certain = test[link.relation]
     return all(certain(a, b) for a, b in zip(left, right, strict=True))

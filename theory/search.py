@@ -12,17 +12,25 @@ import tempfile
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.optimize import minimize
 
+from theory.assumptions import INTERACTION
 from theory.claim import Claim
 from theory.exact import precision
 from theory.instances import Instance
 from theory.judge import EXACT_BITS, Build, Comparison, Counterexample, compare, failed_assumptions, recheck
 
-__all__ = ["SearchResult", "climb", "property_check", "search"]
+if TYPE_CHECKING:
+    from theory.strategies import Limits
+
+__all__ = ["SearchResult", "climb", "limits_for", "property_check", "search"]
+
+
+# How many of the best instances are kept, to climb from.
+KEPT = 3
 
 
 @dataclass
@@ -35,6 +43,8 @@ class SearchResult:
         worst_ratio: largest left/right ratio on a non-vacuous instance, NaN if none.
         worst_error: largest relative error of an equality, NaN if none.
         worst: the instance with the largest ratio.
+        link_ratios: largest ratio of each link of a chain, by its number.
+        best: the instances with the largest ratios, by link.
         dismissed: instances that floats call violations and balls show to be none (rounding).
         undecided: instances that floats call violations and balls can neither confirm nor dismiss.
         counterexample: confirmed exactly, or None.
@@ -48,20 +58,26 @@ class SearchResult:
     dismissed: int = 0
     undecided: int = 0
     counterexample: Counterexample | None = None
-    best: list[tuple[float, Instance]] = field(default_factory=list)
+    link_ratios: dict[int, float] = field(default_factory=dict)
+    best: dict[int, list[tuple[float, Instance]]] = field(default_factory=dict)
 
     def see(self, instance: Instance, comparison: Comparison) -> None:
         """Take note of a non-vacuous instance."""
         if np.isfinite(comparison.error).any():
             self.worst_error = float(np.fmax(self.worst_error, np.nanmax(comparison.error)))
-        # A suspected violation counts only once it is confirmed; until then its ratio may be mere rounding.
-        ratios = comparison.ratio[~comparison.violated]
-        if not np.isfinite(ratios).any():
-            return
-        ratio = float(np.nanmax(ratios))
+        for link in np.unique(comparison.link):
+            # A suspected violation counts only once it is confirmed; until then its ratio may be mere rounding.
+            ratio = comparison.worst_of(int(link))
+            if np.isfinite(ratio):
+                self.note(int(link), ratio, instance)
+
+    def note(self, link: int, ratio: float, instance: Instance) -> None:
+        """Take note of a ratio that an instance attains in one link."""
         if not ratio <= self.worst_ratio:
             self.worst_ratio, self.worst = ratio, instance
-        self.best = sorted([*self.best, (ratio, instance)], key=lambda pair: -pair[0])[:3]
+        self.link_ratios[link] = max(ratio, self.link_ratios.get(link, ratio))
+        found = [*self.best.get(link, []), (ratio, instance)]
+        self.best[link] = sorted(found, key=lambda pair: -pair[0])[:KEPT]
 
     def settle(self, answer: Counterexample | bool, ratio: float) -> bool:
         """Take note of an exact recheck of an instance with this ratio; true if it confirmed a violation."""
@@ -82,6 +98,8 @@ class SearchResult:
         self.worst_error = float(np.fmax(self.worst_error, other.worst_error))
         if not other.worst_ratio <= self.worst_ratio and np.isfinite(other.worst_ratio):
             self.worst_ratio, self.worst = other.worst_ratio, other.worst
+        for link, ratio in other.link_ratios.items():
+            self.link_ratios[link] = max(ratio, self.link_ratios.get(link, ratio))
         self.counterexample = self.counterexample or other.counterexample
 
 
@@ -93,15 +111,24 @@ class _Violation(Exception):
     pass
 
 
-def _limits(claim: Claim) -> dict[str, int]:
+def limits_for(claim: Claim) -> Limits:
     """How large the instances of a claim may be: long runs, and many prompts where all of them share a step."""
-    if claim.scope == "joint":
-        return {"max_steps": 160, "max_copies": 8}
-    return {"max_steps": 160 if claim.scope == "expectation" else 1}
+    from theory.strategies import Limits
+
+    interacting = INTERACTION in claim.assumptions
+    return {
+        "point": Limits(),
+        "ball": Limits(),
+        "group": Limits(group=9),
+        "step": Limits(interacting=interacting),
+        "expectation": Limits(steps=160),
+        "joint": Limits(steps=160, copies=8),
+        "interacting": Limits(steps=160, orders=130, interacting=interacting),
+    }[claim.scope]
 
 
-def property_check(claim: Claim, build: Build, examples: int, seed: int) -> SearchResult:
-    """Draw ``examples`` instances with hypothesis; on a confirmed violation, shrink it and stop."""
+def property_check(claim: Claim, build: Build, examples: int, seed: int, *, shrink: bool = True) -> SearchResult:
+    """Draw ``examples`` instances with hypothesis; on a confirmed violation, shrink it (if asked to) and stop."""
     import hypothesis as hyp
     from hypothesis.configuration import set_hypothesis_home_dir
 
@@ -119,10 +146,11 @@ def property_check(claim: Claim, build: Build, examples: int, seed: int) -> Sear
         derandomize=False,
         print_blob=False,
         report_multiple_bugs=False,
+        phases=[phase for phase in hyp.Phase if shrink or phase is not hyp.Phase.shrink],
         suppress_health_check=list(hyp.HealthCheck),
         verbosity=hyp.Verbosity.quiet,
     )
-    @hyp.given(instances(**_limits(claim)))
+    @hyp.given(instances(limits_for(claim)))
     def check(instance: Instance) -> None:
         comparison = _examine(claim, build, instance, result)
         if comparison is None:
@@ -156,7 +184,7 @@ def _examine(claim: Claim, build: Build, instance: Instance, result: SearchResul
     result.instances += 1
     # An equality is only worth checking beyond the rounding of floats. As for the rest, extreme features overflow or
     # divide 0 by 0 in floats; such sides are not finite and count for nothing.
-    exact = claim.relation == "=="
+    exact = claim.needs_balls
     with np.errstate(all="ignore"), precision(EXACT_BITS if exact else 53):
         context = build(claim, instance.exact() if exact else instance)
         if failed_assumptions(claim, context):
@@ -170,10 +198,10 @@ def _examine(claim: Claim, build: Build, instance: Instance, result: SearchResul
     return comparison
 
 
-def climb(claim: Claim, build: Build, start: Instance, evaluations: int) -> tuple[float, Instance, int]:
-    """Maximise the ratio from ``start`` over features (their zeros kept), theta and direction, by Nelder-Mead.
+def climb(claim: Claim, build: Build, start: Instance, evaluations: int, link: int = 0) -> tuple[float, Instance, int]:
+    """Maximise the ratio of one link from ``start`` over features (their zeros kept), theta and direction.
 
-    Zero features stay zero, which keeps orthogonal prompts orthogonal.
+    By Nelder-Mead. Zero features stay zero, which keeps orthogonal prompts orthogonal.
 
     Returns:
         The largest ratio, its instance, and the number of evaluations made.
@@ -195,8 +223,11 @@ def climb(claim: Claim, build: Build, start: Instance, evaluations: int) -> tupl
     def loss(x: np.ndarray) -> float:
         with np.errstate(all="ignore"):
             context = build(claim, at(x))
-            ratio = 0.0 if failed_assumptions(claim, context) else compare(claim, context).worst
-        return -ratio if np.isfinite(ratio) else 0.0
+            if failed_assumptions(claim, context):
+                return 0.0
+            comparison = compare(claim, context)
+        ratios = comparison.ratio[comparison.link == link]
+        return -float(np.nanmax(ratios)) if np.isfinite(ratios).any() else 0.0
 
     x0 = np.concatenate([start.features[free], start.theta, start.direction, start.displacement])
     result = minimize(loss, x0, method="Nelder-Mead", options={"maxfev": evaluations, "adaptive": True})
@@ -210,20 +241,34 @@ def search(
     examples: int,
     evaluations: int,
     seed: int,
+    shrink: bool = True,
     progress: Callable[[str], Any] = lambda message: None,
 ) -> SearchResult:
-    """Property check, then climb from the best draws; anything found is rechecked exactly."""
+    """Property check, then climb from the best draws of each link; anything found is rechecked exactly.
+
+    Args:
+        claim: any claim.
+        build: from a claim and an instance to the context of its scope.
+        examples: random instances.
+        evaluations: evaluations per climb.
+        seed: of the draws.
+        shrink: whether to make a counterexample readable; False stops at the first confirmed one.
+        progress: called with one line at each stage.
+    """
     progress(f"{claim.id}: {examples} random instances")
-    result = property_check(claim, build, examples, seed)
-    if claim.relation not in ("<=", ">=") or result.counterexample is not None:
+    result = property_check(claim, build, examples, seed, shrink=shrink)
+    if result.counterexample is not None:
         return result
-    for _, start in list(result.best):
-        progress(f"{claim.id}: climbing from {result.worst_ratio:.3g}")
-        ratio, instance, made = climb(claim, build, start, evaluations)
+    starts = [(link, start) for link, pairs in result.best.items() for _, start in pairs]
+    # A chain has one budget, as a claim with a single link has.
+    share = max(evaluations * KEPT // max(len(starts), 1), 20)
+    for link, start in starts:
+        progress(f"{claim.id}: climbing from {result.link_ratios[link]:.3g}")
+        ratio, instance, made = climb(claim, build, start, min(share, evaluations), link)
         result.instances += made
         if ratio > 1:
             if result.settle(recheck(claim, build, instance), ratio):
                 return result
-        elif ratio > result.worst_ratio:
-            result.worst_ratio, result.worst = ratio, instance
+        elif ratio > result.link_ratios[link]:
+            result.note(link, ratio, instance)
     return result

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from hypothesis.internal.conjecture import providers
 
 from theory.instances import Instance
 
-__all__ = ["instances", "own_draws"]
+__all__ = ["Limits", "instances", "own_draws"]
 
 _quarters = st.integers(-8, 8).map(lambda k: k / 4)
 _parameters = st.one_of(st.integers(-8, 8), st.integers(-80, 80)).map(lambda k: k / 4)
@@ -28,33 +29,60 @@ def _vector(draw: Any, elements: st.SearchStrategy[float], shape: tuple[int, ...
     return np.array(draw(st.lists(elements, min_size=size, max_size=size)), dtype=np.float64).reshape(shape)
 
 
-@st.composite
-def instances(
-    draw: Any, max_prompts: int = 3, max_outputs: int = 4, max_steps: int = 1, max_copies: int = 1
-) -> Instance:
-    """Instances with up to the given numbers of prompts, outputs and steps; no prompt has all-zero features.
+@dataclass(frozen=True)
+class Limits:
+    """How large instances may be, and of which kind.
 
-    With ``max_copies`` above 1, orthogonal prompts come in up to that many copies, each on coordinates of its own: many
-    prompts at the price of few.
+    Attributes:
+        prompts, outputs: most prompts n and outputs K.
+        steps: most updates T.
+        orders: most parameter vectors in the tree of prompt orders, ``1 + n + ... + n^T``; None for no such limit.
+        copies: orthogonal prompts come in up to that many copies, each on coordinates of its own: many prompts at the
+            price of few.
+        group: most sampled outputs G.
+        interacting: whether prompts share a skill direction in half of the draws, and all features in a fifth.
     """
+
+    prompts: int = 3
+    outputs: int = 4
+    steps: int = 1
+    orders: int | None = None
+    copies: int = 1
+    group: int = 2
+    interacting: bool = False
+
+
+def _steps_within(orders: int, n: int) -> int:
+    steps, level, total = 0, 1, 1
+    while total + level * n <= orders:
+        steps, level = steps + 1, level * n
+        total += level
+    return steps
+
+
+@st.composite
+def instances(draw: Any, limits: Limits = Limits()) -> Instance:
+    """Instances within the limits; no prompt has all-zero features."""
     # Drawn first, so that hypothesis shrinks the number of steps first.
-    steps = draw(st.integers(1, max_steps))
-    n = draw(st.integers(1, max_prompts))
-    outputs = draw(st.integers(2, max_outputs))
+    steps = draw(st.integers(1, limits.steps))
+    n = draw(st.integers(1, limits.prompts))
+    if limits.orders is not None:
+        steps = min(steps, _steps_within(limits.orders, n))
+    outputs = draw(st.integers(2, limits.outputs))
     width = draw(st.integers(1, 3))
-    orthogonal = draw(st.integers(0, 9)) < 8
-    d = n * width if orthogonal else width
-    features = np.zeros((n, outputs, d))
-    for i in range(n):
-        block = _vector(draw, _quarters, (outputs, width))
-        if not block.any():
-            block[0, 0] = 1.0
-        first = i * width if orthogonal else 0
-        features[i, :, first : first + width] = block
+    own, shared = draw(_kinds(limits.interacting))
     answers = np.array([draw(st.integers(0, outputs - 1)) for _ in range(n)])
+    blocks = [_block(draw, outputs, width) for _ in range(n)]
+    features = np.zeros((n, outputs, (n * width if own else width) + shared))
+    for i, block in enumerate(blocks):
+        first = i * width if own else 0
+        features[i, :, first : first + width] = block
+        if shared:
+            features[i, :, -1] = _skill(draw, outputs, answers[i])
+    d = features.shape[2]
     direction = _vector(draw, _quarters, (d,))
     theta = _vector(draw, _parameters, (d,))
-    copies = draw(st.integers(1, max_copies)) if orthogonal and max_copies > 1 else 1
+    copies = draw(st.integers(1, limits.copies)) if own and not shared and limits.copies > 1 else 1
     return Instance(
         features=_block_copies(features, copies),
         answers=np.tile(answers, copies),
@@ -62,7 +90,31 @@ def instances(
         direction=np.tile(direction if direction.any() else np.ones(d), copies),
         displacement=np.tile(_vector(draw, _quarters, (d,)), copies),
         steps=steps,
+        group=draw(st.integers(2, limits.group)) if limits.group > 2 else 2,
     )
+
+
+def _kinds(interacting: bool) -> st.SearchStrategy[tuple[bool, int]]:
+    """Whether a prompt has coordinates of its own, and the number of coordinates that all prompts share besides."""
+    orthogonal, correlated, skilled = (True, 0), (False, 0), (True, 1)
+    if interacting:
+        return st.sampled_from([orthogonal] * 3 + [correlated] * 2 + [skilled] * 5)
+    return st.sampled_from([orthogonal] * 8 + [correlated] * 2)
+
+
+def _block(draw: Any, outputs: int, width: int) -> np.ndarray:
+    block = _vector(draw, _quarters, (outputs, width))
+    if not block.any():
+        block[0, 0] = 1.0
+    return block
+
+
+def _skill(draw: Any, outputs: int, answer: int) -> np.ndarray:
+    """Features on a direction that helps every prompt: the right output has the largest."""
+    column = _vector(draw, _quarters, (outputs,))
+    best = int(np.argmax(column))
+    column[[answer, best]] = column[[best, answer]]
+    return column
 
 
 def _block_copies(features: np.ndarray, copies: int) -> np.ndarray:

@@ -77,7 +77,7 @@ class Verdict:
     @property
     def tightness(self) -> float | None:
         """Largest left/right ratio met: 1 is attained, 0.5 means that the constant is twice what was needed."""
-        if self.claim.relation == "==":
+        if all(link.relation == "==" for link in self.claim.links):
             return 1.0 if self.verdict in ("proved", "supported") else None
         ratios = [e.worst_ratio for e in self.evidence if e.worst_ratio is not None]
         return max(ratios, default=None)

@@ -58,7 +58,15 @@ def verify_claim(claim: Claim, effort: Effort = QUICK, seed: int = 0) -> Verdict
         evidence.append(search_evidence("kept", kept))
     own_seed = zlib.crc32(claim.id.encode()) ^ seed
     evaluations = _evaluations(claim, effort)
-    found = search(claim, build_context, examples=effort.examples, evaluations=evaluations, seed=own_seed)
+    # A kept counterexample is readable as it is; another one need not be made so.
+    found = search(
+        claim,
+        build_context,
+        examples=effort.examples,
+        evaluations=evaluations,
+        seed=own_seed,
+        shrink=kept is None,
+    )
     evidence.append(search_evidence("property", found))
     evidence.append(search_evidence("trajectory", trajectory_check(claim, effort.steps)))
     return decide(claim, evidence)

@@ -1,0 +1,177 @@
+"""Exact expectations over the random prompt order for prompts that act on one another: all orders, one by one.
+
+Without orthogonality a prompt moves whichever one is drawn, and ``X-ORDER`` does not apply. After t steps there are n^t
+equally likely parameter vectors; each is followed, so an expectation is a plain mean. That is for small n and T; for
+longer runs, ``simulator.sampling`` estimates expectations with confidence intervals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from simulator.records import stable_difference
+from simulator.reference import update_direction
+from theory.errors import expected
+from theory.exact import as_floats, is_exact, maximum
+from theory.instances import Instance
+from theory.interaction import Constants, States, consistent_constants
+from theory.points import Point
+from theory.policy import Array, evaluate
+from theory.rules import Rule
+
+__all__ = ["MAX_NODES", "InteractingRun", "node_states", "orders_that_fit"]
+
+# More parameter vectors than this are not followed.
+MAX_NODES = 20_000
+
+
+def node_states(features: Array, answers: Array, thetas: Array) -> States:
+    """The policy of all prompts at each of N parameter vectors.
+
+    Args:
+        features: ``(n, K, d)``.
+        answers: ``(n,)``.
+        thetas: ``(N, d)``.
+    """
+    (n, outputs, d), nodes = features.shape, len(thetas)
+    state = evaluate(np.tile(features, (nodes, 1, 1)), np.tile(answers, nodes), np.repeat(thetas, n, axis=0))
+    gap = state.gap.reshape(nodes, n, d)
+    u = (features.reshape(n * outputs, d) @ gap.reshape(nodes * n, d).T).reshape(n, outputs, nodes, n)
+    projection = np.sum(u * u, axis=1).transpose(1, 0, 2)
+    return States(state.p.reshape(nodes, n), state.q.reshape(nodes, n), gap, projection)
+
+
+def orders_that_fit(n: int, nodes: int) -> int:
+    """The largest T for which the tree of prompt orders, ``1 + n + ... + n^T``, has at most that many nodes."""
+    steps, level, total = 0, 1, 1
+    while total + level * n <= nodes:
+        level *= n
+        total += level
+        steps += 1
+    return steps
+
+
+class InteractingRun:
+    """Expectations over the prompt order at t = 0..T; the same attributes as ``ExpectedRun``.
+
+    The constants M, R1 and R2 are the least with which the run that they set the step size of satisfies Assumptions 4
+    and 5 (``theory.interaction.consistent_constants``); they are chosen in floats, and the assumptions are then
+    measured with them in whatever arithmetic the run is in.
+
+    Attributes:
+        features, answers: of the problem.
+        n: number of prompts.
+        x_sq, x_max_sq: ``||X_i||^2`` and their maximum.
+        constants: None if there are no consistent ones.
+        eta: step size.
+    """
+
+    def __init__(self, instance: Instance, rule: Rule, step_size: Callable[[Any], Any]) -> None:
+        """Choose the constants and take the start.
+
+        Raises:
+            InputError: more than ``MAX_NODES`` parameter vectors.
+        """
+        point = Point(instance)
+        self.features, self.answers = instance.features, instance.answers
+        self.n = len(self.answers)
+        if self.n > 1 and instance.steps > orders_that_fit(self.n, MAX_NODES):
+            most = orders_that_fit(self.n, MAX_NODES)
+            raise expected("steps", instance.steps, f"at most {most} with {self.n} prompts", "all orders are followed")
+        self.x_sq, self.x_max_sq = point.x_sq, point.x_max_sq
+        self._instance, self._rule, self._step_size = instance, rule, step_size
+        found = self._consistent()
+        self.constants = found and Constants(self.x_max_sq, found.M, found.R1, found.R2)
+        # Without consistent constants the claim is vacuous; the run is then made with the least ones, to be looked at.
+        self.eta = step_size(self.constants or Constants(self.x_max_sq))
+
+    def _consistent(self) -> Constants | None:
+        start = self._instance
+        features, theta, x_sq = as_floats(start.features), as_floats(start.theta), as_floats(self.x_sq)
+
+        def visited(constants: Constants) -> States:
+            return _joined(self._tree(features, theta, self._step_size(constants)))
+
+        with np.errstate(all="ignore"):
+            return consistent_constants(visited, x_sq, float(x_sq.max()))
+
+    def _tree(self, features: Array, theta: Array, eta: Any) -> list[States]:
+        thetas = theta[None, :]
+        levels = [node_states(features, self.answers, thetas)]
+        for _ in range(self._instance.steps):
+            moves = eta * update_direction(self._rule, levels[-1])
+            thetas = (thetas[:, None, :] + moves).reshape(-1, features.shape[2])
+            levels.append(node_states(features, self.answers, thetas))
+        return levels
+
+    @cached_property
+    def levels(self) -> list[States]:
+        """The ``n^t`` states at t = 0..T."""
+        return self._tree(self.features, self._instance.theta, self.eta)
+
+    @property
+    def visited(self) -> States:
+        """All states of all orders."""
+        return _joined(self.levels)
+
+    def _mean(self, name: str) -> Array:
+        rows = [getattr(level, name) for level in self.levels]
+        return np.array([np.sum(row, axis=0) / len(row) for row in rows])
+
+    @cached_property
+    def J(self) -> Array:
+        """``E J_i(theta_t)``, ``(T + 1, n)``."""
+        return self._mean("p")
+
+    @cached_property
+    def q(self) -> Array:
+        """``E [1 - J_i(theta_t)]``, ``(T + 1, n)``."""
+        return self._mean("q")
+
+    @cached_property
+    def grad_sq(self) -> Array:
+        """``E ||grad J_i(theta_t)||^2``, ``(T + 1, n)``."""
+        return self._mean("grad_sq")
+
+    @cached_property
+    def total_grad_sq(self) -> Array:
+        """``E ||grad J(theta_t)||^2`` with ``J = mean_i J_i``, ``(T + 1,)``."""
+        means = [np.sum(level.gradient, axis=1) / self.n for level in self.levels]
+        return np.array([np.sum(mean * mean) / len(mean) for mean in means])
+
+    @cached_property
+    def gain(self) -> Array:
+        """``E J_i(theta_t) - E J_i(theta_{t-1})``, ``(T, n)``, formed without cancellation."""
+        rows = []
+        for before, after in zip(self.levels, self.levels[1:], strict=False):
+            p, q = np.repeat(before.p, self.n, axis=0), np.repeat(before.q, self.n, axis=0)
+            change = after.p - p if is_exact(p) else stable_difference(p, q, after.p, after.q)
+            rows.append(np.sum(change, axis=0) / len(p))
+        return np.array(rows)
+
+    @cached_property
+    def std_sup(self) -> Array:
+        """Largest ``sqrt(V_i(theta_t))`` over all orders, ``(T + 1, n)``."""
+        return np.array([_largest(level.variance**0.5) for level in self.levels])
+
+    @property
+    def std_bound(self) -> Array:
+        """``C_{i,t}``: the tightest sequence that Assumption 3 allows."""
+        return self.std_sup
+
+
+def _largest(rows: Array) -> Array:
+    """Columnwise maximum; floats or balls."""
+    largest = rows[0]
+    for row in rows[1:]:
+        largest = maximum(largest, row)
+    return np.asarray(largest)
+
+
+def _joined(levels: list[States]) -> States:
+    names = ("p", "q", "gap", "projection_sq")
+    return States(*(np.concatenate([getattr(level, name) for level in levels]) for name in names))

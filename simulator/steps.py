@@ -1,0 +1,128 @@
+"""One step of an algorithm, for every prompt that it may draw: what the displayed steps of the proofs are about."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from simulator.interacting import node_states
+from simulator.records import stable_difference
+from simulator.reference import update_direction
+from theory.exact import as_balls, as_floats, is_exact, taylor_remainder
+from theory.instances import Instance
+from theory.interaction import Constants, States, measure_constants
+from theory.points import Point
+from theory.policy import Array
+from theory.rules import Rule
+
+__all__ = ["Step"]
+
+
+class Step(Point):
+    """theta_{t-1} and, for each prompt i that may be drawn, theta_t.
+
+    Arrays with two prompt axes have the drawn prompt first, the observed one second: ``[i, l]``.
+
+    Attributes:
+        n: number of prompts.
+        rule: the update rule.
+        constants: the least M, R1 and R2 at theta_{t-1} (floats), which ``step_size`` may depend on.
+        eta: step size.
+    """
+
+    def __init__(self, instance: Instance, rule: Rule, step_size: Callable[[Any], Any]) -> None:
+        """Take theta_{t-1}; ``step_size`` gives eta from the constants."""
+        super().__init__(instance)
+        self.n, self.rule = len(self.answers), rule
+        x_sq = as_floats(self.x_sq)
+        measured = measure_constants(_floats(self.before), x_sq, float(x_sq.max()))
+        # M, R1 and R2 enter as the exact numbers that were chosen; X_max^2 as its enclosure.
+        self.constants = Constants(self.x_max_sq, measured.M, measured.R1, measured.R2)
+        self.eta = step_size(self.constants)
+
+    @cached_property
+    def before(self) -> States:
+        """The policy at theta_{t-1}; one row."""
+        return node_states(self.features, self.answers, self.instance.theta[None, :])
+
+    @cached_property
+    def move(self) -> Array:
+        """``theta_t - theta_{t-1}`` if prompt i is drawn, ``(n, d)``."""
+        return self.eta * update_direction(self.rule, self.state)
+
+    @cached_property
+    def after(self) -> States:
+        """The policy at theta_t; one row per drawn prompt."""
+        return node_states(self.features, self.answers, self.instance.theta + self.move)
+
+    @property
+    def visited(self) -> States:
+        """The states that the assumptions are measured on: theta_{t-1}."""
+        return self.before
+
+    @cached_property
+    def gain(self) -> Array:
+        """``J_l(theta_t) - J_l(theta_{t-1})``, ``(n, n)``."""
+        p, q = np.broadcast_to(self.state.p, (self.n, self.n)), np.broadcast_to(self.state.q, (self.n, self.n))
+        if is_exact(p):
+            return self.after.p - p
+        return np.asarray(stable_difference(p, q, self.after.p, self.after.q))
+
+    @property
+    def grad_sq(self) -> Array:
+        """``||grad J_l(theta_{t-1})||^2``, ``(n,)``."""
+        return self.state.grad_sq
+
+    @property
+    def std(self) -> Array:
+        """``sqrt(V_l(theta_{t-1}))``, ``(n,)``; also the tightest C_{l,t-1}."""
+        return self.state.variance**0.5
+
+    @property
+    def std_sup(self) -> Array:
+        """As ``std``: at t - 1 there is one state."""
+        return self.std
+
+    @property
+    def std_bound(self) -> Array:
+        """``C_{l,t-1}``: the tightest that Assumption 3 allows."""
+        return self.std
+
+    @property
+    def slopes(self) -> Array:
+        """``<theta_t - theta_{t-1}, grad J_l(theta_{t-1})>``, ``(n, n)``."""
+        return self.move @ self.state.gradient.T
+
+    @property
+    def move_sq(self) -> Array:
+        """``||theta_t - theta_{t-1}||^2`` if prompt i is drawn, ``(n,)``."""
+        return np.sum(self.move * self.move, axis=1)
+
+    @property
+    def others(self) -> Array:
+        """Which entries ``[i, l]`` have l different from i."""
+        return ~np.eye(self.n, dtype=bool)
+
+    def projected(self, moves: Array) -> Array:
+        """``||X_l move_i||^2``, ``(n, n)``, for moves ``(n, d)``."""
+        u = moves @ self.features.transpose(0, 2, 1)
+        return np.sum(u * u, axis=2).T
+
+    @cached_property
+    def remainders(self) -> Array:
+        """``int_0^1 (1 - s) y^T Hess J_l(theta_{t-1} + s y) y ds`` for the move y of prompt i: balls ``(n, n)``."""
+        features, theta, move = self.features, self.instance.theta, self.move
+        if not is_exact(features):
+            features, theta, move = as_balls(features), as_balls(theta), as_balls(move)
+        result = np.empty((self.n, self.n), dtype=object)
+        for i, y in enumerate(move):
+            for index, x in enumerate(features):
+                result[i, index] = taylor_remainder(list(x @ theta), list(x @ y), int(self.answers[index]))
+        return result
+
+
+def _floats(states: States) -> States:
+    return States(*(as_floats(getattr(states, name)) for name in ("p", "q", "gap", "projection_sq")))

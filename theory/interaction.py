@@ -1,0 +1,128 @@
+r"""How prompts act on one another: the constants M, R1 and R2 of Assumptions 4 and 5, measured on policy states.
+
+With ``grad J = V gap``, Assumption 4 asks of every pair of prompts
+
+    M >= (V_j / V_i) ||X_i gap_j||^2 / (||X_i||^2 gap_i . gap_j),
+
+which no M satisfies where ``gap_i . gap_j <= 0`` but ``X_i gap_j != 0``. Only ratios of V enter, so nothing underflows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from theory.policy import Array
+
+__all__ = ["Constants", "States", "consistent_constants", "measure_constants"]
+
+# Chosen constants exceed the measured ones by this factor, so that balls can confirm the assumption with them.
+MARGIN = 1 + 1e-9
+# Rounds of choosing constants, running with them, and measuring again.
+ROUNDS = 12
+
+
+@dataclass(frozen=True)
+class Constants:
+    """What the step sizes of Theorems 3.3 and 3.4 depend on.
+
+    Attributes:
+        x_max_sq: ``X_max^2``.
+        M: of Assumption 4, positive; inf if there is none.
+        R1: of Assumption 5, at least 1, bounds ratios of gradient norms.
+        R2: of Assumption 5, at least 1, bounds ratios of standard deviations.
+    """
+
+    x_max_sq: Any
+    M: float = 1.0
+    R1: float = 1.0
+    R2: float = 1.0
+
+
+@dataclass(frozen=True)
+class States:
+    """The policy at N parameter vectors at once.
+
+    Attributes:
+        p, q: ``(N, n)``.
+        gap: ``(N, n, d)``.
+        projection_sq: ``||X_i gap_j||^2`` in entry ``[:, i, j]``, ``(N, n, n)``.
+    """
+
+    p: Array
+    q: Array
+    gap: Array
+    projection_sq: Array
+
+    @property
+    def variance(self) -> Array:
+        """``V_i``, ``(N, n)``."""
+        return self.p * self.q
+
+    @property
+    def inner(self) -> Array:
+        """``gap_i . gap_j``, ``(N, n, n)``."""
+        return np.sum(self.gap[:, :, None, :] * self.gap[:, None, :, :], axis=3)
+
+    @property
+    def gradient(self) -> Array:
+        """``grad J_i``, ``(N, n, d)``."""
+        return self.variance[..., None] * self.gap
+
+    @property
+    def grad_sq(self) -> Array:
+        """``||grad J_i||^2``, ``(N, n)``."""
+        return self.variance * self.variance * np.sum(self.gap * self.gap, axis=2)
+
+
+def measure_constants(states: States, x_sq: Array, x_max_sq: float) -> Constants:
+    """The least constants that Assumptions 4 and 5 hold with on all the states; floats.
+
+    Args:
+        states: N states.
+        x_sq: ``||X_i||^2``, ``(n,)``.
+        x_max_sq: their maximum.
+
+    Returns:
+        M is at least 1 (a larger constant is always allowed, and a smaller one changes no step size), and inf if no
+        constant works.
+    """
+    n = states.p.shape[1]
+    if n == 1:
+        return Constants(x_max_sq)
+    ratio = states.variance[:, None, :] / states.variance[:, :, None]
+    pairs = ~np.eye(n, dtype=bool)
+    inner, projection = states.inner[:, pairs], (ratio * states.projection_sq / x_sq[:, None])[:, pairs]
+    needed = np.divide(projection, inner, out=np.full(inner.shape, np.inf), where=inner > 0)
+    needed = np.where(projection > 0, needed, 0.0)
+    norms = np.sqrt(states.grad_sq)
+    with np.errstate(all="ignore"):
+        gradients = (norms.max(axis=1) / norms.min(axis=1)).max()
+        deviations = np.sqrt(ratio.max())
+    worst = [float(np.nan_to_num(v, nan=np.inf, posinf=np.inf)) for v in (needed.max(), gradients, deviations)]
+    return Constants(x_max_sq, *(max(1.0, value * MARGIN) if value > 1 else 1.0 for value in worst))
+
+
+def consistent_constants(run: Callable[[Constants], States], x_sq: Array, x_max_sq: float) -> Constants | None:
+    """Constants with which the run that they themselves set the step size of satisfies the assumptions.
+
+    The step size depends on M, R1 and R2, these depend on the run, and the run on the step size. Start from the
+    least constants; run; where the run needs larger ones, take those and run again. The first run that needs no larger
+    ones satisfies the assumptions with the constants that its step size was computed from, which is what the theorems
+    ask for.
+
+    Returns:
+        None if a run meets a pair of prompts for which no M exists, or if no round was consistent.
+    """
+    constants = Constants(x_max_sq)
+    for _ in range(ROUNDS):
+        found = measure_constants(run(constants), x_sq, x_max_sq)
+        if not np.isfinite([found.M, found.R1, found.R2]).all():
+            return None
+        if found.M <= constants.M and found.R1 <= constants.R1 and found.R2 <= constants.R2:
+            return constants
+        constants = Constants(x_max_sq, *(max(getattr(found, k), getattr(constants, k)) for k in ("M", "R1", "R2")))
+    return None
