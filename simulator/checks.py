@@ -81,13 +81,33 @@ def _visited() -> tuple[Instance, ...]:
     return tuple(found)
 
 
+@cache
+def _interacting() -> tuple[Instance, ...]:
+    """Runs short enough to follow every prompt order, and long ones of a single prompt."""
+    found = []
+    for name, n, steps in (("shared-skill", 2, 8), ("shared-skill", 3, 5), ("orthogonal", 2, 7), ("gaussian", 3, 4)):
+        for seed, (low, high) in enumerate(((0.3, 0.5), (0.02, 0.1), (0.05, 0.95))):
+            problem = make_problem(name, n, 3, p0=success_targets(n, low, high), seed=seed)
+            found.append(_run_instance(problem, steps))
+    found += [_run_instance(make_problem("tabular", 1, 3, p0=p0, seed=4), 200) for p0 in (1e-3, 0.3)]
+    return tuple(found)
+
+
+def _run_instance(problem: Problem, steps: int) -> Instance:
+    zeros = np.zeros(problem.d)
+    return _instance(problem, problem.theta0, zeros, zeros, steps)
+
+
 def _instances(claim: Claim, steps: int) -> Iterator[Instance]:
-    if claim.scope in ("point", "ball"):
+    if claim.scope == "interacting":
+        yield from _interacting()
+    elif claim.rule is None:
         yield from _visited()
-        return
-    for problem in _problems():
-        zeros = np.zeros(problem.d)
-        yield _instance(problem, problem.theta0, zeros, zeros, steps)
+    elif claim.scope == "step":
+        yield from _visited()[::6]
+        yield from _interacting()
+    else:
+        yield from (_run_instance(problem, steps) for problem in _problems())
 
 
 def trajectory_check(claim: Claim, steps: int = 300) -> SearchResult:

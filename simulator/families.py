@@ -14,9 +14,10 @@ import numpy.typing as npt
 from simulator.problems import Floats, Problem
 from simulator.random import generator
 from theory.errors import expected
-from theory.policy import logistic
+from theory.exact import spectral_norm_sq
+from theory.policy import PolicyState, logistic
 
-__all__ = ["FAMILIES", "Family", "make_problem", "success_targets"]
+__all__ = ["FAMILIES", "Family", "make_problem", "shared_skill_bound", "success_targets"]
 
 Features = Callable[[int, int, int, np.random.Generator], Floats]
 
@@ -30,20 +31,25 @@ class Family:
         summary: one line; which assumptions hold.
         features: from n, K, d and a generator.
         default_d: smallest natural d, from n and K.
+        skill: strength rho of a direction that all prompts share, 0 for none; it takes the last coordinate, on which
+            each right output has the feature rho and each wrong one 0.
     """
 
     name: str
     summary: str
     features: Features
     default_d: Callable[[int, int], int]
+    skill: float = 0.0
 
 
 FAMILIES: dict[str, Family] = {}
 
 
-def _family(name: str, summary: str, default_d: Callable[[int, int], int]) -> Callable[[Features], Features]:
+def _family(
+    name: str, summary: str, default_d: Callable[[int, int], int], skill: float = 0.0
+) -> Callable[[Features], Features]:
     def register(features: Features) -> Features:
-        FAMILIES[name] = Family(name, summary, features, default_d)
+        FAMILIES[name] = Family(name, summary, features, default_d, skill)
         return features
 
     return register
@@ -67,6 +73,18 @@ def _orthogonal(n: int, outputs: int, d: int, rng: np.random.Generator) -> Float
     return _blocks(n, outputs, d, lambda width: rng.standard_normal((outputs, width)) / np.sqrt(width))
 
 
+@_family(
+    "shared-skill",
+    "as orthogonal, plus a direction that helps every prompt; Assumption 4 holds with the M of shared_skill_bound",
+    lambda n, k: n * k + 1,
+    skill=0.5,
+)
+def _shared_skill(n: int, outputs: int, d: int, rng: np.random.Generator) -> Floats:
+    features = np.zeros((n, outputs, d))
+    features[:, :, :-1] = _orthogonal(n, outputs, d - 1, rng)
+    return features
+
+
 @_family("tabular", "one free logit per output (X_max = 1); Assumption 2 holds exactly", lambda n, k: n * k)
 def _tabular(n: int, outputs: int, d: int, rng: np.random.Generator) -> Floats:
     return _blocks(n, outputs, d, lambda width: np.eye(outputs, width))
@@ -75,6 +93,22 @@ def _tabular(n: int, outputs: int, d: int, rng: np.random.Generator) -> Floats:
 @_family("gaussian", "Gaussian features shared by all prompts; Assumption 2 fails", lambda n, k: n * k)
 def _gaussian(n: int, outputs: int, d: int, rng: np.random.Generator) -> Floats:
     return rng.standard_normal((n, outputs, d)) / np.sqrt(d)
+
+
+def shared_skill_bound(problem: Problem, state: PolicyState) -> float:
+    r"""The least M of Assumption 4 at one state of a ``shared-skill`` problem, in closed form.
+
+    There ``grad J_i . grad J_j = V_i V_j rho^2`` and ``||X_i grad J_j||^2 = V_j^2 rho^4``, hence
+    ``M = max_{i != j} (V_j / V_i) rho^2 / ||X_i||^2``: at most 1 for prompts of equal variance, and it grows with R2^2.
+
+    Args:
+        problem: of the family, n >= 2.
+        state: the policy of its prompts.
+    """
+    sizes = np.array([float(spectral_norm_sq(x)) for x in problem.features])
+    ratio = state.variance[None, :] / state.variance[:, None] / sizes[:, None]
+    others = ~np.eye(problem.n, dtype=bool)
+    return float(ratio[others].max()) * FAMILIES["shared-skill"].skill ** 2
 
 
 def success_targets(n: int, low: float, high: float) -> Floats:
@@ -118,6 +152,8 @@ def make_problem(
     rng = generator(seed, stream=2)
     features = family.features(n, outputs, family.default_d(n, outputs) if d is None else d, rng)
     answers = rng.integers(0, outputs, size=n)
+    if family.skill:
+        features[np.arange(n), answers, -1] = family.skill
     start = _start(p0, n)
     if not ((start > 0) & (start < 1)).all():
         raise expected("p0", np.asarray(p0).tolist(), "probabilities strictly between 0 and 1", "e.g. 0.2")

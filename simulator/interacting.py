@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from simulator.expectations import ExpectedRun
 from simulator.records import stable_difference
 from simulator.reference import update_direction
 from theory.errors import expected
@@ -23,7 +24,7 @@ from theory.points import Point
 from theory.policy import Array, evaluate
 from theory.rules import Rule
 
-__all__ = ["MAX_NODES", "InteractingRun", "node_states", "orders_that_fit"]
+__all__ = ["MAX_NODES", "InteractingRun", "LevelMeans", "joined", "node_states", "orders_that_fit"]
 
 # More parameter vectors than this are not followed.
 MAX_NODES = 20_000
@@ -55,7 +56,57 @@ def orders_that_fit(n: int, nodes: int) -> int:
     return steps
 
 
-class InteractingRun:
+class LevelMeans:
+    """Means over the states of each level t = 0..T, and what claims about runs look at; floats or balls.
+
+    A subclass provides ``n``, ``levels`` (the states at each t, all equally likely) and ``gain``.
+    """
+
+    n: int
+    levels: list[States]
+
+    @property
+    def visited(self) -> States:
+        """All states of all orders."""
+        return joined(self.levels)
+
+    def _mean(self, name: str) -> Array:
+        rows = [getattr(level, name) for level in self.levels]
+        return np.array([np.sum(row, axis=0) / len(row) for row in rows])
+
+    @cached_property
+    def J(self) -> Array:
+        """``E J_i(theta_t)``, ``(T + 1, n)``."""
+        return self._mean("p")
+
+    @cached_property
+    def q(self) -> Array:
+        """``E [1 - J_i(theta_t)]``, ``(T + 1, n)``."""
+        return self._mean("q")
+
+    @cached_property
+    def grad_sq(self) -> Array:
+        """``E ||grad J_i(theta_t)||^2``, ``(T + 1, n)``."""
+        return self._mean("grad_sq")
+
+    @cached_property
+    def total_grad_sq(self) -> Array:
+        """``E ||grad J(theta_t)||^2`` with ``J = mean_i J_i``, ``(T + 1,)``."""
+        means = [np.sum(level.gradient, axis=1) / self.n for level in self.levels]
+        return np.array([np.sum(mean * mean) / len(mean) for mean in means])
+
+    @cached_property
+    def std_sup(self) -> Array:
+        """Largest ``sqrt(V_i(theta_t))`` over all orders, ``(T + 1, n)``."""
+        return np.array([_largest(level.variance**0.5) for level in self.levels])
+
+    @property
+    def std_bound(self) -> Array:
+        """``C_{i,t}``: the tightest sequence that Assumption 3 allows."""
+        return self.std_sup
+
+
+class InteractingRun(LevelMeans):
     """Expectations over the prompt order at t = 0..T; the same attributes as ``ExpectedRun``.
 
     The constants M, R1 and R2 are the least with which the run that they set the step size of satisfies Assumptions 4
@@ -94,7 +145,7 @@ class InteractingRun:
         features, theta, x_sq = as_floats(start.features), as_floats(start.theta), as_floats(self.x_sq)
 
         def visited(constants: Constants) -> States:
-            return _joined(self._tree(features, theta, self._step_size(constants)))
+            return joined(self._tree(features, theta, self._step_size(constants)))
 
         with np.errstate(all="ignore"):
             return consistent_constants(visited, x_sq, float(x_sq.max()))
@@ -109,39 +160,9 @@ class InteractingRun:
         return levels
 
     @cached_property
-    def levels(self) -> list[States]:
+    def levels(self) -> list[States]:  # type: ignore[override]
         """The ``n^t`` states at t = 0..T."""
         return self._tree(self.features, self._instance.theta, self.eta)
-
-    @property
-    def visited(self) -> States:
-        """All states of all orders."""
-        return _joined(self.levels)
-
-    def _mean(self, name: str) -> Array:
-        rows = [getattr(level, name) for level in self.levels]
-        return np.array([np.sum(row, axis=0) / len(row) for row in rows])
-
-    @cached_property
-    def J(self) -> Array:
-        """``E J_i(theta_t)``, ``(T + 1, n)``."""
-        return self._mean("p")
-
-    @cached_property
-    def q(self) -> Array:
-        """``E [1 - J_i(theta_t)]``, ``(T + 1, n)``."""
-        return self._mean("q")
-
-    @cached_property
-    def grad_sq(self) -> Array:
-        """``E ||grad J_i(theta_t)||^2``, ``(T + 1, n)``."""
-        return self._mean("grad_sq")
-
-    @cached_property
-    def total_grad_sq(self) -> Array:
-        """``E ||grad J(theta_t)||^2`` with ``J = mean_i J_i``, ``(T + 1,)``."""
-        means = [np.sum(level.gradient, axis=1) / self.n for level in self.levels]
-        return np.array([np.sum(mean * mean) / len(mean) for mean in means])
 
     @cached_property
     def gain(self) -> Array:
@@ -154,14 +175,9 @@ class InteractingRun:
         return np.array(rows)
 
     @cached_property
-    def std_sup(self) -> Array:
-        """Largest ``sqrt(V_i(theta_t))`` over all orders, ``(T + 1, n)``."""
-        return np.array([_largest(level.variance**0.5) for level in self.levels])
-
-    @property
-    def std_bound(self) -> Array:
-        """``C_{i,t}``: the tightest sequence that Assumption 3 allows."""
-        return self.std_sup
+    def mixture(self) -> ExpectedRun:
+        """The same expectations by ``X-ORDER``; equal to these where prompts are orthogonal."""
+        return ExpectedRun(self._instance, self._rule, lambda x_max_sq: self.eta)
 
 
 def _largest(rows: Array) -> Array:
@@ -172,6 +188,7 @@ def _largest(rows: Array) -> Array:
     return np.asarray(largest)
 
 
-def _joined(levels: list[States]) -> States:
+def joined(levels: list[States]) -> States:
+    """The states of all levels as one."""
     names = ("p", "q", "gap", "projection_sq")
     return States(*(np.concatenate([getattr(level, name) for level in levels]) for name in names))

@@ -73,7 +73,7 @@ def test_the_answer_is_any_output() -> None:
 
 
 BAD: list[tuple[tuple[Any, ...], dict[str, Any], str]] = [
-    (("nonsense", 2, 3), {}, "problem family is 'nonsense'; expected one of orthogonal, tabular, gaussian"),
+    (("nonsense", 2, 3), {}, "family is 'nonsense'; expected one of orthogonal, shared-skill, tabular, gaussian"),
     (("tabular", 0, 3), {}, "n is 0"),
     (("tabular", 2, 1), {}, "K is 1"),
     (("orthogonal", 2, 3, 5), {}, "d is 5; expected at least n K = 6"),

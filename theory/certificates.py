@@ -7,7 +7,8 @@ A proof works in polynomial (or rational) arithmetic over named symbols with dec
 * ``equal``: two expressions agree modulo the relations,
 * ``derivative``: the derivation given by ``derivation`` maps one expression to another,
 * ``moments``: a weighted sum over the wrong outputs, taken term by term (this is what makes proofs hold for every K),
-* ``nonnegative``: an expression equals a sum of products of non-negative things, hence is >= 0.
+* ``nonnegative``: an expression equals a sum of products of non-negative things, hence is >= 0;
+* ``bound``: a function with exponentials is at most a number on a box, by ball arithmetic on ever smaller boxes.
 
 ``theory.checker`` replays certificates with another algebra system and shares no code with this module.
 """
@@ -21,6 +22,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import sympy as sp
+
+from theory.boxes import bounded
 
 __all__ = ["Certificate", "Proof", "ProofError", "digest"]
 
@@ -126,6 +129,28 @@ class Proof:
         self._require_zero(expression - terms, because)
         self.steps.append(
             {"kind": "nonnegative", "expression": str(expression), "terms": str(terms), "because": because}
+        )
+
+    def bound(self, expression: sp.Expr, box: Mapping[sp.Symbol, tuple[Any, Any]], at_most: Any, because: str) -> None:
+        """``expression <= at_most`` on a box, with room to spare: boxes are halved until ball arithmetic is certain.
+
+        Args:
+            expression: of the box's symbols; +, *, integer powers, exp and sqrt.
+            box: rational ends of each symbol.
+            at_most: rational.
+            because: what this shows.
+        """
+        ends = {str(name): tuple(sp.Rational(end) for end in pair) for name, pair in box.items()}
+        if not bounded(expression, ends, sp.Rational(at_most)):
+            raise ProofError(f"{self.claim}: {because}: {expression} was not shown to be at most {at_most}")
+        self.steps.append(
+            {
+                "kind": "bound",
+                "expression": str(expression),
+                "box": {name: [str(end) for end in pair] for name, pair in ends.items()},
+                "at_most": str(sp.Rational(at_most)),
+                "because": because,
+            }
         )
 
     def done(self, conclusion: str) -> Certificate:

@@ -23,7 +23,10 @@ _STEP_KEYS = {
     "derivative": {"kind", "of", "image", "because"},
     "moments": {"kind", "summand", "values", "total", "because"},
     "nonnegative": {"kind", "expression", "terms", "because"},
+    "bound": {"kind", "expression", "box", "at_most", "because"},
 }
+
+_MAX_CELLS = 100_000
 
 
 class CertificateError(ValueError):
@@ -179,6 +182,57 @@ class _Replay:
         if not self.is_nonnegative(ast.parse(step["terms"], mode="eval").body):
             raise CertificateError(f"step {step['because']!r}: {step['terms']} is not visibly non-negative")
         self._require(self.parse(step["expression"]).plus(self.parse(step["terms"]), -1), step)
+
+    def _bound(self, step: Mapping[str, Any]) -> None:
+        body = ast.parse(step["expression"], mode="eval").body
+        ends = {
+            name: [_ball(ast.parse(end, mode="eval").body, {}) for end in pair] for name, pair in step["box"].items()
+        }
+        limit = _ball(ast.parse(step["at_most"], mode="eval").body, {})
+        cells = [{name: low.union(high) for name, (low, high) in ends.items()}]
+        looked_at = 0
+        while cells:
+            cell = cells.pop()
+            looked_at += 1
+            if looked_at > _MAX_CELLS:
+                raise CertificateError(f"step {step['because']!r}: not decided on {_MAX_CELLS} boxes")
+            value = _ball(body, cell)
+            if value <= limit:
+                continue
+            if value > limit:
+                raise CertificateError(f"step {step['because']!r} does not hold")
+            name = max(cell, key=lambda each: float(cell[each].rad()))
+            middle = cell[name].mid()
+            cells += [{**cell, name: end.union(middle)} for end in (cell[name].lower(), cell[name].upper())]
+
+
+def _ball(node: ast.expr, values: Mapping[str, Any]) -> Any:
+    """The value of an expression with exponentials and square roots in ball arithmetic."""
+    match node:
+        case ast.Constant(value=int(number)) if not isinstance(number, bool):
+            return flint.arb(number)
+        case ast.Name(id=name) if name in values:
+            return values[name]
+        case ast.UnaryOp(op=ast.USub(), operand=operand):
+            return -_ball(operand, values)
+        case ast.BinOp(left=left, op=ast.Add(), right=right):
+            return _ball(left, values) + _ball(right, values)
+        case ast.BinOp(left=left, op=ast.Sub(), right=right):
+            return _ball(left, values) - _ball(right, values)
+        case ast.BinOp(left=left, op=ast.Mult(), right=right):
+            return _ball(left, values) * _ball(right, values)
+        case ast.BinOp(left=left, op=ast.Div(), right=right):
+            return _ball(left, values) / _ball(right, values)
+        case ast.BinOp(left=left, op=ast.Pow(), right=right):
+            exponent, power = _integer(right), flint.arb(1)
+            for _ in range(abs(exponent)):
+                power = power * _ball(left, values)
+            return power if exponent >= 0 else 1 / power
+        case ast.Call(func=ast.Name(id="exp"), args=[inner], keywords=[]):
+            return _ball(inner, values).exp()
+        case ast.Call(func=ast.Name(id="sqrt"), args=[inner], keywords=[]):
+            return _ball(inner, values).sqrt()
+    raise CertificateError(f"cannot evaluate {ast.unparse(node)}")
 
 
 def _integer(node: ast.expr) -> int:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from theory.assumptions import Assumption
 from theory.certificates import Certificate
 from theory.errors import expected
+from theory.instances import Instance
 from theory.rules import Rule
 
 __all__ = ["Claim", "Link", "Registry", "Relation", "Scope"]
@@ -65,6 +66,7 @@ class Claim:
         step_size: eta as a function of ``X_max^2``, for a claim about steps or runs; where prompts interact, as a
             function of ``theory.interaction.Constants``.
         proof: builds the certificate, or None.
+        witness: an instance on which the bound is attained, or nearly so; None if none is known.
         fixed_by: id of the repaired claim, if the printed one fails.
         remark: misprints, readings, what to know.
     """
@@ -83,6 +85,7 @@ class Claim:
     rule: Rule | None = None
     step_size: Callable[[Any], Any] | None = None
     proof: Callable[[], Certificate] | None = None
+    witness: Callable[[], Instance] | None = None
     fixed_by: str | None = None
     remark: str = ""
 

@@ -1,4 +1,4 @@
-"""Counterexamples that were found once are kept, and rechecked in every run.
+"""Instances that are known beforehand: counterexamples found once, and instances that attain a bound.
 
 A search may be unlucky; a kept instance is not. Nothing is taken on trust: the file holds an instance, and the verdict
 comes from the exact recheck of it.
@@ -12,11 +12,12 @@ from importlib.resources import files
 import numpy as np
 
 from theory.claim import Claim
+from theory.exact import precision
 from theory.instances import Instance
-from theory.judge import Build, compare, recheck
+from theory.judge import EXACT_BITS, Build, compare, failed_assumptions, recheck
 from theory.search import SearchResult
 
-__all__ = ["kept_instance", "recheck_kept"]
+__all__ = ["kept_instance", "measure_witness", "recheck_kept"]
 
 
 def kept_instance(claim_id: str) -> Instance | None:
@@ -34,4 +35,21 @@ def recheck_kept(claim: Claim, build: Build) -> SearchResult | None:
     with np.errstate(all="ignore"):
         ratio = compare(claim, build(claim, instance)).worst
     result.settle(recheck(claim, build, instance), ratio)
+    return result
+
+
+def measure_witness(claim: Claim, build: Build) -> SearchResult | None:
+    """How nearly the claim's witness attains the bound, in ball arithmetic; None if there is none."""
+    if claim.witness is None:
+        return None
+    result, instance = SearchResult(instances=1), claim.witness()
+    with precision(EXACT_BITS):
+        context = build(claim, instance.exact())
+        if failed_assumptions(claim, context):
+            result.vacuous = 1
+            return result
+        comparison = compare(claim, context)
+    result.see(instance, comparison)
+    if comparison.violated.any():
+        result.settle(recheck(claim, build, instance), comparison.worst)
     return result

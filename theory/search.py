@@ -123,7 +123,7 @@ def limits_for(claim: Claim) -> Limits:
         "step": Limits(interacting=interacting),
         "expectation": Limits(steps=160),
         "joint": Limits(steps=160, copies=8),
-        "interacting": Limits(steps=160, orders=130, interacting=interacting),
+        "interacting": Limits(steps=160, orders=130, interacting=True) if interacting else Limits(steps=8, orders=40),
     }[claim.scope]
 
 

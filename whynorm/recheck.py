@@ -1,7 +1,8 @@
 """Checking a file of verdicts: replay its certificates, confirm its counterexamples, and see that they fit the verdict.
 
 Nothing in the file is taken on trust. What a proof assumes (its symbols with their signs, its relations and cited
-facts) and what it concludes must be what the claim of that id assumes and concludes; only the steps are the file's own.
+facts), what its steps show and what it concludes must be what the claim of that id assumes, needs and concludes; only
+how a step is shown (its witness) is the file's own.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ from theory.judge import recheck as confirm
 __all__ = ["Finding", "recheck_claim"]
 
 _PREMISES = ("symbols", "relations", "facts", "derivation", "conclusion")
+
+# How a step is shown; all else of a step is what it shows.
+_WITNESSES = {"terms"}
 
 
 @dataclass(frozen=True)
@@ -77,9 +81,15 @@ def _certificate(claim: Claim, certificate: Any) -> Finding:
         for name in _PREMISES:
             if certificate[name] != own[name]:
                 raise CertificateError(f"its {name} are not those of the claim")
+        if [_goal(step) for step in certificate["steps"]] != [_goal(step) for step in own["steps"]]:
+            raise CertificateError("its steps do not show what the claim needs")
     except CertificateError as error:
         return Finding(False, f"{claim.id}: certificate REJECTED: {' '.join(str(error).split())}")
     return Finding(True, f"{claim.id}: certificate holds, {steps} step{'s' if steps > 1 else ''}")
+
+
+def _goal(step: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in step.items() if key not in _WITNESSES}
 
 
 def _counterexample(claim: Claim, data: Any) -> Finding:

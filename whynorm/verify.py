@@ -13,9 +13,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from simulator.checks import build_context, trajectory_check
+from simulator.families import make_problem, success_targets
+from simulator.sampling import sampled_check
+from theory.assumptions import INTERACTION
 from theory.claim import Claim
 from theory.claims import load_registry
-from theory.known import recheck_kept
+from theory.known import measure_witness, recheck_kept
 from theory.search import search
 from theory.verdicts import Evidence, Verdict, decide, proof_evidence, search_evidence
 from whynorm.outputs import usable_cores
@@ -31,15 +34,17 @@ class Effort:
         examples: random instances per claim.
         evaluations: evaluations per climb from one of the best instances.
         steps: length of the runs in trajectory checks.
+        sampled_steps: length of the runs over sampled prompt orders.
     """
 
     examples: int
     evaluations: int
     steps: int
+    sampled_steps: int
 
 
-QUICK = Effort(examples=120, evaluations=150, steps=200)
-DEEP = Effort(examples=2000, evaluations=2000, steps=2000)
+QUICK = Effort(examples=120, evaluations=150, steps=200, sampled_steps=30)
+DEEP = Effort(examples=2000, evaluations=2000, steps=2000, sampled_steps=300)
 
 
 def _evaluations(claim: Claim, effort: Effort) -> int:
@@ -56,6 +61,9 @@ def verify_claim(claim: Claim, effort: Effort = QUICK, seed: int = 0) -> Verdict
     kept = recheck_kept(claim, build_context)
     if kept is not None:
         evidence.append(search_evidence("kept", kept))
+    attained = measure_witness(claim, build_context)
+    if attained is not None:
+        evidence.append(search_evidence("attained", attained))
     own_seed = zlib.crc32(claim.id.encode()) ^ seed
     evaluations = _evaluations(claim, effort)
     # A kept counterexample is readable as it is; another one need not be made so.
@@ -69,7 +77,21 @@ def verify_claim(claim: Claim, effort: Effort = QUICK, seed: int = 0) -> Verdict
     )
     evidence.append(search_evidence("property", found))
     evidence.append(search_evidence("trajectory", trajectory_check(claim, effort.steps)))
+    if INTERACTION in claim.assumptions and claim.scope == "interacting":
+        evidence.append(_sampled(claim, effort, seed))
     return decide(claim, evidence)
+
+
+def _sampled(claim: Claim, effort: Effort, seed: int) -> Evidence:
+    """The claim on more prompts and steps than all orders could be followed for."""
+    problem = make_problem("shared-skill", 4, 4, p0=success_targets(4, 0.1, 0.5), seed=seed)
+    found = sampled_check(claim, problem, effort.sampled_steps, seed=seed)
+    summary = f"{found.replicas} sampled prompt orders of 4 prompts that share a skill, {effort.sampled_steps} steps, "
+    summary += f"{found.confidence:.0%} intervals: {found.outcome}"
+    if found.outcome != "vacuous":
+        summary += f", worst ratio of the means {found.worst_ratio:.4g}"
+    vacuous = int(found.outcome == "vacuous")
+    return Evidence("sampled", found.outcome, summary, instances=1, vacuous=vacuous)
 
 
 def _task(claim_id: str, effort: Effort, seed: int) -> tuple[tuple[Evidence, ...], str]:

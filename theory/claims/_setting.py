@@ -7,13 +7,16 @@ it. The slack symbols ``g_op`` and ``g_w`` turn two inequalities of the setting 
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
+import numpy as np
 import sympy as sp
 
 from theory.certificates import Proof
+from theory.instances import Instance
 
-__all__ = ["Direction", "Probabilities", "direction", "probabilities"]
+__all__ = ["Direction", "Probabilities", "direction", "probabilities", "symmetric_pair"]
 
 
 class Probabilities(NamedTuple):
@@ -61,3 +64,9 @@ def direction(proof: Proof) -> Direction:
         bound, u_a**2 + m**2 + s2 + g_w + g_op, "spectral norm, and ||X_i y||^2 = u_a^2 + E_w u^2 + sum (1 - w_j) u_j^2"
     )
     return Direction(u_a, m, s2, bound)
+
+
+def symmetric_pair(p: float, displacement: float = 0.0) -> Instance:
+    """One prompt with K = 2 outputs and features 1 and -1, at success probability p; it attains the best constants."""
+    theta = np.array([(math.log(p) - math.log1p(-p)) / 2])
+    return Instance(np.array([[[1.0], [-1.0]]]), np.array([0]), theta, np.ones(1), np.array([displacement]))

@@ -1,15 +1,18 @@
-"""P-LD1: orthogonal representations decouple the prompts' gradients."""
+"""P-LD1 and S-ORTHO: orthogonal representations decouple prompts; orthogonal gradients at a point do not."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import sympy as sp
 
-from theory.assumptions import ORTHOGONAL, UNIQUE_ANSWER
+from theory.assumptions import GRADIENT_ORTHOGONAL, ORTHOGONAL, UNIQUE_ANSWER, Assumption
 from theory.certificates import Certificate, Proof
 from theory.claim import Claim
 from theory.points import Point
 from theory.policy import Array
+from theory.rules import GRPO
 
 __all__ = ["CLAIMS"]
 
@@ -31,6 +34,65 @@ def _proof() -> Certificate:
     return proof.done("X_i X_j^T = 0 implies grad J_i . grad J_j = 0")
 
 
+def _others_gain(step: Any) -> Array:
+    """What prompts gain when another is drawn, all pairs."""
+    return step.gain[step.others]
+
+
+def _decoupled() -> Certificate:
+    proof = Proof("S-ORTHO-FIXED")
+    h = proof.symbol("h", "real", "eta times the coefficient of x_{i,j} in the update of the drawn prompt i")
+    x = proof.symbol("x", "real", "x_{l,k} . x_{i,j}, one entry of X_l X_i^T")
+    proof.fact(
+        "The update is X_i^T h (P-EQ12), so output k of prompt l changes its logit by a sum over the outputs of i."
+    )
+    proof.fact("Assumption 2 of the paper: every entry of X_l X_i^T is 0. J_l is a function of the logits of prompt l.")
+    proof.moments(h * x, {x: sp.Integer(0)}, sp.Integer(0), "no logit of another prompt moves")
+    return proof.done("an update on prompt i leaves every other prompt where it is")
+
+
+def _told(name: str, orthogonality: Assumption, **fields: Any) -> Claim:
+    return Claim(
+        id=name,
+        source="talk",
+        place="Assumption 2 (Gradient Orthogonality)",
+        scope="step",
+        relation="==",
+        left=_others_gain,
+        right=lambda step: 0 * _others_gain(step),
+        assumptions=(UNIQUE_ANSWER, orthogonality),
+        rule=GRPO,
+        step_size=lambda constants: 1 / (2 * constants.x_max_sq),
+        **fields,
+    )
+
+
+_TALK = (
+    _told(
+        "S-ORTHO",
+        GRADIENT_ORTHOGONAL,
+        title="orthogonal gradients decouple the prompts, as told",
+        statement=(
+            r"\nabla J_i(\theta_{t-1})^\top \nabla J_l(\theta_{t-1}) = 0 \ \Rightarrow\ "
+            r"J_l(\theta_t) = J_l(\theta_{t-1}) \ \text{ when } i \text{ is updated}"
+        ),
+        fixed_by="S-ORTHO-FIXED",
+        remark=(
+            "Read at the parameters of the step. Orthogonal gradients only make the first-order change vanish. Whether "
+            "orthogonality at every theta at once would be enough is not decided here."
+        ),
+    ),
+    _told(
+        "S-ORTHO-FIXED",
+        ORTHOGONAL,
+        title="orthogonal features decouple the prompts",
+        statement=(
+            r"X_i X_l^\top = 0 \ \Rightarrow\ J_l(\theta_t) = J_l(\theta_{t-1}) \ \text{ when } i \text{ is updated}"
+        ),
+        proof=_decoupled,
+        remark="With the paper's Assumption 2 in place of the talk's.",
+    ),
+)
 CLAIMS = (
     Claim(
         id="P-LD1",
@@ -45,4 +107,5 @@ CLAIMS = (
         assumptions=(UNIQUE_ANSWER, ORTHOGONAL),
         proof=_proof,
     ),
+    *_TALK,
 )

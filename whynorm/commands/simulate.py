@@ -24,7 +24,9 @@ _SHOWN = 12
 
 def simulate(
     rule: Annotated[str, typer.Option(help="reinforce, grpo or power:ALPHA.")] = "grpo",
-    family: Annotated[str, typer.Option(help="Problem family: orthogonal, tabular or gaussian.")] = "orthogonal",
+    family: Annotated[
+        str, typer.Option(help="Problem family: orthogonal, shared-skill, tabular or gaussian.")
+    ] = "orthogonal",
     n: Annotated[int, typer.Option("--n", help="Number of prompts.")] = 4,
     k: Annotated[int, typer.Option("--k", help="Outputs per prompt.")] = 8,
     d: Annotated[int | None, typer.Option("--d", help="Number of features; n times K if left out.")] = None,

@@ -21,7 +21,14 @@ from whynorm.console import progress, say
 __all__ = ["recheck", "verdict_table", "verify"]
 
 # Kinds of evidence by the short names that a narrow table has room for.
-_COLUMNS = {"proof": "proof", "kept": "kept", "property": "search", "trajectory": "runs"}
+_COLUMNS = {
+    "proof": "proof",
+    "kept": "kept",
+    "attained": "attain",
+    "property": "search",
+    "trajectory": "runs",
+    "sampled": "sampled",
+}
 _COLOURS = {"proved": "green", "supported": "cyan", "refuted": "red", "vacuous": "yellow", "undecided": "magenta"}
 
 

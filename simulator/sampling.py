@@ -1,0 +1,170 @@
+"""Expectations over the prompt order estimated from sampled orders, with confidence intervals that may say `undecided`.
+
+For prompts that interact and runs too long to follow every order. The replicas are split into batches, a claim's two
+sides are computed on each, and Student's interval of their difference over the batches must lie on the right side. The
+mean over the next draw is taken exactly, which removes the largest part of the noise of a one-step gain.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from scipy import stats
+
+from simulator.interacting import LevelMeans, joined, node_states
+from simulator.problems import Problem
+from simulator.random import generator
+from simulator.records import stable_difference
+from simulator.reference import update_direction
+from theory.claim import Claim
+from theory.exact import spectral_norm_sq
+from theory.interaction import Constants, States, consistent_constants
+from theory.judge import failed_assumptions
+from theory.policy import Array
+from theory.rules import Rule
+
+__all__ = ["SampledRun", "SampledVerdict", "sample_run", "sampled_check"]
+
+
+class SampledRun(LevelMeans):
+    """Means over sampled prompt orders; the same attributes as ``InteractingRun``.
+
+    Attributes:
+        features, answers, n, x_sq, x_max_sq: of the problem.
+        constants: consistent on all replicas, or None.
+        eta: step size.
+        levels: states of the replicas at t = 0..T.
+        gains: ``E [J_i(theta_t) - J_i(theta_{t-1})]`` given theta_{t-1}, for t = 1..T: ``(replicas, n)`` each.
+    """
+
+    def __init__(
+        self, problem: Problem, constants: Constants | None, eta: float, levels: list[States], gains: list[Array]
+    ) -> None:
+        """Take what was sampled."""
+        self.features, self.answers, self.n = problem.features, problem.answers, problem.n
+        self.x_sq = np.array([float(spectral_norm_sq(x)) for x in problem.features])
+        self.x_max_sq = float(self.x_sq.max())
+        self.constants, self.eta, self.levels, self.gains = constants, eta, levels, gains
+
+    @property
+    def gain(self) -> Array:
+        """``E J_i(theta_t) - E J_i(theta_{t-1})``, ``(T, n)``."""
+        return np.array([gain.mean(axis=0) for gain in self.gains])
+
+    def batch(self, problem: Problem, rows: slice) -> SampledRun:
+        """The replicas of some rows, with the constants and the step size of all."""
+        names = ("p", "q", "gap", "projection_sq")
+        levels = [States(*(getattr(level, name)[rows] for name in names)) for level in self.levels]
+        return SampledRun(problem, self.constants, self.eta, levels, [gain[rows] for gain in self.gains])
+
+
+def sample_run(problem: Problem, claim: Claim, steps: int, replicas: int, seed: int = 0) -> SampledRun:
+    """Run the claim's rule with its step size on sampled prompt orders.
+
+    Args:
+        problem: the bandit.
+        claim: of scope ``interacting``.
+        steps: T.
+        replicas: number of sampled orders.
+        seed: names the orders.
+    """
+    rule, step_size = claim.rule, claim.step_size
+    assert rule is not None
+    assert step_size is not None
+    orders = generator(seed, stream=5).integers(0, problem.n, size=(steps, replicas))
+    x_sq = np.array([float(spectral_norm_sq(x)) for x in problem.features])
+
+    def run(constants: Constants) -> tuple[list[States], list[Array]]:
+        return _run(problem, rule, step_size(constants), orders)
+
+    constants = consistent_constants(lambda chosen: joined(run(chosen)[0]), x_sq, float(x_sq.max()))
+    used = constants or Constants(float(x_sq.max()))
+    return SampledRun(problem, constants, step_size(used), *run(used))
+
+
+def _run(problem: Problem, rule: Rule, eta: float, orders: Array) -> tuple[list[States], list[Array]]:
+    """The states of all replicas at t = 0..T, and the mean gains of the next draw at t = 0..T - 1."""
+    replicas, rows = orders.shape[1], np.arange(orders.shape[1])
+    thetas = np.repeat(problem.theta0[None, :], replicas, axis=0)
+    levels, gains = [node_states(problem.features, problem.answers, thetas)], []
+    for order in orders:
+        before = levels[-1]
+        children = thetas[:, None, :] + eta * update_direction(rule, before)
+        after = node_states(problem.features, problem.answers, children.reshape(-1, problem.d))
+        p, q = np.repeat(before.p, problem.n, axis=0), np.repeat(before.q, problem.n, axis=0)
+        change = stable_difference(p, q, after.p, after.q)
+        gains.append(change.reshape(replicas, problem.n, problem.n).mean(axis=1))
+        thetas = children[rows, order]
+        picked = rows * problem.n + order
+        names = ("p", "q", "gap", "projection_sq")
+        levels.append(States(*(getattr(after, name)[picked] for name in names)))
+    return levels, gains
+
+
+@dataclass(frozen=True)
+class SampledVerdict:
+    """What sampled orders say about a claim.
+
+    Attributes:
+        outcome: ``holds`` if every interval lies on the side that the claim wants, ``vacuous`` if an assumption failed,
+            else ``undecided``: samples alone never refute.
+        replicas: sampled orders.
+        confidence: of all intervals together (Bonferroni).
+        worst_ratio: largest ratio of the two sides' means.
+        closest: the interval's end nearest to violation, relative to the right side, over all entries; below 0 where
+            the claim holds.
+    """
+
+    outcome: Literal["holds", "vacuous", "undecided"]
+    replicas: int
+    confidence: float
+    worst_ratio: float
+    closest: float
+
+
+def sampled_check(
+    claim: Claim,
+    problem: Problem,
+    steps: int,
+    replicas: int = 200,
+    batches: int = 10,
+    confidence: float = 0.99,
+    seed: int = 0,
+) -> SampledVerdict:
+    """Hold the claim against means over sampled prompt orders.
+
+    Args:
+        claim: of scope ``interacting``, with the relation <= or >= in every link.
+        problem: the bandit.
+        steps: T.
+        replicas: sampled orders, a multiple of ``batches``.
+        batches: number of batches whose spread gives the intervals, at least 2.
+        confidence: that all intervals cover, together.
+        seed: of the orders.
+    """
+    run = sample_run(problem, claim, steps, replicas, seed)
+    if failed_assumptions(claim, run):
+        return SampledVerdict("vacuous", replicas, confidence, float("nan"), float("nan"))
+    size = replicas // batches
+    parts = [run.batch(problem, slice(b * size, (b + 1) * size)) for b in range(batches)]
+    excess = np.array([_excess(claim, part) for part in parts])
+    sides = [_sides(link, run) for link in claim.links]
+    scale = np.concatenate([np.maximum(np.abs(small), np.abs(large)) for small, large in sides])
+    width = stats.t.ppf(1 - (1 - confidence) / excess.shape[1], batches - 1) * excess.std(axis=0, ddof=1) / batches**0.5
+    ends = excess.mean(axis=0) + width
+    ratios = np.concatenate([small / large for small, large in sides])
+    outcome: Literal["holds", "undecided"] = "holds" if (ends <= 1e-12 * scale).all() else "undecided"
+    return SampledVerdict(outcome, replicas, confidence, float(np.nanmax(ratios)), float((ends / scale).max()))
+
+
+def _sides(link: Any, run: SampledRun) -> tuple[Array, Array]:
+    """The side that must be small and the side that must be large, flattened."""
+    left, right = np.ravel(link.left(run)), np.ravel(link.right(run))
+    return (left, right) if link.relation == "<=" else (right, left)
+
+
+def _excess(claim: Claim, run: SampledRun) -> Array:
+    """By how much the small side exceeds the large one, all links."""
+    return np.concatenate([small - large for small, large in (_sides(link, run) for link in claim.links)])
