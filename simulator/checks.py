@@ -28,6 +28,7 @@ from theory.judge import EXACT_BITS, compare, failed_assumptions, recheck
 from theory.points import Ball, Point
 from theory.rules import GRPO, REINFORCE
 from theory.search import SearchResult
+from theory.several import SeveralPoint
 
 __all__ = ["build_context", "trajectory_check"]
 
@@ -46,6 +47,8 @@ def build_context(claim: Claim, instance: Instance) -> Any:
         return Point(instance)
     if claim.scope == "ball":
         return Ball(instance)
+    if claim.scope == "several":
+        return SeveralPoint(instance)
     if claim.rule is None or claim.step_size is None:
         raise ValueError(f"claim {claim.id} is about runs but names no rule and step size")
     return _RUNS[claim.scope](instance, claim.rule, claim.step_size)

@@ -19,7 +19,7 @@ from simulator.reference import update_direction
 from theory.errors import expected
 from theory.exact import as_floats, is_exact, maximum
 from theory.instances import Instance
-from theory.interaction import Constants, States, consistent_constants
+from theory.interaction import NAMES, Constants, States, consistent_constants
 from theory.points import Point
 from theory.policy import Array, evaluate
 from theory.rules import Rule
@@ -100,6 +100,11 @@ class LevelMeans:
         """Largest ``sqrt(V_i(theta_t))`` over all orders, ``(T + 1, n)``."""
         return np.array([_largest(level.variance**0.5) for level in self.levels])
 
+    @cached_property
+    def std_mean(self) -> Array:
+        """``E sqrt(V_i(theta_t))``, ``(T + 1, n)``."""
+        return np.array([np.sum(level.variance**0.5, axis=0) / len(level.p) for level in self.levels])
+
     @property
     def std_bound(self) -> Array:
         """``C_{i,t}``: the tightest sequence that Assumption 3 allows."""
@@ -121,8 +126,10 @@ class InteractingRun(LevelMeans):
         eta: step size.
     """
 
-    def __init__(self, instance: Instance, rule: Rule, step_size: Callable[[Any], Any]) -> None:
-        """Choose the constants and take the start.
+    def __init__(
+        self, instance: Instance, rule: Rule, step_size: Callable[[Any], Any], names: tuple[str, ...] = NAMES
+    ) -> None:
+        """Choose the constants of these names (the others stay at 1) and take the start.
 
         Raises:
             InputError: more than ``MAX_NODES`` parameter vectors.
@@ -135,12 +142,12 @@ class InteractingRun(LevelMeans):
             raise expected("steps", instance.steps, f"at most {most} with {self.n} prompts", "all orders are followed")
         self.x_sq, self.x_max_sq = point.x_sq, point.x_max_sq
         self._instance, self._rule, self._step_size = instance, rule, step_size
-        found = self._consistent()
+        found = self._consistent(names)
         self.constants = found and Constants(self.x_max_sq, found.M, found.R1, found.R2)
         # Without consistent constants the claim is vacuous; the run is then made with the least ones, to be looked at.
         self.eta = step_size(self.constants or Constants(self.x_max_sq))
 
-    def _consistent(self) -> Constants | None:
+    def _consistent(self, names: tuple[str, ...]) -> Constants | None:
         start = self._instance
         features, theta, x_sq = as_floats(start.features), as_floats(start.theta), as_floats(self.x_sq)
 
@@ -148,7 +155,7 @@ class InteractingRun(LevelMeans):
             return joined(self._tree(features, theta, self._step_size(constants)))
 
         with np.errstate(all="ignore"):
-            return consistent_constants(visited, x_sq, float(x_sq.max()))
+            return consistent_constants(visited, x_sq, float(x_sq.max()), names)
 
     def _tree(self, features: Array, theta: Array, eta: Any) -> list[States]:
         thetas = theta[None, :]

@@ -20,7 +20,7 @@ from simulator.records import stable_difference
 from simulator.reference import update_direction
 from theory.claim import Claim
 from theory.exact import spectral_norm_sq
-from theory.interaction import Constants, States, consistent_constants
+from theory.interaction import NAMES, Constants, States, consistent_constants
 from theory.judge import failed_assumptions
 from theory.policy import Array
 from theory.rules import Rule
@@ -60,7 +60,9 @@ class SampledRun(LevelMeans):
         return SampledRun(problem, self.constants, self.eta, levels, [gain[rows] for gain in self.gains])
 
 
-def sample_run(problem: Problem, claim: Claim, steps: int, replicas: int, seed: int = 0) -> SampledRun:
+def sample_run(
+    problem: Problem, claim: Claim, steps: int, replicas: int, seed: int = 0, names: tuple[str, ...] = NAMES
+) -> SampledRun:
     """Run the claim's rule with its step size on sampled prompt orders.
 
     Args:
@@ -69,6 +71,7 @@ def sample_run(problem: Problem, claim: Claim, steps: int, replicas: int, seed: 
         steps: T.
         replicas: number of sampled orders.
         seed: names the orders.
+        names: the constants to choose, as in ``consistent_constants``.
     """
     rule, step_size = claim.rule, claim.step_size
     assert rule is not None
@@ -79,7 +82,7 @@ def sample_run(problem: Problem, claim: Claim, steps: int, replicas: int, seed: 
     def run(constants: Constants) -> tuple[list[States], list[Array]]:
         return _run(problem, rule, step_size(constants), orders)
 
-    constants = consistent_constants(lambda chosen: joined(run(chosen)[0]), x_sq, float(x_sq.max()))
+    constants = consistent_constants(lambda chosen: joined(run(chosen)[0]), x_sq, float(x_sq.max()), names)
     used = constants or Constants(float(x_sq.max()))
     return SampledRun(problem, constants, step_size(used), *run(used))
 
@@ -115,6 +118,8 @@ class SampledVerdict:
         worst_ratio: largest ratio of the two sides' means.
         closest: the interval's end nearest to violation, relative to the right side, over all entries; below 0 where
             the claim holds.
+        exceeds: whether some interval lies wholly on the wrong side. That is a refutation with the stated confidence
+            and not an exact one, so it makes no verdict; it tells that a dropped assumption is needed.
     """
 
     outcome: Literal["holds", "vacuous", "undecided"]
@@ -122,6 +127,7 @@ class SampledVerdict:
     confidence: float
     worst_ratio: float
     closest: float
+    exceeds: bool = False
 
 
 def sampled_check(
@@ -132,6 +138,7 @@ def sampled_check(
     batches: int = 10,
     confidence: float = 0.99,
     seed: int = 0,
+    names: tuple[str, ...] = NAMES,
 ) -> SampledVerdict:
     """Hold the claim against means over sampled prompt orders.
 
@@ -143,8 +150,9 @@ def sampled_check(
         batches: number of batches whose spread gives the intervals, at least 2.
         confidence: that all intervals cover, together.
         seed: of the orders.
+        names: the constants to choose, as in ``consistent_constants``.
     """
-    run = sample_run(problem, claim, steps, replicas, seed)
+    run = sample_run(problem, claim, steps, replicas, seed, names)
     if failed_assumptions(claim, run):
         return SampledVerdict("vacuous", replicas, confidence, float("nan"), float("nan"))
     size = replicas // batches
@@ -156,7 +164,8 @@ def sampled_check(
     ends = excess.mean(axis=0) + width
     ratios = np.concatenate([small / large for small, large in sides])
     outcome: Literal["holds", "undecided"] = "holds" if (ends <= 1e-12 * scale).all() else "undecided"
-    return SampledVerdict(outcome, replicas, confidence, float(np.nanmax(ratios)), float((ends / scale).max()))
+    exceeds = bool((excess.mean(axis=0) - width > 1e-12 * scale).any())
+    return SampledVerdict(outcome, replicas, confidence, float(np.nanmax(ratios)), float((ends / scale).max()), exceeds)
 
 
 def _sides(link: Any, run: SampledRun) -> tuple[Array, Array]:

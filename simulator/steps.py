@@ -13,7 +13,7 @@ from simulator.records import stable_difference
 from simulator.reference import update_direction
 from theory.exact import as_balls, as_floats, is_exact, taylor_remainder
 from theory.instances import Instance
-from theory.interaction import Constants, States, measure_constants
+from theory.interaction import NAMES, Constants, States, measure_constants
 from theory.points import Point
 from theory.policy import Array
 from theory.rules import Rule
@@ -33,14 +33,16 @@ class Step(Point):
         eta: step size.
     """
 
-    def __init__(self, instance: Instance, rule: Rule, step_size: Callable[[Any], Any]) -> None:
-        """Take theta_{t-1}; ``step_size`` gives eta from the constants."""
+    def __init__(
+        self, instance: Instance, rule: Rule, step_size: Callable[[Any], Any], names: tuple[str, ...] = NAMES
+    ) -> None:
+        """Take theta_{t-1}; ``step_size`` gives eta from the constants of these names (the others are 1)."""
         super().__init__(instance)
         self.n, self.rule = len(self.answers), rule
         x_sq = as_floats(self.x_sq)
         measured = measure_constants(_floats(self.before), x_sq, float(x_sq.max()))
         # M, R1 and R2 enter as the exact numbers that were chosen; X_max^2 as its enclosure.
-        self.constants = Constants(self.x_max_sq, measured.M, measured.R1, measured.R2)
+        self.constants = Constants(self.x_max_sq, **{name: getattr(measured, name) for name in names})
         self.eta = step_size(self.constants)
 
     @cached_property

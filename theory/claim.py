@@ -16,7 +16,7 @@ from theory.rules import Rule
 __all__ = ["Claim", "Link", "Registry", "Relation", "Scope"]
 
 Relation = Literal["==", "<=", ">=", "iff"]
-Scope = Literal["point", "ball", "group", "step", "expectation", "joint", "interacting"]
+Scope = Literal["point", "ball", "several", "group", "step", "expectation", "joint", "interacting"]
 Side = Callable[[Any], Any]
 
 
@@ -53,7 +53,7 @@ class Claim:
         statement: LaTeX.
         scope: what the claim is about, which decides the context that ``left`` and ``right`` receive:
             ``point`` -> ``theory.points.Point``, ``ball`` -> ``theory.points.Ball``,
-            ``group`` -> ``theory.groups.Group``,
+            ``several`` -> ``theory.several.SeveralPoint``, ``group`` -> ``theory.groups.Group``,
             ``step`` -> ``simulator.steps.Step``, ``expectation`` -> ``simulator.expectations.ExpectedRun``,
             ``joint`` -> ``simulator.joint.JointRun``, ``interacting`` -> ``simulator.interacting.InteractingRun``.
         relation: ``left`` relation ``right``, elementwise; with ``iff`` both sides are numbers and the claim is that

@@ -21,6 +21,7 @@ __all__ = ["Constants", "States", "consistent_constants", "measure_constants"]
 
 # Chosen constants exceed the measured ones by this factor, so that balls can confirm the assumption with them.
 MARGIN = 1 + 1e-9
+NAMES = ("M", "R1", "R2")
 # Rounds of choosing constants, running with them, and measuring again.
 ROUNDS = 12
 
@@ -106,7 +107,9 @@ def measure_constants(states: States, x_sq: Array, x_max_sq: float) -> Constants
     return Constants(x_max_sq, *(max(1.0, value * MARGIN) if value > 1 else 1.0 for value in worst))
 
 
-def consistent_constants(run: Callable[[Constants], States], x_sq: Array, x_max_sq: float) -> Constants | None:
+def consistent_constants(
+    run: Callable[[Constants], States], x_sq: Array, x_max_sq: float, names: tuple[str, ...] = NAMES
+) -> Constants | None:
     """Constants with which the run that they themselves set the step size of satisfies the assumptions.
 
     The step size depends on M, R1 and R2, these depend on the run, and the run on the step size. Start from the
@@ -114,15 +117,22 @@ def consistent_constants(run: Callable[[Constants], States], x_sq: Array, x_max_
     ones satisfies the assumptions with the constants that its step size was computed from, which is what the theorems
     ask for.
 
+    Args:
+        run: from constants to the states of the run that they lead to.
+        x_sq: ``||X_i||^2``, ``(n,)``.
+        x_max_sq: their maximum.
+        names: the constants to choose; the others stay at 1.
+
     Returns:
         None if a run meets a pair of prompts for which no M exists, or if no round was consistent.
     """
     constants = Constants(x_max_sq)
     for _ in range(ROUNDS):
         found = measure_constants(run(constants), x_sq, x_max_sq)
-        if not np.isfinite([found.M, found.R1, found.R2]).all():
+        needed = {name: max(getattr(found, name), getattr(constants, name)) for name in names}
+        if not np.isfinite(list(needed.values())).all():
             return None
-        if found.M <= constants.M and found.R1 <= constants.R1 and found.R2 <= constants.R2:
+        if all(value == getattr(constants, name) for name, value in needed.items()):
             return constants
-        constants = Constants(x_max_sq, *(max(getattr(found, k), getattr(constants, k)) for k in ("M", "R1", "R2")))
+        constants = Constants(x_max_sq, **needed)
     return None

@@ -37,6 +37,13 @@ class Point:
         return evaluate(self.features, self.answers, self.instance.theta)
 
     @cached_property
+    def rewards(self) -> Array:
+        """Reward vectors ``r_i``: 1 for right outputs, 0 for wrong ones, ``(n, K)`` integers."""
+        rewards = np.zeros(self.features.shape[:2], dtype=np.int64)
+        rewards[np.arange(len(self.answers)), self.answers] = 1
+        return rewards
+
+    @cached_property
     def x_sq(self) -> Array:
         """``||X_i||^2`` (spectral), shape ``(n,)``."""
         norms = [spectral_norm_sq(x) for x in self.features]
@@ -91,8 +98,11 @@ class Ball(Point):
         v = self.instance.displacement
         v = v / maximum(np.sum(v * v) ** 0.5, 1 if not is_exact(v) else as_balls(1)[()])
         radius = self.state.variance**0.5 / self.x_max_sq**0.5
-        one = [slice(i, i + 1) for i in range(len(self.answers))]
-        return [evaluate(self.features[s], self.answers[s], self.instance.theta + radius[s][0] * v) for s in one]
+        return [self._at(i, self.instance.theta + radius[i] * v) for i in range(len(self.answers))]
+
+    def _at(self, i: int, theta: Array) -> PolicyState:
+        """The policy of prompt i at a theta of its own."""
+        return evaluate(self.features[i : i + 1], self.answers[i : i + 1], theta)
 
     @property
     def displaced_quadratic(self) -> Array:

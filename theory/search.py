@@ -119,6 +119,7 @@ def limits_for(claim: Claim) -> Limits:
     return {
         "point": Limits(),
         "ball": Limits(),
+        "several": Limits(),
         "group": Limits(group=9),
         "step": Limits(interacting=interacting),
         "expectation": Limits(steps=160),
@@ -127,7 +128,9 @@ def limits_for(claim: Claim) -> Limits:
     }[claim.scope]
 
 
-def property_check(claim: Claim, build: Build, examples: int, seed: int, *, shrink: bool = True) -> SearchResult:
+def property_check(
+    claim: Claim, build: Build, examples: int, seed: int, *, shrink: bool = True, limits: Limits | None = None
+) -> SearchResult:
     """Draw ``examples`` instances with hypothesis; on a confirmed violation, shrink it (if asked to) and stop."""
     import hypothesis as hyp
     from hypothesis.configuration import set_hypothesis_home_dir
@@ -150,7 +153,7 @@ def property_check(claim: Claim, build: Build, examples: int, seed: int, *, shri
         suppress_health_check=list(hyp.HealthCheck),
         verbosity=hyp.Verbosity.quiet,
     )
-    @hyp.given(instances(limits_for(claim)))
+    @hyp.given(instances(limits or limits_for(claim)))
     def check(instance: Instance) -> None:
         comparison = _examine(claim, build, instance, result)
         if comparison is None:
@@ -242,6 +245,7 @@ def search(
     evaluations: int,
     seed: int,
     shrink: bool = True,
+    limits: Limits | None = None,
     progress: Callable[[str], Any] = lambda message: None,
 ) -> SearchResult:
     """Property check, then climb from the best draws of each link; anything found is rechecked exactly.
@@ -253,10 +257,11 @@ def search(
         evaluations: evaluations per climb.
         seed: of the draws.
         shrink: whether to make a counterexample readable; False stops at the first confirmed one.
+        limits: of the instances, those of the claim's scope if left out.
         progress: called with one line at each stage.
     """
     progress(f"{claim.id}: {examples} random instances")
-    result = property_check(claim, build, examples, seed, shrink=shrink)
+    result = property_check(claim, build, examples, seed, shrink=shrink, limits=limits)
     if result.counterexample is not None:
         return result
     starts = [(link, start) for link, pairs in result.best.items() for _, start in pairs]

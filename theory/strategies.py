@@ -41,6 +41,7 @@ class Limits:
             price of few.
         group: most sampled outputs G.
         interacting: whether prompts share a skill direction in half of the draws, and all features in a fifth.
+        conflicting: whether in half of the draws all prompts have the features of the first, each with its own answer.
     """
 
     prompts: int = 3
@@ -50,6 +51,7 @@ class Limits:
     copies: int = 1
     group: int = 2
     interacting: bool = False
+    conflicting: bool = False
 
 
 def _steps_within(orders: int, n: int) -> int:
@@ -73,6 +75,8 @@ def instances(draw: Any, limits: Limits = Limits()) -> Instance:
     own, shared = draw(_kinds(limits.interacting))
     answers = np.array([draw(st.integers(0, outputs - 1)) for _ in range(n)])
     blocks = [_block(draw, outputs, width) for _ in range(n)]
+    if limits.conflicting and draw(st.booleans()):
+        own, shared, blocks = False, 0, blocks[:1] * n
     features = np.zeros((n, outputs, (n * width if own else width) + shared))
     for i, block in enumerate(blocks):
         first = i * width if own else 0

@@ -36,17 +36,14 @@ def _by_definition(rule: Rule) -> Any:
 
 def _policy_gradient(point: Point) -> Array:
     """``E_o[A(o) grad ln pi(o)] . y`` with the exact advantage of GRPO."""
-    u, wrong = _rows(point)
-    pi, p, q = point.state.policy, point.state.p[:, None], point.state.q[:, None]
-    reward = np.where(wrong, 0, 1)
+    u, pi = point.features @ point.direction, point.state.policy
+    p, q = point.state.p[:, None], point.state.q[:, None]
     score = u - np.sum(pi * u, axis=1)[:, None]
-    return np.sum(pi * GRPO.advantage(reward, p, q) * score, axis=1)
+    return np.sum(pi * GRPO.advantage(point.rewards, p, q) * score, axis=1)
 
 
 def _equation_10(point: Point) -> Array:
-    u, wrong = _rows(point)
-    pi = point.state.policy
-    reward = np.where(wrong, 0, 1)
+    u, pi, reward = point.features @ point.direction, point.state.policy, point.rewards
     covariance_times_reward = pi * reward - pi * np.sum(pi * reward, axis=1)[:, None]
     return np.sum(u * covariance_times_reward, axis=1)
 

@@ -1,0 +1,193 @@
+"""Which assumptions are needed: each is dropped in turn, and a violating instance is looked for.
+
+Dropping an assumption means that the claim speaks of runs which the assumption excluded, so the context must be one
+that is right without it: expectations over prompt orders by following all of them instead of by ``X-ORDER``, constants
+that are not measured but stay at 1, a sequence C below what Assumption 3 allows, several right outputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from simulator.checks import build_context
+from simulator.interacting import InteractingRun
+from simulator.problems import Problem
+from simulator.sampling import sampled_check
+from simulator.steps import Step
+from theory.assumptions import (
+    BOUNDED_STD,
+    GRADIENT_ORTHOGONAL,
+    INTERACTION,
+    ORTHOGONAL,
+    SCALE,
+    UNIQUE_ANSWER,
+    Assumption,
+)
+from theory.claim import Claim
+from theory.instances import Instance
+from theory.judge import Build, Counterexample
+from theory.search import limits_for, search
+from theory.several import OneAnswerFormulas, SeveralBall, SeveralPoint
+
+__all__ = ["Ablation", "ablate", "without"]
+
+# C is taken this much below the standard deviation where Assumption 3 is dropped.
+SMALLER = 16
+# Parameter vectors in the tree of prompt orders; enough for prompts in conflict to use up the cumulative bounds.
+ORDERS, STEPS = 2100, 40
+# Long enough for two prompts in conflict to use up the cumulative bounds.
+CONFLICT_STEPS = 120
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """What became of a claim without one of its assumptions.
+
+    Attributes:
+        claim: id.
+        assumption: id.
+        outcome: ``needed`` (a violating instance was confirmed), ``needed (sampled)`` (violated beyond a confidence
+            interval, on runs too long to follow every order), ``not seen to be needed`` (none was found), ``not
+            needed`` (there is an argument, in ``reason``).
+        reason: why, in a few words.
+        counterexample: the violating instance, or None.
+    """
+
+    claim: str
+    assumption: str
+    outcome: str
+    reason: str
+    counterexample: Counterexample | None = None
+
+
+class _Without:
+    """A context in which one quantity is replaced; all else is as it was."""
+
+    def __init__(self, context: Any, **replaced: Any) -> None:
+        self._context, self._replaced = context, replaced
+
+    def __getattr__(self, name: str) -> Any:
+        replaced = self.__dict__["_replaced"]
+        return replaced[name] if name in replaced else getattr(self.__dict__["_context"], name)
+
+
+def _smaller_bound(claim: Claim, instance: Instance) -> Any:
+    context = build_context(claim, instance)
+    return _Without(context, std_bound=context.std_bound / SMALLER)
+
+
+def _several(claim: Claim, instance: Instance) -> Any:
+    if claim.scope == "ball":
+        return SeveralBall(instance)
+    return OneAnswerFormulas(instance) if claim.id == "X-IDENTITY" else SeveralPoint(instance)
+
+
+def _with_constants(names: tuple[str, ...], claim: Claim, instance: Instance) -> Any:
+    assert claim.rule is not None
+    assert claim.step_size is not None
+    context = Step if claim.scope == "step" else InteractingRun
+    return context(instance, claim.rule, claim.step_size, names)
+
+
+def _by_all_orders(claim: Claim) -> Claim:
+    """A claim about orthogonal prompts as one about prompts that may interact."""
+    if claim.scope != "expectation":
+        return claim
+    step_size = claim.step_size
+    assert step_size is not None
+    return replace(claim, scope="interacting", step_size=lambda constants: step_size(constants.x_max_sq))
+
+
+def without(claim: Claim, assumption: Assumption) -> tuple[Claim, Build]:
+    """The claim without the assumption, and how to build its context.
+
+    Raises:
+        NotImplementedError: for Assumption 1 on runs, whose contexts have one right output per prompt.
+    """
+    rest = tuple(each for each in claim.assumptions if each is not assumption)
+    weaker = replace(claim, assumptions=rest, proof=None, witness=None)
+    if assumption in (ORTHOGONAL, GRADIENT_ORTHOGONAL):
+        return _by_all_orders(weaker), build_context
+    if assumption is BOUNDED_STD:
+        return weaker, _smaller_bound
+    if assumption in (INTERACTION, SCALE):
+        kept = ("R1", "R2") if assumption is INTERACTION else ("M",)
+        return weaker, partial(_with_constants, kept)
+    if assumption is UNIQUE_ANSWER and claim.scope in ("point", "ball"):
+        return weaker, _several
+    raise NotImplementedError(f"{claim.id} without {assumption.id}")
+
+
+def ablate(
+    claim: Claim,
+    examples: int,
+    evaluations: int,
+    seed: int,
+    progress: Callable[[str], Any] = lambda message: None,
+) -> list[Ablation]:
+    """Drop each assumption of a claim in turn.
+
+    Args:
+        claim: one that holds.
+        examples, evaluations, seed: of the search for a violating instance.
+        progress: called with one line per assumption.
+    """
+    found = []
+    for assumption in claim.assumptions:
+        progress(f"{claim.id} without {assumption.id}")
+        found.append(_ablate(claim, assumption, examples, evaluations, seed))
+    return found
+
+
+def _conflict() -> Problem:
+    """Two prompts with the same two outputs, of which each wants the other; prompt 1 starts at 0.8."""
+    features = np.tile([[[1.0], [-1.0]]], (2, 1, 1))
+    return Problem(features, np.array([0, 1]), np.array([np.log(4.0) / 2]), name="conflict")
+
+
+# Why an assumption is not needed, where a proof or an argument says so.
+_LEMMAS = "it enters through Lemmas 3.1 to 3.3 alone, which hold without it: X-SEVERAL-VAR, X-SEVERAL-LIPSCHITZ"
+_ALGEBRA = "the statement compares two given bounds; its proof is algebra and uses no property of the run"
+_FROM_SEVERAL = ["P-L31", "S-SMOOTH", "P-L32", "P-L33", "X-SHARP-VAR", "X-SHARP-LIPSCHITZ"]
+
+
+def _argument(claim: Claim, assumption: Assumption) -> str:
+    """Why the assumption is not needed; empty if no argument is known."""
+    if assumption is UNIQUE_ANSWER:
+        if claim.rule is not None:
+            return _LEMMAS
+        return "X-SEVERAL-VAR, X-SEVERAL-LIPSCHITZ" if claim.id.startswith(tuple(_FROM_SEVERAL)) else ""
+    return _ALGEBRA if all(link.relation == "iff" for link in claim.links) else ""
+
+
+def _ablate(claim: Claim, assumption: Assumption, examples: int, evaluations: int, seed: int) -> Ablation:
+    argument = _argument(claim, assumption)
+    try:
+        weaker, build = without(claim, assumption)
+    except NotImplementedError:
+        return Ablation(claim.id, assumption.id, "not needed", argument)
+    limits = limits_for(weaker)
+    if assumption in (ORTHOGONAL, INTERACTION, SCALE):
+        limits = replace(limits, interacting=True, conflicting=assumption is not SCALE)
+        limits = limits if limits.orders is None else replace(limits, steps=STEPS, orders=ORDERS)
+    result = search(weaker, build, examples=examples, evaluations=evaluations, seed=seed, shrink=False, limits=limits)
+    if result.counterexample is not None:
+        example = result.counterexample
+        return Ablation(claim.id, assumption.id, "needed", f"{example.left} against {example.right}", example)
+    if weaker.scope == "interacting" and assumption in (ORTHOGONAL, INTERACTION):
+        found = sampled_check(
+            weaker, _conflict(), CONFLICT_STEPS, replicas=1000, batches=25, seed=seed, names=("R1", "R2")
+        )
+        if found.exceeds:
+            reason = f"two prompts in conflict, {CONFLICT_STEPS} steps, {found.replicas} sampled orders: "
+            reason += f"ratio of the means {found.worst_ratio:.3g}, beyond 1 with {found.confidence:.0%} confidence"
+            return Ablation(claim.id, assumption.id, "needed (sampled)", reason)
+    live = f"no violation on {result.instances - result.vacuous} instances without it"
+    if argument:
+        return Ablation(claim.id, assumption.id, "not needed", f"{argument}; {live}")
+    return Ablation(claim.id, assumption.id, "not seen to be needed", live)

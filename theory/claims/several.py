@@ -1,0 +1,137 @@
+"""X-SEVERAL: the identities and the smoothness lemmas without Assumption 1, that is with several right outputs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import sympy as sp
+
+from theory.certificates import Certificate, Proof
+from theory.claim import Claim, Link
+from theory.points import Point
+from theory.policy import Array
+
+__all__ = ["CLAIMS"]
+
+
+def _identity_right(point: Point) -> Array:
+    state = point.state
+    return np.stack([state.variance * point.slope, state.hessian_form(point.direction)])
+
+
+def _identity_proof() -> Certificate:
+    proof = Proof("X-SEVERAL-IDENTITY")
+    right = proof.symbol("E", "positive", "sum of exp(z_j) over the right outputs")
+    wrong = proof.symbol("S", "positive", "sum of exp(z_j) over the wrong outputs")
+    mr, mw = proof.symbol("mr", "real", "E_v u"), proof.symbol("mw", "real", "E_w u")
+    sr, sw = proof.symbol("sr", "nonnegative", "Var_v(u)"), proof.symbol("sw", "nonnegative", "Var_w(u)")
+    weight = proof.symbol("w", "positive", "weight of one output within its group, right or wrong")
+    u = proof.symbol("u", "real", "x_j . y of that output")
+    mean = proof.symbol("m", "real", "mean of u within that group")
+    spread = proof.symbol("s2", "nonnegative", "variance of u within that group")
+    size = proof.symbol("Z", "positive", "sum of exp(z_j) over that group")
+    proof.fact("Along theta + s y each logit is z_j + s u_j, so d/ds exp(z_j) = u_j exp(z_j), for every j and every K.")
+    moments = {weight * u: mean, weight * u**2: mean**2 + spread}
+    proof.moments(size * weight * u, moments, size * mean, "d/ds Z = sum_j u_j exp(z_j) = Z m, in either group")
+    proof.moments(weight * (u - mean) * u, moments, spread, "d/ds m = sum_j u_j w_j (u_j - m) = s2, in either group")
+    proof.derive({right: mr * right, wrong: mw * wrong, mr: sr, mw: sw})
+    success, failure = right / (right + wrong), wrong / (right + wrong)
+    slope = success * failure * (mr - mw)
+    proof.derivative(success, slope, "d/ds J = V (E_v u - E_w u)")
+    curvature = success * failure * ((failure - success) * (mr - mw) ** 2 + sr - sw)
+    proof.derivative(slope, curvature, "d2/ds2 J = V [(q - p)(E_v u - E_w u)^2 + Var_v(u) - Var_w(u)]")
+    return proof.done("both identities hold for any number of right outputs, all y and all K")
+
+
+def _setting(proof: Proof) -> tuple[Any, ...]:
+    p, q = proof.symbol("p", "positive", "success"), proof.symbol("q", "positive", "failure")
+    mr, mw = proof.symbol("mr", "real", "E_v u"), proof.symbol("mw", "real", "E_w u")
+    sr, sw = proof.symbol("sr", "nonnegative", "Var_v(u)"), proof.symbol("sw", "nonnegative", "Var_w(u)")
+    room = proof.symbol("g", "nonnegative", "||X||^2 ||y||^2 - E_v u^2 - E_w u^2: spectral norm, weights at most 1")
+    proof.relation(p + q, sp.Integer(1), "the outputs' probabilities sum to 1")
+    proof.fact("The form is X-SEVERAL-IDENTITY. X_max >= ||X_i||.")
+    form = p * q * ((q - p) * (mr - mw) ** 2 + sr - sw)
+    return p, q, mr, mw, sr, sw, room, form, mr**2 + sr + mw**2 + sw + room
+
+
+def _variance_proof() -> Certificate:
+    proof = Proof("X-SEVERAL-VAR")
+    p, q, mr, mw, sr, sw, room, form, bound = _setting(proof)
+    v, plus, minus = p * q, (mr + mw) ** 2, (mr - mw) ** 2
+    proof.nonnegative(
+        2 * v * bound - form, v * (2 * room + plus + 2 * p * minus + sr + 3 * sw), "2 V X^2 |y|^2 - form >= 0"
+    )
+    proof.nonnegative(
+        2 * v * bound + form, v * (2 * room + plus + 2 * q * minus + 3 * sr + sw), "2 V X^2 |y|^2 + form >= 0"
+    )
+    proof.nonnegative(bound / 2 - 2 * v * bound, bound / 2 * (p - q) ** 2, "2 V <= 1/2: hence also eq. (8)")
+    return proof.done("|y^T Hess J y| <= 2 V X^2 |y|^2 <= (1/2) X^2 |y|^2 for any number of right outputs")
+
+
+def _lipschitz_proof() -> Certificate:
+    proof = Proof("X-SEVERAL-LIPSCHITZ")
+    p, q = proof.symbol("p", "positive", "success"), proof.symbol("q", "positive", "failure")
+    proof.relation(p + q, sp.Integer(1), "the outputs' probabilities sum to 1")
+    x_sq = proof.symbol("X2", "positive", "||X_i||^2")
+    g_v = proof.symbol("g_v", "nonnegative", "1 - sum of v_j^2")
+    g_w = proof.symbol("g_w", "nonnegative", "1 - sum of w_j^2")
+    g_op = proof.symbol("g_op", "nonnegative", "||X_i||^2 ||v - w||^2 - ||X_i^T (v - w)||^2")
+    grad_sq = proof.symbol("G", "nonnegative", "||grad J_i||^2")
+    proof.fact("grad J = V X_i^T (v - w); v and w live on different outputs, so ||v - w||^2 = sum v_j^2 + sum w_j^2.")
+    proof.relation(grad_sq, (p * q) ** 2 * (x_sq * (2 - g_v - g_w) - g_op), "X-SEVERAL-IDENTITY")
+    terms = (p * q) ** 2 * (x_sq * (g_v + g_w) + g_op)
+    proof.nonnegative(2 * (p * q) ** 2 * x_sq - grad_sq, terms, "||grad J||^2 <= 2 V^2 X^2")
+    return proof.done("||grad J|| <= sqrt(2) V X for any number of right outputs")
+
+
+def _claim(part: str, **fields: Any) -> Claim:
+    return Claim(id=f"X-SEVERAL-{part}", source="whynorm", scope="several", **fields)
+
+
+def _scale(point: Point, power: int) -> Array:
+    return point.x_max_sq * point.state.variance**power * point.direction_sq
+
+
+_REMARK = (
+    "Checked with two right outputs per prompt. Assumption 1 is not needed for it, nor for what rests on it alone."
+)
+CLAIMS = (
+    _claim(
+        "IDENTITY",
+        place="the two identities without Assumption 1",
+        title="gradient and Hessian with several right outputs",
+        statement=(
+            r"\nabla J_i^\top y = V(\mathbb E_v u - \mathbb E_w u), \qquad y^\top \nabla^2 J_i\, y = "
+            r"V\big[(1-2p)(\mathbb E_v u-\mathbb E_w u)^2 + \mathrm{Var}_v(u) - \mathrm{Var}_w(u)\big]"
+        ),
+        relation="==",
+        left=lambda point: point.jets[1:],
+        right=_identity_right,
+        proof=_identity_proof,
+        remark="v and w are the policy's distributions over the right and over the wrong outputs.",
+    ),
+    _claim(
+        "VAR",
+        place="Lemma 3.1 without Assumption 1",
+        title="curvature at most 2 V X^2 with several right outputs",
+        statement=r"\|\nabla^2 J_i(\theta)\| \le 2 X_{\max}^2\, V_i(\theta) \le \tfrac12 X_{\max}^2",
+        chain=(
+            Link("2 V X^2", "<=", lambda point: point.quadratic, lambda point: 2 * _scale(point, 1)),
+            Link("V <= 1/4", "<=", lambda point: 2 * _scale(point, 1), lambda point: _scale(point, 0) / 2),
+        ),
+        proof=_variance_proof,
+        remark=_REMARK,
+    ),
+    _claim(
+        "LIPSCHITZ",
+        place="Lemma 3.2 without Assumption 1",
+        title="slope at most sqrt(2) V X with several right outputs",
+        statement=r"\|\nabla J_i(\theta)\| \le \sqrt2\, V_i(\theta) X_{\max}",
+        relation="<=",
+        left=lambda point: point.gradient_norm,
+        right=lambda point: (2 * point.x_max_sq) ** 0.5 * point.state.variance,
+        proof=_lipschitz_proof,
+        remark=_REMARK,
+    ),
+)
