@@ -114,8 +114,8 @@ class LevelMeans:
 class InteractingRun(LevelMeans):
     """Expectations over the prompt order at t = 0..T; the same attributes as ``ExpectedRun``.
 
-    The constants M, R1 and R2 are the least with which the run that they set the step size of satisfies Assumptions 4
-    and 5 (``theory.interaction.consistent_constants``); they are chosen in floats, and the assumptions are then
+    The constants M, R1 and R2 are such that the run whose step size they set satisfies Assumptions 4 and 5
+     (``theory.interaction.consistent_constants``); they are chosen in floats, and the assumptions are then
     measured with them in whatever arithmetic the run is in.
 
     Attributes:

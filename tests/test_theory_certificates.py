@@ -53,7 +53,12 @@ def test_every_changed_field_is_rejected(claim: Any) -> None:
 
 
 # With the digest made to fit, the mathematics itself must catch every one of these.
-FIELDS = {"equal": ("left", "right"), "derivative": ("of", "image"), "nonnegative": ("expression", "terms")}
+FIELDS = {
+    "equal": ("left", "right"),
+    "derivative": ("of", "image"),
+    "nonnegative": ("expression", "terms"),
+    "bound": ("expression",),
+}
 
 
 @pytest.mark.parametrize("claim", PROVED, ids=lambda claim: claim.id)

@@ -265,6 +265,8 @@ def check(certificate: Mapping[str, Any]) -> int:
         replay = _Replay(certificate)
         for step in certificate["steps"]:
             replay.step(step)
-    except (SyntaxError, KeyError, TypeError, AttributeError, ZeroDivisionError) as error:
+    except CertificateError:
+        raise
+    except (SyntaxError, KeyError, TypeError, ValueError, AttributeError, ZeroDivisionError) as error:
         raise CertificateError(f"cannot read the certificate: {error!r}") from error
     return len(certificate["steps"])

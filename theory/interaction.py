@@ -115,7 +115,7 @@ def consistent_constants(
     The step size depends on M, R1 and R2, these depend on the run, and the run on the step size. Start from the
     least constants; run; where the run needs larger ones, take those and run again. The first run that needs no larger
     ones satisfies the assumptions with the constants that its step size was computed from, which is what the theorems
-    ask for.
+    ask for. If it needs less than it was given, less is tried in turn; the constants come out small, not always least.
 
     Args:
         run: from constants to the states of the run that they lead to.
@@ -126,13 +126,20 @@ def consistent_constants(
     Returns:
         None if a run meets a pair of prompts for which no M exists, or if no round was consistent.
     """
-    constants = Constants(x_max_sq)
+    constants, consistent = Constants(x_max_sq), None
     for _ in range(ROUNDS):
         found = measure_constants(run(constants), x_sq, x_max_sq)
-        needed = {name: max(getattr(found, name), getattr(constants, name)) for name in names}
-        if not np.isfinite(list(needed.values())).all():
+        measured = {name: getattr(found, name) for name in names}
+        if not np.isfinite(list(measured.values())).all():
             return None
-        if all(value == getattr(constants, name) for name, value in needed.items()):
-            return constants
-        constants = Constants(x_max_sq, **needed)
-    return None
+        if all(value <= getattr(constants, name) for name, value in measured.items()):
+            consistent = constants
+            if all(value == getattr(constants, name) for name, value in measured.items()):
+                break
+            constants = Constants(x_max_sq, **measured)
+        elif consistent is not None:
+            break
+        else:
+            largest = {name: max(value, getattr(constants, name)) for name, value in measured.items()}
+            constants = Constants(x_max_sq, **largest)
+    return consistent

@@ -31,6 +31,8 @@ __all__ = ["SearchResult", "climb", "limits_for", "property_check", "search"]
 
 # How many of the best instances are kept, to climb from.
 KEPT = 3
+# The last of them is the best with at most so many features.
+SMALL = 4
 
 
 @dataclass
@@ -76,8 +78,10 @@ class SearchResult:
         if not ratio <= self.worst_ratio:
             self.worst_ratio, self.worst = ratio, instance
         self.link_ratios[link] = max(ratio, self.link_ratios.get(link, ratio))
-        found = [*self.best.get(link, []), (ratio, instance)]
-        self.best[link] = sorted(found, key=lambda pair: -pair[0])[:KEPT]
+        found = sorted([*self.best.get(link, []), (ratio, instance)], key=lambda pair: -pair[0])
+        # Extremal instances are mostly small, and a climb in few dimensions gets further.
+        small = [pair for pair in found[KEPT - 1 :] if pair[1].features.size <= SMALL]
+        self.best[link] = [*found[: KEPT - 1], *(small or found[KEPT - 1 :])[:1]]
 
     def settle(self, answer: Counterexample | bool, ratio: float) -> bool:
         """Take note of an exact recheck of an instance with this ratio; true if it confirmed a violation."""
@@ -232,9 +236,16 @@ def climb(claim: Claim, build: Build, start: Instance, evaluations: int, link: i
         ratios = comparison.ratio[comparison.link == link]
         return -float(np.nanmax(ratios)) if np.isfinite(ratios).any() else 0.0
 
-    x0 = np.concatenate([start.features[free], start.theta, start.direction, start.displacement])
-    result = minimize(loss, x0, method="Nelder-Mead", options={"maxfev": evaluations, "adaptive": True})
-    return -float(result.fun), at(result.x), int(result.nfev)
+    x = np.concatenate([start.features[free], start.theta, start.direction, start.displacement])
+    best, made = np.inf, 0
+    # A simplex that has collapsed is spread out anew, as long as that helps.
+    while made < evaluations:
+        result = minimize(loss, x, method="Nelder-Mead", options={"maxfev": evaluations - made, "adaptive": True})
+        made += int(result.nfev)
+        gained, best, x = best - result.fun, float(result.fun), result.x
+        if gained < 1e-3 * abs(best):
+            break
+    return -best, at(x), made
 
 
 def search(

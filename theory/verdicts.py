@@ -23,6 +23,10 @@ Outcome = Literal["holds", "violated", "vacuous", "undecided"]
 Name = Literal["proved", "supported", "refuted", "vacuous", "undecided"]
 
 
+# Balls that should enclose equal numbers must differ by no more than this, relatively; else nothing was seen.
+EQUAL_WITHIN = 1e-60
+
+
 @dataclass(frozen=True)
 class Evidence:
     """One way a claim was put to the test, and what came out.
@@ -138,6 +142,9 @@ def search_evidence(kind: str, result: SearchResult) -> Evidence:
         parts.append(f"counterexample confirmed in ball arithmetic: {example.left} against {example.right}")
     elif live == 0:
         outcome = "vacuous"
+    elif result.worst_error > EQUAL_WITHIN:
+        outcome = "undecided"
+        parts.append("two sides that should be equal were not seen to be")
     elif result.undecided:
         outcome = "undecided"
         parts.append(f"{result.undecided} suspected violations could be neither confirmed nor dismissed")

@@ -10,6 +10,7 @@ import sympy as sp
 from theory.assumptions import UNIQUE_ANSWER
 from theory.certificates import Certificate, Proof
 from theory.claim import Claim
+from theory.claims._setting import symmetric_pair
 from theory.points import Ball
 from theory.policy import Array
 
@@ -77,6 +78,7 @@ _PAPER = Claim(
     right=_right,
     assumptions=(UNIQUE_ANSWER,),
     proof=partial(_proof, "P-L33"),
+    witness=partial(symmetric_pair, 0.102566, displacement=1.0),
 )
 CLAIMS = (
     _PAPER,

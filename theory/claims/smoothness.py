@@ -12,7 +12,7 @@ import sympy as sp
 from theory.assumptions import UNIQUE_ANSWER
 from theory.certificates import Certificate, Proof
 from theory.claim import Claim
-from theory.claims._setting import direction, probabilities
+from theory.claims._setting import direction, probabilities, symmetric_pair
 from theory.points import Point
 from theory.policy import Array
 
@@ -106,6 +106,7 @@ _PAPER = (
         right=_variance_bound,
         assumptions=(UNIQUE_ANSWER,),
         proof=partial(_proof_variance, "P-L31-VAR"),
+        witness=partial(symmetric_pair, 1e-9),
         remark="Checked as |y^T Hess y| <= 4 X_max^2 V |y|^2 for every direction y, which is the same statement.",
     ),
     Claim(
@@ -120,6 +121,7 @@ _PAPER = (
         right=_global_bound,
         assumptions=(UNIQUE_ANSWER,),
         proof=partial(_proof_global, "P-L31-GLOBAL"),
+        witness=partial(symmetric_pair, 0.5 + 3**0.5 / 6),
     ),
     Claim(
         id="P-L32",
@@ -133,6 +135,7 @@ _PAPER = (
         right=_lipschitz_bound,
         assumptions=(UNIQUE_ANSWER,),
         proof=_proof_lipschitz,
+        witness=partial(symmetric_pair, 0.5),
     ),
 )
 
