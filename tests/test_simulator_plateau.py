@@ -15,11 +15,14 @@ from compare import assert_agree
 from simulator.checks import build_context, trajectory_check
 from simulator.expectations import prompt_paths
 from simulator.plateau import STARTS, Study, count_steps, enclose_steps, plateau_study, tail_path
+from simulator.plateau_groups import sampled_escape
+from theory.advantages import PRESETS
 from theory.claim import Claim
 from theory.claims import load_registry
 from theory.claims.power import ALPHAS, power_step
 from theory.errors import InputError
-from theory.groups import group_rule
+from theory.groups import Group, group_rule
+from theory.instances import Instance
 from theory.rules import GRPO, REINFORCE, Rule, power
 from theory.search import property_check
 from whynorm.figures import save_png
@@ -176,3 +179,64 @@ def test_the_figures_show_every_rule(tmp_path: Path) -> None:
         assert {"alpha = 1/2 (GRPO)", "alpha = 1 (log-odds)", "GRPO, groups of 8"} <= labels
         save_png(figure, tmp_path / f"{name}.png")
         assert (tmp_path / f"{name}.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("p0", [0.05, 1e-9])
+def test_sampled_escape_of_pairs_has_the_mean_of_its_waiting_times(p0: float) -> None:
+    """G = 2: each mixed pair moves L by c / 2, and one is drawn with odds 2 V; 4.5 standard errors of 2000 runs."""
+    log_odds, mean = log(p0 / (1 - p0)), 0.0
+    while log_odds < 0:
+        mean += np.cosh(log_odds / 2) ** 2 * 2
+        log_odds += 0.75
+    steps = sampled_escape(2, 1.5, p0, 2000, seed=3)
+    assert abs(steps.mean() - mean) < 4.5 * steps.std() / 2000**0.5
+
+
+@pytest.mark.parametrize("size", [4, 8])
+def test_sampled_escape_grows_as_the_inverse_of_p0_and_is_no_faster_than_expected(size: int) -> None:
+    """Exponent 1 within 0.02; the mean is above the time of the expected update (for G = 8 by 18 percent)."""
+    starts = [1e-4, 1e-7, 1e-10]
+    means = [sampled_escape(size, 1.0, p0, 1000, seed=4).mean() for p0 in starts]
+    slope = np.polyfit(np.log(starts), np.log(means), 1)[0]
+    assert_agree(slope, -1.0, 0.02)
+    for p0, mean in zip(starts, means, strict=True):
+        low, high = enclose_steps(group_rule(size), 1.0, p0)
+        assert 1.05 * high < mean < 1.4 * low
+
+
+def test_a_sampled_run_makes_the_steps_that_the_waiting_times_skip() -> None:
+    """Against 400 runs that draw every group, 4.5 standard errors of their difference."""
+    rng, c, p0, size = np.random.default_rng(5), 1.0, 0.02, 4
+    walked = []
+    for _ in range(400):
+        log_odds, t = log(p0 / (1 - p0)), 0
+        while log_odds < 0:
+            rewards = (rng.random((1, size)) < 1 / (1 + np.exp(-log_odds))).astype(float)
+            log_odds += c * float((PRESETS["trl"](rewards) * rewards).mean())
+            t += 1
+        walked.append(t)
+    steps = sampled_escape(size, c, p0, 2000, convention=PRESETS["trl"], seed=6)
+    error = (np.var(walked) / 400 + steps.var() / 2000) ** 0.5
+    assert abs(np.mean(walked) - steps.mean()) < 4.5 * error
+
+
+@pytest.mark.parametrize(
+    "options", [{"p0": 0.5}, {"p0": 1e-16}, {"size": 1}, {"c": 0.0}, {"replicas": 0}], ids=lambda o: next(iter(o))
+)
+def test_unusable_sampled_escapes_are_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(InputError):
+        sampled_escape(**{"size": 4, "c": 1.0, "p0": 0.01, "replicas": 2, **options})
+
+
+def test_the_mean_odds_after_a_pair_are_those_by_hand() -> None:
+    """K = 2, G = 2, features 1 and -1, p = 1/5: with odds 8/25 the pair is mixed and moves theta by eta (A = +-1)."""
+    zeros = np.zeros(1)
+    group = Group(Instance(np.array([[[1.0], [-1.0]]]), np.array([0]), np.array([log(0.25) / 2]), zeros, zeros))
+    mean = float(group.failure_odds_after(PRESETS["paper"], 0.25)[0])
+    assert_agree(mean, 4 * (17 / 25 + 8 / 25 * np.exp(-0.5)), 1e-13)
+
+
+def test_a_smaller_bound_for_sampled_groups_is_refuted() -> None:
+    claim = REGISTRY["X-PLATEAU-SAMPLED"]
+    mutant = replace(claim, right=lambda group: claim.right(group) * 0.93, proof=None)
+    assert trajectory_check(mutant).counterexample is not None

@@ -12,8 +12,8 @@ convention (``theory.advantages``), the update is ``(1/G) sum_g A_g grad log pi(
 from __future__ import annotations
 
 from functools import cached_property
-from itertools import product
-from math import comb
+from itertools import combinations_with_replacement, product
+from math import comb, factorial, prod
 from typing import Any
 
 import numpy as np
@@ -155,6 +155,28 @@ class Group(Point):
             weights = sum(np.where(is_right, *pair) * row for pair, row in zip(pairs, self._draws[i], strict=True))
             updates.append((weights / size) @ score)
         return np.array(updates, dtype=object)
+
+    def failure_odds_after(self, convention: Convention, eta: Any) -> Array:
+        """``E[q' / p']`` after one sampled step ``theta + eta (1/G') sum_g A_g (x_{o_g} - E_pi x)``, ``(n,)`` balls.
+
+        Over all multisets of ``G' = enumerated`` outputs, each with its multinomial probability.
+        """
+        state, size = self.exact_state, self.enumerated
+        theta = self.instance.theta if is_exact(self.instance.theta) else as_balls(self.instance.theta)
+        draws = list(combinations_with_replacement(range(state.policy.shape[1]), size))
+        counts = np.array([[draw.count(j) for j in range(state.policy.shape[1])] for draw in draws])
+        orders = [factorial(size) // prod(factorial(int(c)) for c in row) for row in counts]
+        unit, means = as_balls(1.0)[()], []
+        for x, pi, answer in zip(state.features, state.policy, self.answers, strict=True):
+            pairs = [pair_of_advantages(int(k), size, convention, unit) for k in counts[:, answer]]
+            is_right = np.arange(len(x)) == answer
+            weights = np.array([np.where(is_right, *pair) for pair in pairs], dtype=object) * counts / size
+            after = theta + eta * (weights @ (x - (pi @ x)[None, :]))
+            logits = after @ x.T
+            odds = np.exp(logits - logits[:, [answer]])[:, ~is_right].sum(axis=1)
+            chances = np.array([np.prod(pi[list(draw)]) for draw in draws], dtype=object) * orders
+            means.append(np.sum(chances * odds))
+        return np.array(means, dtype=object)
 
     def weighted_gradient(self, convention: Convention) -> Array:
         """``w_G'(p_i) grad J_i``, ``(n, d)``: what :meth:`expected_update` must equal."""

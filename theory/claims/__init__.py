@@ -16,7 +16,7 @@ __all__ = ["Claim", "load_registry"]
 # The order in which people read: identities first, then the paper from front to back. Other files follow by name.
 _FIRST = (
     *("identity", "updates", "smoothness", "ball", "decoupling", "reinforce", "grpo", "comparison", "relaxed"),
-    *("group", "power", "plateau"),
+    *("group", "power", "plateau", "plateau_sampled"),
 )
 
 
