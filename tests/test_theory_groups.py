@@ -23,7 +23,7 @@ from theory.policy import evaluate
 from theory.search import property_check, search
 
 REGISTRY = load_registry()
-IDS = [claim.id for claim in REGISTRY if claim.scope == "group"]
+IDS = [claim.id for claim in REGISTRY if claim.id.startswith("X-GROUP")]
 # Batches have no expectation of their own for one prompt.
 CONVENTIONS = [name for name in PRESETS if PRESETS[name].scale != "batch"]
 X = np.array([[[1.0, 0.5], [-0.25, 1.0], [0.75, -1.0]]])
