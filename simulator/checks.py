@@ -8,6 +8,7 @@ Assumption 2 fails, where such claims must come out vacuous.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -23,6 +24,7 @@ from simulator.reference import simulate
 from simulator.steps import Step
 from theory.claim import Claim
 from theory.exact import precision
+from theory.groups import Group
 from theory.instances import Instance
 from theory.judge import EXACT_BITS, compare, failed_assumptions, recheck
 from theory.points import Ball, Point
@@ -49,6 +51,8 @@ def build_context(claim: Claim, instance: Instance) -> Any:
         return Ball(instance)
     if claim.scope == "several":
         return SeveralPoint(instance)
+    if claim.scope == "group":
+        return Group(instance)
     if claim.rule is None or claim.step_size is None:
         raise ValueError(f"claim {claim.id} is about runs but names no rule and step size")
     return _RUNS[claim.scope](instance, claim.rule, claim.step_size)
@@ -104,6 +108,9 @@ def _run_instance(problem: Problem, steps: int) -> Instance:
 def _instances(claim: Claim, steps: int) -> Iterator[Instance]:
     if claim.scope == "interacting":
         yield from _interacting()
+    elif claim.scope == "group":
+        # A direction plays no part; the group size takes its place.
+        yield from (replace(instance, group=2 + i % 8) for i, instance in enumerate(_visited()[::2]))
     elif claim.rule is None:
         yield from _visited()
     elif claim.scope == "step":

@@ -79,6 +79,7 @@ class ExpectedRun:
         x_max_sq: ``X_max^2``.
         eta: step size.
         n: number of prompts.
+        rule: the update rule.
         J, q, grad_sq, std_mean: expectations, ``(T + 1, n)``.
         gain: ``E J_i(theta_t) - E J_i(theta_{t-1})``, ``(T, n)``.
         std_sup: largest ``sqrt(V_i(theta_t))`` over all prompt orders, ``(T + 1, n)``.
@@ -89,7 +90,7 @@ class ExpectedRun:
         """Run every prompt's own path; ``step_size`` gives eta from ``X_max^2``."""
         point = Point(instance)
         self.features, self.answers = instance.features, instance.answers
-        self.n = len(self.answers)
+        self.n, self.rule = len(self.answers), rule
         self.x_max_sq = point.x_max_sq
         self.eta = step_size(self.x_max_sq)
         self.paths = prompt_paths(self.features, self.answers, instance.theta, rule, self.eta, instance.steps)
@@ -137,6 +138,12 @@ class ExpectedRun:
         for row in std[1:]:
             rows.append(maximum(rows[-1], row))
         return np.array(rows, dtype=std.dtype)
+
+    @cached_property
+    def weighted_grad_sq(self) -> Array:
+        """``E[weight(p, q) ||grad J_i(theta_t)||^2]``, first-order gain per unit of step size; ``(T + 1, n)``."""
+        paths = self.paths
+        return binomial_means([paths.grad_sq * self.rule.weight(paths.p, paths.q)], self.n)[0]
 
     @property
     def std_bound(self) -> Array:

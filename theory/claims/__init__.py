@@ -15,17 +15,9 @@ __all__ = ["Claim", "load_registry"]
 
 # The order in which people read: identities first, then the paper from front to back. Other files follow by name.
 _FIRST = (
-    "identity",
-    "updates",
-    "smoothness",
-    "ball",
-    "decoupling",
-    "reinforce",
-    "grpo",
-    "comparison",
-    "relaxed",
-    "sharp",
-    "rates",
+    *("identity", "updates", "smoothness", "ball", "decoupling", "reinforce", "grpo", "comparison", "relaxed"),
+    *("steps_c", "steps_d", "steps_e"),
+    *("sharp", "several", "rates", "sharp_comparison", "order", "group", "power", "plateau", "plateau_sampled"),
 )
 
 
