@@ -15,7 +15,7 @@ import numpy as np
 
 from simulator.expectations import ExpectedRun
 from simulator.families import make_problem, success_targets
-from simulator.interacting import InteractingRun
+from simulator.interacting import InteractingRun, orders_that_fit
 from simulator.joint import JointRun
 from simulator.problems import Problem
 from simulator.random import generator
@@ -38,6 +38,10 @@ _RUNS: dict[str, Callable[..., Any]] = {
     "joint": JointRun,
     "interacting": InteractingRun,
 }
+
+# Parameter vectors in the tree of prompt orders that a check follows.
+_ORDERS = 400
+_CONTEXTS: dict[Any, Any] = {}
 
 
 def build_context(claim: Claim, instance: Instance) -> Any:
@@ -87,7 +91,18 @@ def _instances(claim: Claim, steps: int) -> Iterator[Instance]:
         return
     for problem in _problems():
         zeros = np.zeros(problem.d)
-        yield _instance(problem, problem.theta0, zeros, zeros, steps)
+        # Where prompts interact every order is followed, and their number limits the length.
+        follow_all = claim.scope == "interacting" and problem.n > 1
+        length = min(steps, orders_that_fit(problem.n, _ORDERS)) if follow_all else steps
+        yield _instance(problem, problem.theta0, zeros, zeros, length)
+
+
+def _context(claim: Claim, instance: Instance, number: int, exact: bool) -> Any:
+    """The context on the instance of that number; claims about the same things share it, and all it has computed."""
+    key = (claim.scope, claim.rule, claim.step_size, number, instance.steps, exact)
+    if key not in _CONTEXTS:
+        _CONTEXTS[key] = build_context(claim, instance.exact() if exact else instance)
+    return _CONTEXTS[key]
 
 
 def trajectory_check(claim: Claim, steps: int = 300) -> SearchResult:
@@ -99,10 +114,10 @@ def trajectory_check(claim: Claim, steps: int = 300) -> SearchResult:
     """
     result = SearchResult()
     exact = claim.needs_balls
-    for instance in _instances(claim, steps):
+    for number, instance in enumerate(_instances(claim, steps)):
         result.instances += 1
         with np.errstate(all="ignore"), precision(EXACT_BITS if exact else 53):
-            context = build_context(claim, instance.exact() if exact else instance)
+            context = _context(claim, instance, number, exact)
             if failed_assumptions(claim, context):
                 result.vacuous += 1
                 continue
@@ -113,4 +128,5 @@ def trajectory_check(claim: Claim, steps: int = 300) -> SearchResult:
         result.see(instance, comparison)
         if comparison.violated.any() and result.settle(recheck(claim, build_context, instance), comparison.worst):
             break
+    result.locate(claim, build_context)
     return result

@@ -84,6 +84,7 @@ class InteractingRun:
             raise expected("steps", instance.steps, f"at most {most} with {self.n} prompts", "all orders are followed")
         self.x_sq, self.x_max_sq = point.x_sq, point.x_max_sq
         self._instance, self._rule, self._step_size = instance, rule, step_size
+        self._run: tuple[Constants, list[States]] | None = None
         found = self._consistent()
         self.constants = found and Constants(self.x_max_sq, found.M, found.R1, found.R2)
         # Without consistent constants the claim is vacuous; the run is then made with the least ones, to be looked at.
@@ -94,7 +95,9 @@ class InteractingRun:
         features, theta, x_sq = as_floats(start.features), as_floats(start.theta), as_floats(self.x_sq)
 
         def visited(constants: Constants) -> States:
-            return _joined(self._tree(features, theta, self._step_size(constants)))
+            # The last of these runs is the one that the constants turn out to be consistent with.
+            self._run = constants, self._tree(features, theta, self._step_size(constants))
+            return _joined(self._run[1])
 
         with np.errstate(all="ignore"):
             return consistent_constants(visited, x_sq, float(x_sq.max()))
@@ -111,6 +114,8 @@ class InteractingRun:
     @cached_property
     def levels(self) -> list[States]:
         """The ``n^t`` states at t = 0..T."""
+        if not is_exact(self.features) and self._run is not None and self._run[0] == self.constants:
+            return self._run[1]
         return self._tree(self.features, self._instance.theta, self.eta)
 
     @property

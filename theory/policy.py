@@ -63,7 +63,7 @@ def odds(logits: Array, answers: Array) -> Odds:
     is_wrong = np.ones(logits.shape, dtype=bool)
     is_wrong[rows, answers] = False
     # The right output gets the margin of some wrong one: it cannot be the maximum, and it is masked out below.
-    filled = np.where(is_wrong, margins, np.roll(margins, 1, axis=1))
+    filled = np.where(is_wrong, margins, np.concatenate((margins[:, -1:], margins[:, :-1]), axis=1))
     top = np.max(filled, axis=1)
     weights = np.exp(filled - top[:, None]) * is_wrong
     total = np.sum(weights, axis=1)
