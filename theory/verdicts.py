@@ -123,6 +123,7 @@ class Verdict:
             "place": claim.place,
             "title": claim.title,
             "statement": claim.statement,
+            "scope": claim.scope,
             "verdict": self.verdict,
             "tightness": self.tightness,
             "slack": self.slack,
@@ -187,6 +188,8 @@ def _shown(result: SearchResult) -> dict[str, Any]:
     if result.worst_sides is not None:
         link, left, right = result.worst_sides
         data["worst_sides"] = {"link": link, "left": left, "right": right}
+    if not math.isnan(result.worst_error):
+        data["worst_error"] = result.worst_error
     if result.sides.pairs:
         data["sides"] = result.sides.to_json()
     return data

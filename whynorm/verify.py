@@ -17,7 +17,6 @@ from typing import Any
 from simulator.checks import build_context, trajectory_check
 from theory.claim import Claim
 from theory.claims import load_claims
-from theory.errors import InputError
 from theory.known import recheck_kept
 from theory.search import search
 from theory.verdicts import Evidence, Verdict, decide, proof_evidence, search_evidence
@@ -54,11 +53,11 @@ def verify_claim(claim: Claim, effort: Effort = QUICK, seed: int = 0) -> Verdict
     """All evidence for one claim, and the verdict; what fails leaves the claim undecided and says why.
 
     Raises:
-        MemoryError, InputError: not the claim's fault.
+        MemoryError: not the claim's fault.
     """
     try:
         evidence = _gather(claim, effort, seed)
-    except (MemoryError, InputError):
+    except MemoryError:
         raise
     except Exception as error:
         return decide(claim, [_failure(error)])
