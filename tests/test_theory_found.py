@@ -13,9 +13,9 @@ from theory.judge import Comparison
 
 def _comparison(values: list[float], links: int = 1) -> Comparison:
     left = np.array(values)
-    nan = np.full(len(left), np.nan)
+    nan, ratio = np.full(len(left), np.nan), np.full(len(left), 0.5)
     link = np.arange(len(left)) % links
-    return Comparison(link, left, 2 * left, np.zeros(len(left), dtype=bool), nan * 0 + 0.5, nan, links)
+    return Comparison(link, left, 2 * left, np.zeros(len(left), dtype=bool), ratio, nan, links)
 
 
 def _seen(count: int, links: int = 1) -> Sides:
