@@ -42,6 +42,9 @@ _RUNS: dict[str, Callable[..., Any]] = {
     "interacting": InteractingRun,
 }
 
+# Contexts on the simulated runs; claims about the same things share them.
+_CONTEXTS: dict[Any, Any] = {}
+
 
 def build_context(claim: Claim, instance: Instance) -> Any:
     """The context of the claim's scope on an instance."""
@@ -120,6 +123,14 @@ def _instances(claim: Claim, steps: int) -> Iterator[Instance]:
         yield from (_run_instance(problem, steps) for problem in _problems())
 
 
+def _context(claim: Claim, instance: Instance, number: int, exact: bool) -> Any:
+    """The context on the instance of that number; claims about the same things share it, and all it has computed."""
+    key = (claim.scope, claim.rule, claim.step_size, number, instance.steps, exact)
+    if key not in _CONTEXTS:
+        _CONTEXTS[key] = build_context(claim, instance.exact() if exact else instance)
+    return _CONTEXTS[key]
+
+
 def trajectory_check(claim: Claim, steps: int = 300) -> SearchResult:
     """Hold the claim against simulated runs; floats only suspect a violation, balls confirm it.
 
@@ -129,10 +140,10 @@ def trajectory_check(claim: Claim, steps: int = 300) -> SearchResult:
     """
     result = SearchResult()
     exact = claim.needs_balls
-    for instance in _instances(claim, steps):
+    for number, instance in enumerate(_instances(claim, steps)):
         result.instances += 1
         with np.errstate(all="ignore"), precision(EXACT_BITS if exact else 53):
-            context = build_context(claim, instance.exact() if exact else instance)
+            context = _context(claim, instance, number, exact)
             if failed_assumptions(claim, context):
                 result.vacuous += 1
                 continue
@@ -143,4 +154,5 @@ def trajectory_check(claim: Claim, steps: int = 300) -> SearchResult:
         result.see(instance, comparison)
         if comparison.violated.any() and result.settle(recheck(claim, build_context, instance), comparison.worst):
             break
+    result.locate(claim, build_context)
     return result

@@ -150,12 +150,12 @@ def _by_subtraction(x: Any) -> tuple[Any, Any]:
 
 
 def test_failure_by_subtraction_shows_against_balls(monkeypatch: pytest.MonkeyPatch) -> None:
-    """q = 1 - p is a ball's right but a float's ruin: the comparer of the policy's tests sees it at q = 1e-12 already."""
+    """Balls of 512 bits can afford q = 1 - p at q = 1e-12, floats cannot: the comparer of the policy's tests sees it."""
+    case = next(case for case in POINTS if case.name == "easy, q = 1e-12")
+    _digits(case)
     monkeypatch.setattr(theory.policy, "logistic", _by_subtraction)
-    for name in ("easy, q = 1e-12", "solved, q = 1e-300", "solved, K = 2"):
-        case = next(case for case in POINTS if case.name == name)
-        with np.errstate(all="ignore"), pytest.raises(AssertionError, match="entries differ"):
-            _digits(case)
+    with pytest.raises(AssertionError, match="entries differ"):
+        _digits(case)
 
 
 def test_equal_sides_that_balls_cannot_tell_are_undecided() -> None:

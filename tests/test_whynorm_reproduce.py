@@ -22,6 +22,7 @@ from theory.claims import load_registry
 from theory.rules import GRPO, REINFORCE
 from whynorm.cli import main
 from whynorm.console import progress
+from whynorm.errata import errata_markdown
 from whynorm.settings import parse_settings
 from whynorm.verify import Effort
 
@@ -87,7 +88,8 @@ def test_stdout_holds_the_result_and_stderr_the_news(done: tuple[Path, str, str]
 def test_everything_is_where_it_is_said_to_be(results: Path) -> None:
     files = {str(path.relative_to(results)) for path in results.rglob("*") if path.is_file()}
     expected = {f"runs/{name}/{file}" for name in RUNS for file in ("record.npz", "summary.json")}
-    expected |= {f"{name}.json" for name in ("verdicts", "geometry", "settings", "report")} | {"report.html"}
+    expected |= {f"{name}.json" for name in ("verdicts", "geometry", "settings", "report")}
+    expected |= {"report.html", "errata.md"}
     assert files == expected
 
 
@@ -119,12 +121,13 @@ def test_a_second_run_with_the_same_seed_is_the_same_to_the_byte(
         parsed = parse_settings(tomllib.loads(CONFIG) | {"steps": 3}, "in CONFIG")
         whynorm.reproduce.reproduce(tmp_path, parsed, progress=progress)
     again = [path for path in sorted(tmp_path.rglob("*")) if path.is_file()]
-    assert len(again) == 6
+    assert len(again) == 7
     claims = json.loads((results / "verdicts.json").read_text())["claims"]
     shared = [row for row in claims if row["id"] in [claim.id for claim in part]]
     assert json.loads((tmp_path / "verdicts.json").read_text()) == {"claims": shared}
+    assert (tmp_path / "errata.md").read_text() == errata_markdown(shared)
     for path in again:
-        if path.name == "verdicts.json":
+        if path.name in ("verdicts.json", "errata.md"):
             continue
         assert path.read_bytes() == (results / path.relative_to(tmp_path)).read_bytes(), path
 

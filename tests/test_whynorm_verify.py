@@ -19,8 +19,8 @@ from theory.strategies import own_draws
 from whynorm.cli import main
 from whynorm.verify import Effort
 
-KEYS = ("id", "source", "place", "title", "statement", "verdict", "tightness", "slack", "assumptions", "evidence")
-KEYS += ("counterexample", "fixed_by", "remark")
+KEYS = ("id", "source", "place", "title", "statement", "scope", "verdict", "tightness", "slack", "links")
+KEYS += ("assumptions", "evidence", "counterexample", "fixed_by", "remark")
 SPINE = ["X-IDENTITY", "P-EQ10", "P-EQ11", "P-EQ12", "P-L31-VAR", "P-L31-GLOBAL", "P-L32", "P-T31-DESCENT", "P-T31-SUM"]
 SPINE += ["P-T31-MIN", "P-T32-DESCENT", "P-T32-SUM", "P-T32-MIN", "P-T32-COMPARE"]
 # Few and quick, yet of every scope and every verdict.

@@ -35,6 +35,7 @@ class Comparison:
         ratio: left / right for ``<=`` and right / left for ``>=`` where both sides are positive, else NaN. At most 1
             where the claim holds; 1 where it is tight.
         error: for ``==``, ``|left - right|`` (for balls, the most it can be) relative to the larger side, else NaN.
+        links: how many links the claim has.
     """
 
     link: npt.NDArray[np.int64]
@@ -43,6 +44,7 @@ class Comparison:
     violated: npt.NDArray[np.bool_]
     ratio: npt.NDArray[np.float64]
     error: npt.NDArray[np.float64]
+    links: int = 1
 
     @property
     def worst(self) -> float:
@@ -59,7 +61,8 @@ def compare(claim: Claim, context: Any) -> Comparison:
     """Evaluate both sides of every link of the claim on a context of its scope."""
     parts = [_compare(link, *_sides(link, context)) for link in claim.links]
     index = np.repeat(np.arange(len(parts)), [len(part[0]) for part in parts])
-    return Comparison(index, *(np.concatenate([part[c] for part in parts]) for c in range(5)))
+    left, right, violated, ratio, error = (np.concatenate([part[c] for part in parts]) for c in range(5))
+    return Comparison(index, left, right, violated, ratio, error, len(parts))
 
 
 def _sides(link: Link, context: Any) -> tuple[Any, Any]:
@@ -133,7 +136,8 @@ def failed_assumptions(claim: Claim, context: Any) -> tuple[str, ...]:
 class Counterexample:
     """An instance on which the claim certainly fails, all its assumptions holding; sides as rigorous decimals.
 
-    ``link`` names the link that fails if the claim is a chain, ``index`` the entry of its flattened sides.
+    ``link`` names the link that fails if the claim is a chain, ``index`` the entry of its flattened sides. ``number``
+    counts the links, and ``ratio`` is the largest of those that certainly exceed 1, NaN if there is none.
     """
 
     claim: str
@@ -143,6 +147,8 @@ class Counterexample:
     right: str
     bits: int
     link: str = ""
+    number: int = 0
+    ratio: float = float("nan")
 
     def to_json(self) -> dict[str, Any]:
         """Plain data, the instance as exact rationals."""
@@ -177,18 +183,20 @@ def recheck(claim: Claim, build: Build, instance: Instance, bits: int = EXACT_BI
         found = [(number, *answer) for number, answer in enumerate(answers) if not isinstance(answer, bool)]
         if not found:
             return all(answers)
-        number, index, left, right = found[0]
-        return Counterexample(claim.id, instance, index, left, right, bits, claim.links[number].name)
+        number, index, left, right, ratio = found[0]
+        return Counterexample(claim.id, instance, index, left, right, bits, claim.links[number].name, number, ratio)
 
 
-def _settle(link: Link, left: Any, right: Any) -> tuple[int, str, str] | bool:
-    """The worst entry that certainly violates the link with its sides; else whether the link certainly holds."""
+def _settle(link: Link, left: Any, right: Any) -> tuple[int, str, str, float] | bool:
+    """The worst entry that certainly violates the link, its sides, the largest ratio; else whether the link holds."""
     found = np.flatnonzero(_violated_balls(link, left, right))
     if not len(found):
         return _certainly_holds(link, left, right)
     gaps = [abs(float(left[i]) - float(right[i])) for i in found]
     worst = int(found[int(np.argmax(gaps))])
-    return worst, left[worst].str(15, radius=True), right[worst].str(15, radius=True)
+    ratio = _compare(link, left[found], right[found])[3]
+    largest = float(np.nanmax(ratio)) if np.isfinite(ratio).any() else float("nan")
+    return worst, left[worst].str(15, radius=True), right[worst].str(15, radius=True), largest
 
 
 def _certainly_holds(link: Link, left: Any, right: Any) -> bool:

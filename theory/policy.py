@@ -60,16 +60,28 @@ def odds(logits: Array, answers: Array) -> Odds:
     """
     rows = np.arange(len(answers))
     margins = logits - logits[rows, answers][:, None]
-    is_wrong = np.ones(logits.shape, dtype=bool)
-    is_wrong[rows, answers] = False
-    # The right output gets the margin of some wrong one: it cannot be the maximum, and it is masked out below.
-    filled = np.where(is_wrong, margins, np.roll(margins, 1, axis=1))
-    top = np.max(filled, axis=1)
-    weights = np.exp(filled - top[:, None]) * is_wrong
-    total = np.sum(weights, axis=1)
+    top, weights = _wrong_balls(margins, answers) if margins.dtype == object else _wrong(margins, rows, answers)
+    total = np.add.reduce(weights, axis=1)
     log_odds = -(top + np.log(total))
     p, q = logistic(log_odds)
     return Odds(log_odds, p, q, weights / total[:, None])
+
+
+def _wrong(margins: Array, rows: Array, answers: Array) -> tuple[Array, Array]:
+    """Largest margin of a wrong output, and the weights of the wrong outputs relative to it, 0 for the right one."""
+    margins[rows, answers] = -np.inf
+    top = np.maximum.reduce(margins, axis=1)
+    return top, np.exp(margins - top[:, None])
+
+
+def _wrong_balls(margins: Array, answers: Array) -> tuple[Array, Array]:
+    """The same in balls, which have no infinity to spare for the right output."""
+    is_wrong = np.ones(margins.shape, dtype=bool)
+    is_wrong[np.arange(len(answers)), answers] = False
+    # The right output gets the margin of some wrong one: it cannot be the maximum, and it is masked out below.
+    filled = np.where(is_wrong, margins, np.concatenate((margins[:, -1:], margins[:, :-1]), axis=1))
+    top = np.max(filled, axis=1)
+    return top, np.exp(filled - top[:, None]) * is_wrong
 
 
 @dataclass(frozen=True)

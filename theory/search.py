@@ -11,7 +11,7 @@ import json
 import tempfile
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,91 +20,14 @@ from scipy.optimize import minimize
 from theory.assumptions import INTERACTION
 from theory.claim import Claim
 from theory.exact import precision
+from theory.found import KEPT, SearchResult
 from theory.instances import Instance
-from theory.judge import EXACT_BITS, Build, Comparison, Counterexample, compare, failed_assumptions, recheck
+from theory.judge import EXACT_BITS, Build, Comparison, compare, failed_assumptions, recheck
 
 if TYPE_CHECKING:
     from theory.strategies import Limits
 
 __all__ = ["SearchResult", "climb", "limits_for", "property_check", "search"]
-
-
-# How many of the best instances are kept, to climb from.
-KEPT = 3
-# The last of them is the best with at most so many features.
-SMALL = 4
-
-
-@dataclass
-class SearchResult:
-    """What a search saw.
-
-    Attributes:
-        instances: instances drawn.
-        vacuous: of these, instances on which an assumption failed, or that have nothing to compare (one prompt alone).
-        worst_ratio: largest left/right ratio on a non-vacuous instance, NaN if none.
-        worst_error: largest relative error of an equality, NaN if none.
-        worst: the instance with the largest ratio.
-        link_ratios: largest ratio of each link of a chain, by its number.
-        best: the instances with the largest ratios, by link.
-        dismissed: instances that floats call violations and balls show to be none (rounding).
-        undecided: instances that floats call violations and balls can neither confirm nor dismiss.
-        counterexample: confirmed exactly, or None.
-    """
-
-    instances: int = 0
-    vacuous: int = 0
-    worst_ratio: float = float("nan")
-    worst_error: float = float("nan")
-    worst: Instance | None = None
-    dismissed: int = 0
-    undecided: int = 0
-    counterexample: Counterexample | None = None
-    link_ratios: dict[int, float] = field(default_factory=dict)
-    best: dict[int, list[tuple[float, Instance]]] = field(default_factory=dict)
-
-    def see(self, instance: Instance, comparison: Comparison) -> None:
-        """Take note of a non-vacuous instance."""
-        if np.isfinite(comparison.error).any():
-            self.worst_error = float(np.fmax(self.worst_error, np.nanmax(comparison.error)))
-        for link in np.unique(comparison.link):
-            # A suspected violation counts only once it is confirmed; until then its ratio may be mere rounding.
-            ratio = comparison.worst_of(int(link))
-            if np.isfinite(ratio):
-                self.note(int(link), ratio, instance)
-
-    def note(self, link: int, ratio: float, instance: Instance) -> None:
-        """Take note of a ratio that an instance attains in one link."""
-        if not ratio <= self.worst_ratio:
-            self.worst_ratio, self.worst = ratio, instance
-        self.link_ratios[link] = max(ratio, self.link_ratios.get(link, ratio))
-        found = sorted([*self.best.get(link, []), (ratio, instance)], key=lambda pair: -pair[0])
-        # Extremal instances are mostly small, and a climb in few dimensions gets further.
-        small = [pair for pair in found[KEPT - 1 :] if pair[1].features.size <= SMALL]
-        self.best[link] = [*found[: KEPT - 1], *(small or found[KEPT - 1 :])[:1]]
-
-    def settle(self, answer: Counterexample | bool, ratio: float) -> bool:
-        """Take note of an exact recheck of an instance with this ratio; true if it confirmed a violation."""
-        if isinstance(answer, Counterexample):
-            self.counterexample = answer
-            self.worst_ratio = float(np.fmax(self.worst_ratio, ratio))
-            return True
-        self.dismissed += answer
-        self.undecided += not answer
-        return False
-
-    def add(self, other: SearchResult) -> None:
-        """Take over what another search saw."""
-        self.instances += other.instances
-        self.vacuous += other.vacuous
-        self.dismissed += other.dismissed
-        self.undecided += other.undecided
-        self.worst_error = float(np.fmax(self.worst_error, other.worst_error))
-        if not other.worst_ratio <= self.worst_ratio and np.isfinite(other.worst_ratio):
-            self.worst_ratio, self.worst = other.worst_ratio, other.worst
-        for link, ratio in other.link_ratios.items():
-            self.link_ratios[link] = max(ratio, self.link_ratios.get(link, ratio))
-        self.counterexample = self.counterexample or other.counterexample
 
 
 # Exact rechecks of ever smaller counterexamples; enough to make one readable.
@@ -121,14 +44,20 @@ def limits_for(claim: Claim) -> Limits:
 
     interacting = INTERACTION in claim.assumptions
     return {
-        "point": Limits(),
+        "point": Limits(displacement=False),
         "ball": Limits(),
         "several": Limits(),
         "group": Limits(group=9),
         "step": Limits(interacting=interacting),
-        "expectation": Limits(steps=160),
-        "joint": Limits(steps=160, copies=8),
-        "interacting": Limits(steps=160, orders=130, interacting=True) if interacting else Limits(steps=8, orders=40),
+        "expectation": Limits(steps=160, direction=False, displacement=False),
+        "joint": Limits(steps=160, copies=8, direction=False, displacement=False),
+        "interacting": Limits(
+            steps=160 if interacting else 8,
+            orders=130 if interacting else 40,
+            interacting=interacting,
+            direction=False,
+            displacement=False,
+        ),
     }[claim.scope]
 
 
@@ -208,24 +137,22 @@ def _examine(claim: Claim, build: Build, instance: Instance, result: SearchResul
 def climb(claim: Claim, build: Build, start: Instance, evaluations: int, link: int = 0) -> tuple[float, Instance, int]:
     """Maximise the ratio of one link from ``start`` over features (their zeros kept), theta and direction.
 
-    By Nelder-Mead. Zero features stay zero, which keeps orthogonal prompts orthogonal.
+    By Nelder-Mead. Zero features stay zero, which keeps orthogonal prompts orthogonal; what the claim does not look at
+    stays as it is.
 
     Returns:
         The largest ratio, its instance, and the number of evaluations made.
     """
-    free = start.features != 0
-    sizes = np.cumsum([int(free.sum()), start.theta.size, start.direction.size])
+    limits, free = limits_for(claim), start.features != 0
+    named = {"theta": True, "direction": limits.direction, "displacement": limits.displacement}
+    vectors = [name for name, moves in named.items() if moves]
+    first = int(free.sum())
 
     def at(x: np.ndarray) -> Instance:
         features = start.features.copy()
-        features[free] = x[: sizes[0]]
-        return replace(
-            start,
-            features=features,
-            theta=x[sizes[0] : sizes[1]],
-            direction=x[sizes[1] : sizes[2]],
-            displacement=x[sizes[2] :],
-        )
+        features[free] = x[:first]
+        moved: dict[str, Any] = dict(zip(vectors, x[first:].reshape(len(vectors), -1), strict=True))
+        return replace(start, features=features, **moved)
 
     def loss(x: np.ndarray) -> float:
         with np.errstate(all="ignore"):
@@ -236,7 +163,7 @@ def climb(claim: Claim, build: Build, start: Instance, evaluations: int, link: i
         ratios = comparison.ratio[comparison.link == link]
         return -float(np.nanmax(ratios)) if np.isfinite(ratios).any() else 0.0
 
-    x = np.concatenate([start.features[free], start.theta, start.direction, start.displacement])
+    x = np.concatenate([start.features[free], *(getattr(start, name) for name in vectors)])
     best, made = np.inf, 0
     # A simplex that has collapsed is spread out anew, as long as that helps.
     while made < evaluations:
@@ -273,8 +200,15 @@ def search(
     """
     progress(f"{claim.id}: {examples} random instances")
     result = property_check(claim, build, examples, seed, shrink=shrink, limits=limits)
-    if result.counterexample is not None:
-        return result
+    if result.counterexample is None:
+        _climb_all(claim, build, evaluations, result, progress)
+    result.locate(claim, build)
+    return result
+
+
+def _climb_all(
+    claim: Claim, build: Build, evaluations: int, result: SearchResult, progress: Callable[[str], Any]
+) -> None:
     starts = [(link, start) for link, pairs in result.best.items() for _, start in pairs]
     # A chain has one budget, as a claim with a single link has.
     share = max(evaluations * KEPT // max(len(starts), 1), 20)
@@ -284,7 +218,6 @@ def search(
         result.instances += made
         if ratio > 1:
             if result.settle(recheck(claim, build, instance), ratio):
-                return result
+                return
         elif ratio > result.link_ratios[link]:
             result.note(link, ratio, instance)
-    return result

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -20,13 +21,19 @@ from theory.instances import Instance
 
 __all__ = ["Limits", "instances", "own_draws"]
 
-_quarters = st.integers(-8, 8).map(lambda k: k / 4)
-_parameters = st.one_of(st.integers(-8, 8), st.integers(-80, 80)).map(lambda k: k / 4)
+# Numbers are drawn as integers and divided by 4 all at once, and in tuples rather than lists: drawing is what a search
+# among small instances spends its time on, and hypothesis pays for each list element and each mapped value.
+_quarters = st.integers(-8, 8)
+_parameters = st.one_of(st.integers(-8, 8), st.integers(-80, 80))
 
 
-def _vector(draw: Any, elements: st.SearchStrategy[float], shape: tuple[int, ...]) -> np.ndarray:
-    size = int(np.prod(shape))
-    return np.array(draw(st.lists(elements, min_size=size, max_size=size)), dtype=np.float64).reshape(shape)
+@cache
+def _tuples(elements: st.SearchStrategy[int], size: int) -> st.SearchStrategy[tuple[int, ...]]:
+    return st.tuples(*[elements] * size)
+
+
+def _vector(draw: Any, elements: st.SearchStrategy[int], shape: tuple[int, ...]) -> np.ndarray:
+    return np.array(draw(_tuples(elements, int(np.prod(shape)))), dtype=np.float64).reshape(shape) / 4
 
 
 @dataclass(frozen=True)
@@ -40,6 +47,7 @@ class Limits:
         copies: orthogonal prompts come in up to that many copies, each on coordinates of its own: many prompts at the
             price of few.
         group: most sampled outputs G.
+        direction, displacement: whether these are drawn; else they are all ones and all zeros.
         interacting: whether prompts share a skill direction in half of the draws, and all features in a fifth.
         conflicting: whether in half of the draws all prompts have the features of the first, each with its own answer.
     """
@@ -52,6 +60,8 @@ class Limits:
     group: int = 2
     interacting: bool = False
     conflicting: bool = False
+    direction: bool = True
+    displacement: bool = True
 
 
 def _steps_within(orders: int, n: int) -> int:
@@ -84,15 +94,16 @@ def instances(draw: Any, limits: Limits = Limits()) -> Instance:
         if shared:
             features[i, :, -1] = _skill(draw, outputs, answers[i])
     d = features.shape[2]
-    direction = _vector(draw, _quarters, (d,))
+    direction = _vector(draw, _quarters, (d,)) if limits.direction else np.ones(d)
     theta = _vector(draw, _parameters, (d,))
+    displacement = _vector(draw, _quarters, (d,)) if limits.displacement else np.zeros(d)
     copies = draw(st.integers(1, limits.copies)) if own and not shared and limits.copies > 1 else 1
     return Instance(
         features=_block_copies(features, copies),
         answers=np.tile(answers, copies),
         theta=np.tile(theta, copies),
         direction=np.tile(direction if direction.any() else np.ones(d), copies),
-        displacement=np.tile(_vector(draw, _quarters, (d,)), copies),
+        displacement=np.tile(displacement, copies),
         steps=steps,
         group=draw(st.integers(2, limits.group)) if limits.group > 2 else 2,
     )

@@ -14,8 +14,8 @@ from typing import Any, Literal
 
 from theory.checker import check
 from theory.claim import Claim
+from theory.found import SearchResult
 from theory.judge import Counterexample
-from theory.search import SearchResult
 
 __all__ = ["Evidence", "Verdict", "decide", "proof_evidence", "search_evidence"]
 
@@ -32,14 +32,16 @@ class Evidence:
     """One way a claim was put to the test, and what came out.
 
     Attributes:
-        kind: ``proof``, ``kept`` (a counterexample of old, rechecked), ``property`` or ``trajectory``.
+        kind: ``proof``, ``kept`` (a counterexample of old, rechecked), ``property``, ``trajectory`` or ``error`` (the
+            evidence could not be gathered).
         outcome: ``holds``, ``violated``, ``vacuous`` or ``undecided``.
         summary: one sentence with the numbers.
         instances: instances looked at (0 for a proof).
         vacuous: of these, instances on which an assumption failed.
         worst_ratio: largest left/right ratio, None if there is none.
         counterexample: confirmed exactly, or None.
-        data: certificate, worst instance and the like, ready for JSON.
+        link_ratios: the same of each link of a chain, by its number.
+        data: certificate, worst instance, sampled sides and the like, ready for JSON.
     """
 
     kind: str
@@ -50,6 +52,7 @@ class Evidence:
     worst_ratio: float | None = None
     counterexample: Counterexample | None = None
     data: Mapping[str, Any] = field(default_factory=dict)
+    link_ratios: Mapping[int, float] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
@@ -92,6 +95,25 @@ class Verdict:
         return 1 / self.tightness if self.tightness else None
 
     @property
+    def links(self) -> list[dict[str, Any]]:
+        """Name, relation, tightness and slack of each link; a claim without a chain has one, without a name.
+
+        Slack is where a proof gives a constant away; an equality has none.
+        """
+        if self.claim.relation != "chain":
+            slack = None if self.claim.relation == "==" else self.slack
+            return [{"name": "", "relation": self.claim.relation, "tightness": self.tightness, "slack": slack}]
+        rows = []
+        for number, link in enumerate(self.claim.links):
+            found = [e.link_ratios[number] for e in self.evidence if number in e.link_ratios]
+            tightness: float | None = max(found, default=None)
+            slack = 1 / tightness if tightness else None
+            if link.relation == "==" and self.verdict in ("proved", "supported"):
+                tightness = 1.0
+            rows.append({"name": link.name, "relation": link.relation, "tightness": tightness, "slack": slack})
+        return rows
+
+    @property
     def counterexample(self) -> Counterexample | None:
         """The first confirmed counterexample."""
         return next((e.counterexample for e in self.evidence if e.counterexample is not None), None)
@@ -105,9 +127,11 @@ class Verdict:
             "place": claim.place,
             "title": claim.title,
             "statement": claim.statement,
+            "scope": claim.scope,
             "verdict": self.verdict,
             "tightness": self.tightness,
             "slack": self.slack,
+            "links": self.links,
             "assumptions": [{"id": a.id, "statement": a.statement} for a in claim.assumptions],
             "evidence": [e.to_json() for e in self.evidence],
             "counterexample": self.counterexample.to_json() if self.counterexample else None,
@@ -157,10 +181,25 @@ def search_evidence(kind: str, result: SearchResult) -> Evidence:
         parts.append(f"worst ratio {ratio:.4g}")
     if not math.isnan(result.worst_error):
         parts.append(f"largest relative error {result.worst_error:.1e}")
-    data = {"worst_instance": result.worst.to_json()} if result.worst is not None else {}
+    summary, ratios = ", ".join(parts), dict(result.link_ratios)
     return Evidence(
-        kind, outcome, ", ".join(parts), result.instances, result.vacuous, ratio, result.counterexample, data
+        kind, outcome, summary, result.instances, result.vacuous, ratio, result.counterexample, _shown(result), ratios
     )
+
+
+def _shown(result: SearchResult) -> dict[str, Any]:
+    """What a report draws: the worst instance, both sides there, and a sample of both sides elsewhere."""
+    data: dict[str, Any] = {}
+    if result.worst is not None:
+        data["worst_instance"] = result.worst.to_json()
+    if result.worst_sides is not None:
+        link, left, right = result.worst_sides
+        data["worst_sides"] = {"link": link, "left": left, "right": right}
+    if not math.isnan(result.worst_error):
+        data["worst_error"] = result.worst_error
+    if result.sides.pairs:
+        data["sides"] = result.sides.to_json()
+    return data
 
 
 def decide(claim: Claim, evidence: Sequence[Evidence]) -> Verdict:

@@ -16,7 +16,7 @@ import flint
 from simulator.checks import build_context
 from simulator.problems import Problem
 from theory.checker import CertificateError, check
-from theory.claim import Claim
+from theory.claim import Claim, Registry
 from theory.claims import load_registry
 from theory.instances import Instance
 from theory.judge import Counterexample
@@ -43,16 +43,17 @@ class Finding:
     text: str
 
 
-def recheck_claim(row: Mapping[str, Any]) -> Iterator[Finding]:
+def recheck_claim(row: Mapping[str, Any], registry: Registry | None = None) -> Iterator[Finding]:
     """Check one claim of a file that ``whynorm verify --json`` wrote.
 
     Args:
         row: with the keys ``id``, ``verdict``, ``evidence`` and ``counterexample``.
+        registry: of all claims there are; whynorm's own if None.
 
     Raises:
         InputError: there is no claim of that id.
     """
-    claim = load_registry()[row["id"]]
+    claim = (registry or load_registry())[row["id"]]
     certificates = [item["certificate"] for item in row["evidence"] if "certificate" in item]
     proved = refuted = False
     for certificate in certificates:

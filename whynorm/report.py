@@ -5,25 +5,22 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from latex2mathml.converter import convert
 from markupsafe import Markup
 
 from simulator.expectations import expectation
 from simulator.files import write_json, write_text
 from simulator.problems import Problem
 from simulator.records import Record
-from theory.claims import load_registry
 from theory.errors import expected
 from theory.instances import Instance
 from theory.rules import get_rule
 from whynorm import __version__
 from whynorm.constants import breaking_time, constants_table, prediction_error
 from whynorm.figures import bound_figure, curves_figure, error_figure, gain_figure, mean_figure, to_svg
+from whynorm.page import render
 from whynorm.reproduce import RULE_NAMES, orthogonal_problem
 from whynorm.settings import Settings, parse_settings
 
@@ -31,8 +28,8 @@ __all__ = ["write_report"]
 
 _REMEDY = "fill the directory with `whynorm reproduce --out DIR`"
 _CLAIM_KEYS = {
-    "id", "source", "place", "title", "statement", "verdict", "tightness", "assumptions", "evidence", "counterexample",
-    "fixed_by", "remark",
+    "id", "source", "place", "title", "statement", "scope", "verdict", "tightness", "slack", "links", "assumptions",
+    "evidence", "counterexample", "fixed_by", "remark",
 }  # fmt: skip
 
 
@@ -60,7 +57,7 @@ def write_report(directory: Path) -> tuple[Path, Path]:
         "constants": [row.to_json() for row in rows],
         "headline": _headline(claims, runs, parsed),
     }
-    page = _page(content, _figures(runs, problem, claims, parsed))
+    page = render(content, _figures(runs, problem, claims, parsed))
     write_json(directory / "report.json", content)
     write_text(directory / "report.html", page)
     return directory / "report.json", directory / "report.html"
@@ -168,38 +165,3 @@ def _sum_counterexample(claims: list[dict[str, Any]]) -> Any:
     assert rule.step_size is not None
     run = expectation(problem, rule, float(rule.step_size(problem.x_max_sq)), 4 * instance.steps)
     return bound_figure(run, "grpo", f"P-T32-SUM fails from T = {instance.steps} on")
-
-
-@cache
-def _own_formulas() -> frozenset[str]:
-    claims = list(load_registry())
-    return frozenset([c.statement for c in claims] + [a.statement for c in claims for a in c.assumptions])
-
-
-def _mathml(latex: str) -> Markup:
-    """Display maths as MathML; text that is not this package's own is escaped, as the converter passes markup on."""
-    if latex not in _own_formulas():
-        return Markup("<p><code>{}</code></p>").format(latex)
-    return Markup(convert(latex, display="block"))
-
-
-def _number(value: float | None, digits: int = 3) -> str:
-    return "" if value is None else f"{value:.{digits}g}"
-
-
-def _plain(numbers: Any) -> str:
-    """Nested lists of exact numbers, without the quotation marks that JSON needs around fractions."""
-    return str(numbers).replace("'", "")
-
-
-def _page(content: Mapping[str, Any], figures: Mapping[str, Markup]) -> str:
-    environment = Environment(
-        loader=PackageLoader("whynorm", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(mathml=_mathml, number=_number, plain=_plain)
-    style = (Path(__file__).parent / "report.css").read_text()
-    return environment.get_template("report.html.j2").render(**content, figures=figures, style=Markup(style))

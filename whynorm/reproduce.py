@@ -1,6 +1,7 @@
 """The main job: verdicts, simulated runs, language-model runs, and everything the report needs, in one directory.
 
 DIR/verdicts.json            every claim with its evidence
+DIR/errata.md                refuted claims of the sources, and what holds instead
 DIR/runs/NAME/               record.npz and summary.json of each run
 DIR/geometry.json            the language model's measured constants
 DIR/settings.json            what was run
@@ -19,10 +20,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from simulator.families import make_problem, success_targets
-from simulator.files import write_json
+from simulator.files import write_json, write_text
 from simulator.reference import simulate
 from theory.claims import load_registry
 from theory.rules import GRPO, REINFORCE
+from theory.verdicts import Verdict
+from whynorm.errata import errata_markdown
 from whynorm.outputs import output_directory, usable_cores
 from whynorm.settings import Settings
 from whynorm.verify import QUICK, verify
@@ -47,7 +50,7 @@ def reproduce(
     *,
     say: Callable[[str], Any] = lambda message: None,
     progress: Callable[[str, int], Any],
-) -> None:
+) -> list[Verdict]:
     """Fill ``out`` with verdicts and runs; each file is written atomically as soon as it is known.
 
     ``settings.json`` comes last and an earlier one is removed first, so it never stands beside results of other
@@ -59,13 +62,16 @@ def reproduce(
         say: receives one line of news per part.
         progress: context manager factory ``(label, total) -> callback(done)``.
 
+    Returns:
+        The verdicts.
+
     Raises:
         InputError: unusable settings or output directory.
     """
     problem = orthogonal_problem(settings)
     with output_directory(out):
         (out / "settings.json").unlink(missing_ok=True)
-        _verdicts(out, settings, progress)
+        verdicts = _verdicts(out, settings, progress)
         say("simulated runs")
         for rule in (REINFORCE, GRPO):
             assert rule.step_size is not None
@@ -74,14 +80,18 @@ def reproduce(
             record.save(out / "runs" / f"orthogonal-{rule.name}")
         _bridge(out, settings, progress)
         write_json(out / "settings.json", {**asdict(settings), "machine": machine()})
+    return verdicts
 
 
-def _verdicts(out: Path, settings: Settings, progress: Callable[[str, int], Any]) -> None:
+def _verdicts(out: Path, settings: Settings, progress: Callable[[str, int], Any]) -> list[Verdict]:
     claims = list(load_registry())
     count = itertools.count(1)
     with progress("verifying claims", len(claims)) as tick:
         verdicts = verify(claims, QUICK, settings.seed, progress=lambda verdict: tick(next(count)))
-    write_json(out / "verdicts.json", {"claims": [verdict.to_json() for verdict in verdicts]})
+    rows = [verdict.to_json() for verdict in verdicts]
+    write_json(out / "verdicts.json", {"claims": rows})
+    write_text(out / "errata.md", errata_markdown(rows))
+    return verdicts
 
 
 def _bridge(out: Path, settings: Settings, progress: Callable[[str, int], Any]) -> None:

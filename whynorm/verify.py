@@ -6,10 +6,12 @@ Each claim's evidence depends on its id and the seed alone, so the number of pro
 from __future__ import annotations
 
 import multiprocessing
+import traceback
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from simulator.checks import build_context, trajectory_check
@@ -17,7 +19,7 @@ from simulator.families import make_problem, success_targets
 from simulator.sampling import sampled_check
 from theory.assumptions import INTERACTION
 from theory.claim import Claim
-from theory.claims import load_registry
+from theory.claims import load_claims
 from theory.known import measure_witness, recheck_kept
 from theory.search import search
 from theory.verdicts import Evidence, Verdict, decide, proof_evidence, search_evidence
@@ -53,7 +55,28 @@ def _evaluations(claim: Claim, effort: Effort) -> int:
 
 
 def verify_claim(claim: Claim, effort: Effort = QUICK, seed: int = 0) -> Verdict:
-    """All evidence for one claim, and the verdict."""
+    """All evidence for one claim, and the verdict; what fails leaves the claim undecided and says why.
+
+    Raises:
+        MemoryError: not the claim's fault.
+    """
+    try:
+        evidence = _gather(claim, effort, seed)
+    except MemoryError:
+        raise
+    except Exception as error:
+        return decide(claim, [_failure(error)])
+    return decide(claim, evidence)
+
+
+def _failure(error: Exception) -> Evidence:
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+    message = f"{type(error).__name__}{place}: {' '.join(str(error).split()) or 'no message'}"
+    return Evidence("error", "undecided", message)
+
+
+def _gather(claim: Claim, effort: Effort, seed: int) -> list[Evidence]:
     evidence: list[Evidence] = []
     proof = proof_evidence(claim)
     if proof is not None:
@@ -79,7 +102,7 @@ def verify_claim(claim: Claim, effort: Effort = QUICK, seed: int = 0) -> Verdict
     evidence.append(search_evidence("trajectory", trajectory_check(claim, effort.steps)))
     if INTERACTION in claim.assumptions and claim.scope == "interacting":
         evidence.append(_sampled(claim, effort, seed))
-    return decide(claim, evidence)
+    return evidence
 
 
 def _sampled(claim: Claim, effort: Effort, seed: int) -> Evidence:
@@ -94,10 +117,9 @@ def _sampled(claim: Claim, effort: Effort, seed: int) -> Evidence:
     return Evidence("sampled", found.outcome, summary, instances=1, vacuous=vacuous)
 
 
-def _task(claim_id: str, effort: Effort, seed: int) -> tuple[tuple[Evidence, ...], str]:
+def _task(claim_id: str, more: Path | None, effort: Effort, seed: int) -> tuple[Evidence, ...]:
     # Claims hold functions and do not travel between processes; ids and evidence do.
-    verdict = verify_claim(load_registry()[claim_id], effort, seed)
-    return verdict.evidence, verdict.verdict
+    return verify_claim(load_claims(more)[claim_id], effort, seed).evidence
 
 
 def verify(
@@ -106,6 +128,7 @@ def verify(
     seed: int = 0,
     *,
     processes: int | None = None,
+    more: Path | None = None,
     progress: Callable[[Verdict], Any] = lambda verdict: None,
 ) -> list[Verdict]:
     """Verdicts for the claims, in their order.
@@ -115,22 +138,29 @@ def verify(
         effort: how hard to look.
         seed: of all random draws.
         processes: worker processes; the number of usable cores if None. Results do not depend on it.
-        progress: called with each verdict, in order.
+        more: the Python file that claims come from that are not whynorm's own.
+        progress: called with each verdict as it becomes known, in any order.
     """
-    verdicts = []
-    for verdict in _stream(claims, effort, seed, processes or usable_cores()):
+    found: dict[str, Verdict] = {}
+    for verdict in _stream(claims, effort, seed, processes or usable_cores(), more):
         progress(verdict)
-        verdicts.append(verdict)
-    return verdicts
+        found[verdict.claim.id] = verdict
+    return [found[claim.id] for claim in claims]
 
 
-def _stream(claims: Sequence[Claim], effort: Effort, seed: int, processes: int) -> Iterator[Verdict]:
+def _cost(claim: Claim) -> int:
+    """Rough, for the order of work only: the longest first, so that no process is left with a long one at the end."""
+    runs = {"interacting": 4, "joint": 3, "expectation": 3, "step": 2}
+    return runs.get(claim.scope, 1) if claim.fixed_by is None else 0
+
+
+def _stream(claims: Sequence[Claim], effort: Effort, seed: int, processes: int, more: Path | None) -> Iterator[Verdict]:
     if processes == 1 or len(claims) == 1:
         yield from (verify_claim(claim, effort, seed) for claim in claims)
         return
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(min(processes, len(claims)), mp_context=context) as pool:
-        futures = [pool.submit(_task, claim.id, effort, seed) for claim in claims]
-        for claim, future in zip(claims, futures, strict=True):
-            evidence, _ = future.result()
-            yield decide(claim, evidence)
+        ordered = sorted(claims, key=_cost, reverse=True)
+        futures = {pool.submit(_task, claim.id, more, effort, seed): claim for claim in ordered}
+        for future in as_completed(futures):
+            yield decide(futures[future], future.result())

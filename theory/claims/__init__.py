@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from functools import cache
 from importlib import import_module
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
 from pkgutil import iter_modules
 
 from theory.claim import Claim, Registry
+from theory.errors import InputError, expected
 
-__all__ = ["Claim", "load_registry"]
+__all__ = ["Claim", "load_claims", "load_registry"]
 
 # The order in which people read: identities first, then the paper from front to back. Other files follow by name.
 _FIRST = (
@@ -29,3 +32,40 @@ def load_registry() -> Registry:
     for name in sorted(names, key=lambda n: (_FIRST.index(n) if n in _FIRST else len(_FIRST), n)):
         registry.add(*getattr(import_module(f"{__name__}.{name}"), "CLAIMS", ()))
     return registry
+
+
+@cache
+def load_claims(more: Path | None = None) -> Registry:
+    """All claims, and those of a Python file of your own with a ``CLAIMS`` tuple; the file is executed.
+
+    Raises:
+        InputError: the file cannot be run, has no claims, or takes an id that is taken.
+    """
+    if more is None:
+        return load_registry()
+    registry = Registry()
+    registry.add(*load_registry())
+    found = _claims_of(more)
+    if not found or not all(isinstance(claim, Claim) for claim in found):
+        raise expected("claims file", str(more), "a tuple CLAIMS of theory.claim.Claim", "see CONTRIBUTING.md")
+    try:
+        registry.add(*found)
+    except ValueError as error:
+        raise InputError(f"claims file {more}: {error}; choose another id") from None
+    return registry
+
+
+def _claims_of(path: Path) -> tuple[Claim, ...]:
+    try:
+        if not path.is_file():
+            raise FileNotFoundError("no such file")
+        spec = spec_from_file_location(f"whynorm_claims_{path.stem}", path)
+        if spec is None or spec.loader is None:
+            raise ImportError("its name must end in .py")
+        module = module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return tuple(getattr(module, "CLAIMS", ()))
+    except Exception as error:
+        # It is somebody's own program: whatever it raises is bad input, and is told with its reason.
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise expected("claims file", str(path), f"a Python file that runs ({reason})", "correct it") from None

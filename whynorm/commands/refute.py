@@ -25,6 +25,7 @@ def refute(
     budget: Annotated[float, typer.Option(help="Seconds to look; the round under way is finished.")] = 30.0,
     seed: Annotated[int, typer.Option(help="Seed of the first round.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Write the counterexample, or what was found instead, here.")] = None,
+    claims_from: Annotated[Path | None, typer.Option(help="A Python file with further claims; it is executed.")] = None,
 ) -> int:
     """Search for a counterexample to one claim: random instances, hill climbing, shrinking, exact recheck.
 
@@ -33,11 +34,11 @@ def refute(
     """
     from simulator.files import write_json
     from simulator.random import generator
-    from theory.claims import load_registry
+    from theory.claims import load_claims
     from theory.verdicts import decide, search_evidence
     from whynorm.outputs import output_directory
 
-    target = load_registry()[claim]
+    target = load_claims(claims_from)[claim]
     generator(seed)
     if not 0 < budget < float("inf"):
         raise expected("budget", budget, "a finite number of seconds above 0", "e.g. 30")

@@ -20,13 +20,14 @@ def reproduce(
     steps: Annotated[int | None, typer.Option(help="Updates of each language-model run.  [default: 60]")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of everything random.  [default: 0]")] = None,
 ) -> int:
-    """Verify the claims, simulate, train a real LoRA language model, and write report.html and report.json.
+    """Verify the claims, simulate, train a real LoRA language model, and write report.html, report.json and errata.md.
 
     Takes one to two minutes on two cores. Settings for --config: model, steps (of each language-model run),
     simulator_steps, n (prompts), outputs (of each simulated prompt), low and high (range of success probabilities at
     the start), big_step (times the theorem's step size), seed. Options given on the command line win.
     """
     from whynorm.commands.bridge import require_llm
+    from whynorm.commands.verify import failures
     from whynorm.report import write_report
     from whynorm.reproduce import reproduce as run
     from whynorm.settings import load_settings, parse_settings
@@ -37,11 +38,14 @@ def reproduce(
     settings = parse_settings({**values, **given}, "on the command line")
     require_llm(settings.model)
     start = time.monotonic()
-    run(out, settings, say=say, progress=progress)
+    verdicts = run(out, settings, say=say, progress=progress)
     _, page = write_report(out)
     say(f"done in {time.monotonic() - start:.0f} s")
     typer.echo(f"report: {page}")
-    return 0
+    failed = failures(verdicts)
+    for line in failed:
+        say(line)
+    return 1 if failed else 0
 
 
 def report(

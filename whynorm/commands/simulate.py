@@ -23,7 +23,7 @@ _SHOWN = 12
 
 
 def simulate(
-    rule: Annotated[str, typer.Option(help="reinforce, grpo or power:ALPHA.")] = "grpo",
+    rule: Annotated[str | None, typer.Option(help="reinforce, grpo or power:ALPHA.  [default: grpo]")] = None,
     family: Annotated[
         str, typer.Option(help="Problem family: orthogonal, shared-skill, tabular or gaussian.")
     ] = "orthogonal",
@@ -31,9 +31,9 @@ def simulate(
     k: Annotated[int, typer.Option("--k", help="Outputs per prompt.")] = 8,
     d: Annotated[int | None, typer.Option("--d", help="Number of features; n times K if left out.")] = None,
     p0: Annotated[str, typer.Option(help="Success probability at the start: 0.2, or LOW:HIGH.")] = "0.05:0.6",
-    problem: Annotated[Path | None, typer.Option(help="An .npz file instead of a family and its sizes.")] = None,
+    problem: Annotated[Path | None, typer.Option(help="An .npz or counterexample file instead of a family.")] = None,
     eta: Annotated[float | None, typer.Option(help="Step size; the theorem's own if left out.")] = None,
-    steps: Annotated[int, typer.Option(help="Number of updates T.")] = 1000,
+    steps: Annotated[int | None, typer.Option(help="Number of updates T.  [default: 1000]")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the features and the prompt order.")] = 0,
     record: Annotated[str, typer.Option(help="log (about 20 snapshots a decade) or full.")] = "log",
     out: Annotated[Path | None, typer.Option(help="Write record.npz, summary.json and plots here.")] = None,
@@ -43,17 +43,24 @@ def simulate(
 
     --problem reads features (n, K, d), answers (n,), theta0 (d,) and optionally order (T,). On orthogonal prompts the
     plots show the exact expectation over prompt orders as well, and at the theorem's step size its cumulative bound.
+
+    --problem also reads a counterexample: a .json file of `whynorm refute --out` or `whynorm verify --json`, or FILE:ID
+    where it holds several. Rule, step size and steps are then the claim's, unless given.
     """
     from theory.rules import get_rule
+    from whynorm.counterexamples import is_json
     from whynorm.outputs import output_directory
 
     if record not in ("log", "full"):
         raise expected("record", record, "log or full", "log keeps about 20 snapshots a decade")
-    chosen = get_rule(rule)
-    bandit = _problem(problem, family, n, k, d, p0, seed)
+    if problem is not None and is_json(problem):
+        bandit, rule, eta, steps = _refuting(problem, rule, eta, steps)
+    else:
+        bandit = _problem(problem, family, n, k, d, p0, seed)
+    chosen = get_rule(rule or "grpo")
     step_size = resolve_eta(eta, chosen, bandit.x_max_sq)
     with output_directory(out):
-        summary = _run(bandit, chosen, step_size, steps, seed, record, out)
+        summary = _run(bandit, chosen, step_size, 1000 if steps is None else steps, seed, record, out)
     if json_output:
         typer.echo(json.dumps(summary, indent=2, allow_nan=False))
     else:
@@ -123,6 +130,26 @@ def _problem(path: Path | None, family: str, n: int, k: int, d: int | None, p0: 
     if numbers > _LARGEST:
         raise expected("n K d", numbers, f"at most {_LARGEST} features", "lower --n, --k or --d")
     return make_problem(family, n, k, d, p0=success_targets(max(n, 1), low, high), seed=seed)
+
+
+def _refuting(path: Path, rule: str | None, eta: float | None, steps: int | None) -> tuple[Any, Any, Any, Any]:
+    """Problem, rule, step size and steps of a counterexample; what is given wins."""
+    from simulator.checks import build_context
+    from simulator.problems import Problem
+    from theory.claims import load_registry
+    from theory.exact import as_floats
+    from whynorm.counterexamples import read_counterexample
+
+    claim_id, instance = read_counterexample(path)
+    claim = load_registry()[claim_id]
+    bandit = Problem(instance.features, instance.answers, instance.theta, name=f"counterexample to {claim_id}")
+    if claim.rule is None:
+        return bandit, rule, eta, steps
+    if eta is None and rule in (None, claim.rule.name):
+        eta = float(as_floats(build_context(claim, instance).eta))
+    if claim.scope == "joint":
+        say(f"{claim_id} moves all prompts at every step; this run draws one of them")
+    return bandit, rule or claim.rule.name, eta, instance.steps if steps is None else steps
 
 
 def _plots(problem: Any, rule: Any, eta: float, result: Any, out: Path) -> None:

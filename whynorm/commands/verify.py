@@ -1,9 +1,8 @@
-"""``whynorm verify`` and ``whynorm recheck``."""
+"""``whynorm verify``."""
 
 from __future__ import annotations
 
 import itertools
-import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +17,7 @@ from rich.text import Text
 from theory.errors import expected
 from whynorm.console import progress, say
 
-__all__ = ["recheck", "verdict_table", "verify"]
+__all__ = ["failures", "link_tables", "verdict_table", "verify"]
 
 # Kinds of evidence by the short names that a narrow table has room for.
 _COLUMNS = {
@@ -29,6 +28,7 @@ _COLUMNS = {
     "trajectory": "runs",
     "sampled": "sampled",
 }
+_OUTCOMES = {"violated": "fails", "undecided": "open"}
 _COLOURS = {"proved": "green", "supported": "cyan", "refuted": "red", "vacuous": "yellow", "undecided": "magenta"}
 
 
@@ -39,6 +39,8 @@ def verify(
     seed: Annotated[int, typer.Option(help="Seed of the random instances.")] = 0,
     workers: Annotated[int | None, typer.Option(help="Processes, all cores if left out; changes no result.")] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write verdicts and evidence to this file.")] = None,
+    errata: Annotated[Path | None, typer.Option(help="Write the refuted claims, repaired, to this .md file.")] = None,
+    claims_from: Annotated[Path | None, typer.Option(help="A Python file with further claims; it is executed.")] = None,
 ) -> int:
     """Give every claim a verdict, with evidence: proof, property search with exact recheck, simulated runs.
 
@@ -47,41 +49,71 @@ def verify(
 
     Evidence: proof; kept, a counterexample of old, rechecked; search among random instances; simulated runs. Tight is
     the largest ratio of the two sides that was met: 1 is attained, 0.5 means that the stated constant is twice what
-    was needed.
+    was needed. Of a chosen claim that is a chain, each link's own is shown as well.
+
+    A claim whose evidence cannot be gathered is undecided; the reason goes to stderr, and the exit code is 1.
     """
-    from simulator.files import write_json
-    from theory.claims import load_registry
+    from theory.claims import load_claims
     from whynorm.outputs import output_directory
     from whynorm.verify import DEEP, QUICK
     from whynorm.verify import verify as run
 
-    registry = load_registry()
+    registry = load_claims(claims_from)
     claims = [registry[c] for c in dict.fromkeys(claim)] if claim else list(registry)
     if list_claims:
         typer.echo("\n".join(f"{each.id:22} {each.place:28} {each.title}" for each in claims))
         return 0
-    _check_options(seed, workers, json_file)
+    _check_options(seed, workers, {"json": json_file, "errata": errata})
     count, effort = itertools.count(1), DEEP if deep else QUICK
-    with output_directory(None if json_file is None else json_file.parent):
+    with output_directory(json_file and json_file.parent), output_directory(errata and errata.parent):
         with progress("verifying claims", len(claims)) as tick:
-            verdicts = run(claims, effort, seed, processes=workers, progress=lambda verdict: tick(next(count)))
-        if json_file is not None:
-            write_json(json_file, {"claims": [verdict.to_json() for verdict in verdicts]})
+            verdicts = run(
+                claims, effort, seed, processes=workers, more=claims_from, progress=lambda verdict: tick(next(count))
+            )
+        _write(verdicts, json_file, errata)
     Console().print(verdict_table(verdicts))
+    for table in link_tables(verdicts) if claim else ():
+        Console().print(table)
     typer.echo("\n".join(_closing_lines(verdicts)))
+    for label, path in (("verdicts and evidence", json_file), ("errata", errata)):
+        if path is not None:
+            say(f"{label}: {path}")
+    failed = failures(verdicts)
+    for line in failed:
+        say(line)
+    return 1 if failed else 0
+
+
+def _write(verdicts: Sequence[Any], json_file: Path | None, errata: Path | None) -> None:
+    from simulator.files import write_json, write_text
+    from whynorm.errata import errata_markdown
+
+    rows = [verdict.to_json() for verdict in verdicts]
     if json_file is not None:
-        say(f"verdicts and evidence: {json_file}")
-    return 0
+        write_json(json_file, {"claims": rows})
+    if errata is not None:
+        write_text(errata, errata_markdown(rows))
 
 
-def _check_options(seed: int, workers: int | None, json_file: Path | None) -> None:
+def failures(verdicts: Sequence[Any]) -> list[str]:
+    """One line for each claim whose evidence could not be gathered."""
+    return [
+        f"whynorm: {verdict.claim.id} is undecided, its evidence could not be gathered: {item.summary}"
+        for verdict in verdicts
+        for item in verdict.evidence
+        if item.kind == "error"
+    ]
+
+
+def _check_options(seed: int, workers: int | None, files: dict[str, Path | None]) -> None:
     from simulator.random import generator
 
     generator(seed)
     if workers is not None and workers < 1:
         raise expected("workers", workers, "at least 1", "leave it out to use every core")
-    if json_file is not None and json_file.is_dir():
-        raise expected("json", str(json_file), "a file, not a directory", "add a file name")
+    for name, path in files.items():
+        if path is not None and path.is_dir():
+            raise expected(name, str(path), "a file, not a directory", "add a file name")
 
 
 def verdict_table(verdicts: Sequence[Any]) -> Table:
@@ -95,18 +127,32 @@ def verdict_table(verdicts: Sequence[Any]) -> Table:
         pad_edge=False,
         padding=(0, 1, 0, 0),
     )
-    kinds = dict.fromkeys(e.kind for verdict in verdicts for e in verdict.evidence)
-    kinds = {kind: name for kind, name in _COLUMNS.items() if kind in kinds} | {
-        k: k for k in kinds if k not in _COLUMNS
-    }
+    kinds = dict.fromkeys(e.kind for verdict in verdicts for e in verdict.evidence if e.kind != "error")
+    kinds = {k: name for k, name in _COLUMNS.items() if k in kinds} | {k: k for k in kinds if k not in _COLUMNS}
     for name in ("claim", "verdict", "tight", *kinds.values()):
-        table.add_column(name, no_wrap=True, justify="right" if name == "tight" else "left")
+        table.add_column(name, overflow="fold", justify="right" if name == "tight" else "left")
     for verdict in verdicts:
         tightness = "" if verdict.tightness is None else f"{verdict.tightness:.3g}"
         badge = Text(verdict.verdict, style=_COLOURS[verdict.verdict])
-        found = {e.kind: e.outcome for e in verdict.evidence}
+        found = {e.kind: _OUTCOMES.get(e.outcome, e.outcome) for e in verdict.evidence}
         table.add_row(verdict.claim.id, badge, tightness, *(found.get(kind, "") for kind in kinds))
     return table
+
+
+def link_tables(verdicts: Sequence[Any]) -> list[Table]:
+    """For each claim that is a chain: what each link has to spare, which is where a proof gives constants away."""
+    tables = []
+    for verdict in verdicts:
+        if len(verdict.links) < 2:
+            continue
+        table = Table(title=Text(f"{verdict.claim.id}, link by link"), title_justify="left", box=box.SIMPLE_HEAD)
+        for name in ("link", "relation", "tight", "slack"):
+            table.add_column(name, overflow="fold", justify="right" if name in ("tight", "slack") else "left")
+        for link in verdict.links:
+            numbers = ["" if link[key] is None else f"{link[key]:.3g}" for key in ("tightness", "slack")]
+            table.add_row(Text(link["name"]), link["relation"], *numbers)
+        tables.append(table)
+    return tables
 
 
 def _closing_lines(verdicts: Sequence[Any]) -> list[str]:
@@ -117,42 +163,3 @@ def _closing_lines(verdicts: Sequence[Any]) -> list[str]:
         if verdict.verdict == "refuted" and verdict.claim.fixed_by:
             lines.append(f"{verdict.claim.id} is refuted; repaired form: {verdict.claim.fixed_by}")
     return lines
-
-
-def recheck(
-    files: Annotated[list[Path], typer.Argument(help="JSON files that `whynorm verify --json` wrote.")],
-) -> int:
-    """Replay the certificates and counterexamples that files hold; exit code 1 if any does not check out.
-
-    `whynorm reproduce` writes such a file too: verdicts.json.
-    """
-    from whynorm.recheck import recheck_claim
-
-    contents = [_claims(path) for path in files]
-    checked = failures = 0
-    for rows in contents:
-        for row in rows:
-            for finding in recheck_claim(row):
-                typer.echo(finding.text)
-                checked += 1
-                failures += not finding.holds
-    typer.echo(f"{checked} checked, {failures} rejected")
-    return 1 if failures else 0
-
-
-def _claims(path: Path) -> list[dict[str, Any]]:
-    remedy = "write one with `whynorm verify --json FILE`"
-    try:
-        rows = json.loads(path.read_text())["claims"]
-        usable = bool(rows) and all(
-            {"id", "verdict", "evidence", "counterexample"} <= set(row)
-            and all(isinstance(item, dict) for item in row["evidence"])
-            for row in rows
-        )
-        if not usable:
-            raise KeyError("claims")
-        return list(rows)
-    except OSError as error:
-        raise expected("file", str(path), f"a readable file ({error.strerror})", remedy) from None
-    except (ValueError, KeyError, TypeError, RecursionError):
-        raise expected("file", str(path), "JSON with a list of claims", remedy) from None
