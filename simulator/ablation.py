@@ -53,7 +53,7 @@ class Ablation:
         assumption: id.
         outcome: ``needed`` (a violating instance was confirmed), ``needed (sampled)`` (violated beyond a confidence
             interval, on runs too long to follow every order), ``not seen to be needed`` (none was found), ``not
-            needed`` (there is an argument, in ``reason``).
+            needed`` (there is an argument, in ``reason``), ``not tried`` (no context without it).
         reason: why, in a few words.
         counterexample: the violating instance, or None.
     """
@@ -159,7 +159,7 @@ _FROM_SEVERAL = ["P-L31", "S-SMOOTH", "P-L32", "P-L33", "X-SHARP-VAR", "X-SHARP-
 def _argument(claim: Claim, assumption: Assumption) -> str:
     """Why the assumption is not needed; empty if no argument is known."""
     if assumption is UNIQUE_ANSWER:
-        if claim.rule is not None:
+        if claim.id.startswith(tuple(_BY_LEMMAS)):
             return _LEMMAS
         return "X-SEVERAL-VAR, X-SEVERAL-LIPSCHITZ" if claim.id.startswith(tuple(_FROM_SEVERAL)) else ""
     return _ALGEBRA if all(link.relation == "iff" for link in claim.links) else ""
@@ -170,7 +170,9 @@ def _ablate(claim: Claim, assumption: Assumption, examples: int, evaluations: in
     try:
         weaker, build = without(claim, assumption)
     except NotImplementedError:
-        return Ablation(claim.id, assumption.id, "not needed", argument)
+        if argument:
+            return Ablation(claim.id, assumption.id, "not needed", argument)
+        return Ablation(claim.id, assumption.id, "not tried", "runs and groups here have one right output per prompt")
     limits = limits_for(weaker)
     if assumption in (ORTHOGONAL, INTERACTION, SCALE):
         limits = replace(limits, interacting=True, conflicting=assumption is not SCALE)

@@ -150,7 +150,7 @@ def _by_subtraction(x: Any) -> tuple[Any, Any]:
 
 
 def test_failure_by_subtraction_shows_against_balls(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Balls of 512 bits can afford q = 1 - p at q = 1e-12, floats cannot: the comparer of the policy's tests sees it."""
+    """Balls of 512 bits can afford q = 1 - p at q = 1e-12, floats cannot: the comparer of the policy sees it."""
     case = next(case for case in POINTS if case.name == "easy, q = 1e-12")
     _digits(case)
     monkeypatch.setattr(theory.policy, "logistic", _by_subtraction)

@@ -82,6 +82,7 @@ class SearchResult:
         vacuous: of these, instances on which an assumption failed, or that have nothing to compare (one prompt alone).
         worst_ratio: largest left/right ratio on a non-vacuous instance, NaN if none.
         worst_error: largest relative error of an equality, NaN if none.
+        largest: largest absolute value of a side.
         worst: the instance with the largest ratio.
         link_ratios: largest ratio of each link of a chain, by its number.
         best: the instances with the largest ratios, by link.
@@ -96,6 +97,7 @@ class SearchResult:
     vacuous: int = 0
     worst_ratio: float = float("nan")
     worst_error: float = float("nan")
+    largest: float = 0.0
     worst: Instance | None = None
     dismissed: int = 0
     undecided: int = 0
@@ -109,6 +111,8 @@ class SearchResult:
         """Take note of a non-vacuous instance."""
         if np.isfinite(comparison.error).any():
             self.worst_error = float(np.fmax(self.worst_error, np.nanmax(comparison.error)))
+        sizes = np.abs(np.concatenate([comparison.left, comparison.right]))
+        self.largest = max(self.largest, float(np.max(sizes[np.isfinite(sizes)], initial=0.0)))
         for link in np.unique(comparison.link):
             # A suspected violation counts only once it is confirmed; until then its ratio may be mere rounding.
             ratio = comparison.worst_of(int(link))
@@ -145,6 +149,7 @@ class SearchResult:
         self.dismissed += other.dismissed
         self.undecided += other.undecided
         self.worst_error = float(np.fmax(self.worst_error, other.worst_error))
+        self.largest = max(self.largest, other.largest)
         if not other.worst_ratio <= self.worst_ratio and np.isfinite(other.worst_ratio):
             self.worst_ratio, self.worst = other.worst_ratio, other.worst
         for link, ratio in other.link_ratios.items():

@@ -1,0 +1,162 @@
+"""Is the verifier any good? Mutation and ablation of every claim, on as many processes as there are.
+
+Mutation: a claim made false on purpose must be refuted (``theory.mutants``). Ablation: each assumption is dropped in
+turn, and a violating instance is looked for (``simulator.ablation``). Both use the same search and the same exact
+recheck as ``whynorm verify``.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from simulator.ablation import Ablation, ablate
+from simulator.checks import build_context
+from theory.claim import Claim
+from theory.claims import load_registry
+from theory.found import SearchResult
+from theory.known import measure_witness
+from theory.mutants import Mutant, mutants, single_links
+from theory.search import search
+from whynorm.outputs import usable_cores
+
+__all__ = ["Audit", "Killing", "audit", "audit_claim", "summary"]
+
+# A mutant that survives this many searches with different seeds is listed.
+SEARCHES = 3
+EXAMPLES = 150
+# Climbing a run costs a hundred times what climbing a point costs.
+EVALUATIONS, RUN_EVALUATIONS = 600, 100
+
+
+@dataclass(frozen=True)
+class Killing:
+    """What became of one mutant.
+
+    Attributes:
+        claim: id.
+        link: name of the changed link.
+        kind: what was changed: constant, exponent, direction or step size.
+        text: how.
+        killed: whether an exact counterexample was found.
+        reason: why it survived; empty if it did not.
+    """
+
+    claim: str
+    link: str
+    kind: str
+    text: str
+    killed: bool
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Audit:
+    """Mutants and dropped assumptions of one claim."""
+
+    claim: str
+    mutants: tuple[Killing, ...]
+    assumptions: tuple[Ablation, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        dropped = [
+            {**asdict(a), "counterexample": a.counterexample and a.counterexample.to_json()} for a in self.assumptions
+        ]
+        return {"id": self.claim, "mutants": [asdict(m) for m in self.mutants], "assumptions": dropped}
+
+
+def _evaluations(claim: Claim) -> int:
+    return EVALUATIONS if claim.rule is None else RUN_EVALUATIONS
+
+
+def _search(claim: Claim, seed: int) -> SearchResult:
+    return search(claim, build_context, examples=EXAMPLES, evaluations=_evaluations(claim), seed=seed, shrink=False)
+
+
+def _kill(mutant: Mutant, seed: int) -> Killing:
+    told = (mutant.origin, mutant.link, mutant.kind, mutant.text)
+    seen = SearchResult()
+    for turn in range(SEARCHES):
+        found = _search(mutant.claim, seed + turn)
+        if found.counterexample is not None:
+            return Killing(*told, killed=True)
+        seen.add(found)
+    if seen.largest == 0:
+        return Killing(*told, killed=False, reason="it says the same: both sides are 0 wherever the assumptions hold")
+    live = f"not refuted on {seen.instances - seen.vacuous} instances"
+    return Killing(*told, killed=False, reason=f"{live}; largest ratio {seen.worst_ratio:.4g}")
+
+
+def audit_claim(claim: Claim, seed: int = 0) -> Audit:
+    """Mutate and ablate one claim that holds."""
+    own = zlib.crc32(claim.id.encode()) ^ seed
+    known = _search(claim, own)
+    witness = measure_witness(claim, build_context)
+    if witness is not None:
+        known.add(witness)
+    killings = [
+        _kill(mutant, own + 1)
+        for number, single in single_links(claim)
+        for mutant in mutants(single, known.link_ratios.get(number, float("nan")))
+    ]
+    dropped = ablate(claim, EXAMPLES, _evaluations(claim), own)
+    return Audit(claim.id, tuple(killings), tuple(dropped))
+
+
+def _task(claim_id: str, seed: int) -> Audit:
+    return audit_claim(load_registry()[claim_id], seed)
+
+
+def audit(
+    claims: Sequence[Claim],
+    seed: int = 0,
+    *,
+    processes: int | None = None,
+    progress: Callable[[Audit], Any] = lambda found: None,
+) -> list[Audit]:
+    """Audit the claims that hold, in their order; claims that are refuted as they stand are left out.
+
+    Args:
+        claims: registered claims.
+        seed: of all random draws.
+        processes: worker processes; the number of usable cores if None. Results do not depend on it.
+        progress: called with each result as it becomes known.
+    """
+    chosen = [claim for claim in claims if claim.fixed_by is None]
+    found = {}
+    for each in _stream(chosen, seed, processes or usable_cores()):
+        progress(each)
+        found[each.claim] = each
+    return [found[claim.id] for claim in chosen]
+
+
+def _stream(claims: Sequence[Claim], seed: int, processes: int) -> Iterator[Audit]:
+    if processes == 1 or len(claims) == 1:
+        yield from (audit_claim(claim, seed) for claim in claims)
+        return
+    with ProcessPoolExecutor(min(processes, len(claims)), multiprocessing.get_context("spawn")) as pool:
+        # Claims about runs take longest and go first.
+        ordered = sorted(claims, key=lambda claim: claim.rule is None)
+        yield from (future.result() for future in as_completed([pool.submit(_task, c.id, seed) for c in ordered]))
+
+
+def summary(audits: Sequence[Audit]) -> dict[str, int]:
+    """Counts: mutants, killed, survivors that say the same, other survivors, and assumptions by outcome."""
+    killings = [k for each in audits for k in each.mutants]
+    same = sum(not k.killed and k.reason.startswith("it says the same") for k in killings)
+    counts = {
+        "mutants": len(killings),
+        "killed": sum(k.killed for k in killings),
+        "equivalent": same,
+        "survived": sum(not k.killed for k in killings) - same,
+    }
+    for each in audits:
+        for dropped in each.assumptions:
+            key = f"assumptions {dropped.outcome}"
+            counts[key] = counts.get(key, 0) + 1
+    return counts
