@@ -153,7 +153,7 @@ def _conflict() -> Problem:
 # Why an assumption is not needed, where a proof or an argument says so.
 _LEMMAS = "it enters through Lemmas 3.1 to 3.3 alone, which hold without it: X-SEVERAL-VAR, X-SEVERAL-LIPSCHITZ"
 _ALGEBRA = "the statement compares two given bounds; its proof is algebra and uses no property of the run"
-_BY_LEMMAS = "P-T31 P-T32 P-T33 P-T34 S-REINFORCE S-GRPO S-ORTHO X-ORDER".split()
+_BY_LEMMAS = ["P-T31", "P-T32", "P-T33", "P-T34", "S-REINFORCE", "S-GRPO", "S-ORTHO", "X-ORDER"]
 _FROM_SEVERAL = ["P-L31", "S-SMOOTH", "P-L32", "P-L33", "X-SHARP-VAR", "X-SHARP-LIPSCHITZ"]
 
 
