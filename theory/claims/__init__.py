@@ -14,7 +14,10 @@ from theory.claim import Claim, Registry
 __all__ = ["Claim", "load_registry"]
 
 # The order in which people read: identities first, then the paper from front to back. Other files follow by name.
-_FIRST = ("identity", "updates", "smoothness", "ball", "decoupling", "reinforce", "grpo", "comparison", "relaxed")
+_FIRST = (
+    *("identity", "updates", "smoothness", "ball", "decoupling", "reinforce", "grpo", "comparison", "relaxed"),
+    *("steps_c", "steps_c_lipschitz", "steps_c_ball", "steps_d", "steps_e_reinforce", "steps_e_grpo"),
+)
 
 
 @cache
