@@ -20,10 +20,13 @@ __all__ = [
     "feature_norms",
     "largest",
     "norm",
+    "of_others",
     "output_slopes",
+    "own",
     "root",
     "smaller",
     "taylor_symbols",
+    "telescoped",
     "wrong_outputs",
 ]
 
@@ -33,6 +36,16 @@ def wrong_outputs(point: Point) -> Array:
     wrong = np.ones(point.features.shape[:2], dtype=bool)
     wrong[np.arange(len(point.answers)), point.answers] = False
     return wrong
+
+
+def own(values: Array) -> Array:
+    """The entries of ``[drawn, observed]`` where the observed prompt is the drawn one, ``(n,)``."""
+    return np.asarray(np.diagonal(values))
+
+
+def of_others(values: Array) -> Array:
+    """The entries of ``[drawn, observed]`` where another prompt is drawn, flattened."""
+    return np.asarray(values[~np.eye(len(values), dtype=bool)])
 
 
 def entries(state: Any) -> Array:
@@ -118,10 +131,10 @@ def cauchy_schwarz(
 
 
 def taylor_symbols(proof: Proof, normalised: bool) -> tuple[sp.Symbol, sp.Symbol, sp.Symbol]:
-    """Declare the gain of the drawn prompt's Taylor bound.
+    """Declare what the gain of the drawn prompt is made of.
 
     Returns:
-        ``X_max^2``, ``||grad J_l||^2``, and the slack of the Taylor bound.
+        ``X_max^2``, ``||grad J_l||^2``, and the slack of the curvature bound in Taylor's remainder.
     """
     x_sq = proof.symbol("X2", "positive", "X_max^2")
     grad_sq = proof.symbol("G", "nonnegative", "||grad J_l(theta_{t-1})||^2")
@@ -129,3 +142,27 @@ def taylor_symbols(proof: Proof, normalised: bool) -> tuple[sp.Symbol, sp.Symbol
     name = "P-L33 on the ball, which the step does not leave" if normalised else "P-L31-GLOBAL"
     proof.fact(f"Taylor with Lagrange remainder along the step; the curvature bound is {name}.")
     return x_sq, grad_sq, taylor
+
+
+def telescoped(proof: Proof, weight: tuple[int, int], factor: str, one_step: str) -> None:
+    """``a W <= E J_l(theta_T) - J_l(theta_0) <= 1 - J_l(theta_0)`` with ``a = weight / (n factor X_max^2)``.
+
+    Args:
+        proof: receives the steps.
+        weight: 1/2 for REINFORCE, 3/16 for GRPO.
+        factor: what the step size is divided by besides, in words.
+        one_step: id of the one-step inequality.
+    """
+    total = proof.symbol("W", "nonnegative", "sum over t < T of E ||grad J_l(theta_t)||^2 (/ C_{l,t} for GRPO)")
+    n, x_sq = proof.symbol("n", "positive", "number of prompts"), proof.symbol("X2", "positive", "X_max^2")
+    f = proof.symbol("f", "positive", factor)
+    rise = proof.symbol("D", "real", "E J_l(theta_T) - J_l(theta_0)")
+    slack = proof.symbol("r", "nonnegative", "sum of the slacks of the one-step inequality")
+    q0 = proof.symbol("q0", "positive", "1 - J_l(theta_0)")
+    room = proof.symbol("h", "nonnegative", "1 - E J_l(theta_T)")
+    a = sp.Rational(*weight)
+    proof.fact(f"{one_step} holds at every step; its left sides telescope.")
+    proof.relation(slack, rise * n * f * x_sq - a * total, "telescoping")
+    proof.relation(room, q0 - rise, "J_l <= 1")
+    proof.nonnegative(rise - a * total / (n * f * x_sq), slack / (n * f * x_sq), "the sum of the one-step gains")
+    proof.nonnegative(q0 - rise, room, "a probability is at most 1")
