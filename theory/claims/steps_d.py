@@ -14,7 +14,7 @@ from theory.points import Point
 from theory.policy import Array, evaluate
 from theory.rules import GRPO, REINFORCE, Rule
 
-__all__ = ["CLAIMS"]
+__all__ = ["CLAIMS", "own_taylor", "quadratic_in_eta"]
 
 
 def _pairs(point: Point) -> Any:
@@ -51,7 +51,8 @@ def own_taylor(step: Any, curvature: Any) -> Array:
     return own(step.slopes) - curvature * step.move_sq
 
 
-def _quadratic_in_eta(step: Any) -> Array:
+def quadratic_in_eta(step: Any) -> Array:
+    """``(eta - X_max^2 / 2 eta^2) ||grad J_l||^2``."""
     return (step.eta - step.x_max_sq / 2 * (step.eta * step.eta)) * step.grad_sq
 
 
@@ -148,8 +149,8 @@ _REINFORCE = (
         rf"= (\eta-\frac{{X_{{\max}}^2}}2\eta^2){_G} = \frac1{{2X_{{\max}}^2}}{_G}",
         chain=(
             Link("weak convexity", ">=", lambda s: own(s.gain), lambda s: own_taylor(s, s.x_max_sq / 2)),
-            Link("the update", "==", lambda s: own_taylor(s, s.x_max_sq / 2), _quadratic_in_eta),
-            Link("the step size", "==", _quadratic_in_eta, _half),
+            Link("the update", "==", lambda s: own_taylor(s, s.x_max_sq / 2), quadratic_in_eta),
+            Link("the step size", "==", quadratic_in_eta, _half),
         ),
         proof=proofs.proof_19,
         remark='The reason is printed as a broken reference ("??"); it is eq. (8).',
