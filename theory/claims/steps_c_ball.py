@@ -142,6 +142,7 @@ CLAIMS = (
         relation="<=",
         left=_f_at,
         right=lambda point: (0 * point.state.p + 5) / 2,
+        remark='Printed as "equivalent" to Lemma 3.3; it implies the lemma, which is what the proof needs.',
     ),
     _claim(
         "C3-HALF",

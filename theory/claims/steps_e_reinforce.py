@@ -125,7 +125,7 @@ CLAIMS = (
         _statement_27("t", "+"),
         chain=_displays_of_27(sides.inner_after, 1),
         fixed_by="P-STEP-27-FIXED",
-        remark=f"{SIGN} {TIME} {POINTWISE} {SEGMENT}",
+        remark=f"{SIGN} {TIME} Either slip alone is refuted. {POINTWISE} {SEGMENT}",
     ),
     _claim(
         "27-FIXED",
