@@ -136,6 +136,15 @@ def test_either_slip_of_the_expansion_is_refuted_alone(number: str, bound: int) 
     assert _refuted(_only(fixed.id, replace(gain, right=printed.chain[bound].right)))
 
 
+def test_a_bound_that_is_attained_is_no_open_question() -> None:
+    """One output has all features: gradient and bound agree, and no precision tells them apart."""
+    zeros = np.zeros(1)
+    instance = Instance(np.array([[[1.0], [0.0]]]), np.array([0]), zeros, np.ones(1), zeros)
+    claim = _only("P-STEP-C2", REGISTRY["P-STEP-C2"].chain[0])
+    assert recheck(claim, build_context, replace(instance, theta=np.array([0.3]))) is True
+    assert recheck(claim, build_context, replace(instance, theta=np.array([0.3])), bits=53) is False
+
+
 def _far_from_half() -> Instance:
     features = np.array([[[2.0, 0.0], [0.0, 1.0], [0.25, 0.0]], [[1.0, 0.5], [0.0, 0.0], [0.5, 1.0]]])
     zeros = np.zeros(2)
