@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from simulator.interacting import node_states
-from simulator.records import stable_difference
 from simulator.reference import update_direction
 from theory.exact import as_balls, as_floats, is_exact, segment_variance, taylor_remainder
 from theory.instances import Instance
@@ -66,14 +65,11 @@ class Step(Point):
     @cached_property
     def gain(self) -> Array:
         """``J_l(theta_t) - J_l(theta_{t-1})``, ``(n, n)``."""
-        p, q = np.broadcast_to(self.state.p, (self.n, self.n)), np.broadcast_to(self.state.q, (self.n, self.n))
-        if not is_exact(p):
-            return np.asarray(stable_difference(p, q, self.after.p, self.after.q))
         # p' q - p q' with q'/p' = q/p E_w exp((x_j - x_a) . move): a tiny gain keeps its digits.
         u = self.by_output(self.move)
         right = u[:, np.arange(self.n), self.answers]
         growth = np.sum(self.state.odds.wrong * np.expm1(u - right[..., None]), axis=2)
-        return -self.after.p * self.state.q * growth
+        return np.asarray(-self.after.p * self.state.q * growth)
 
     @property
     def grad_sq(self) -> Array:
