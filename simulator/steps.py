@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from simulator.interacting import node_states
+from simulator.records import change_of_success
 from simulator.reference import update_direction
 from theory.exact import as_balls, as_floats, is_exact, segment_variance, taylor_remainder
 from theory.instances import Instance
@@ -65,11 +66,10 @@ class Step(Point):
     @cached_property
     def gain(self) -> Array:
         """``J_l(theta_t) - J_l(theta_{t-1})``, ``(n, n)``."""
-        # p' q - p q' with q'/p' = q/p E_w exp((x_j - x_a) . move): a tiny gain keeps its digits.
         u = self.by_output(self.move)
-        right = u[:, np.arange(self.n), self.answers]
-        growth = np.sum(self.state.odds.wrong * np.expm1(u - right[..., None]), axis=2)
-        return np.asarray(-self.after.p * self.state.q * growth)
+        margins = u - u[:, np.arange(self.n), self.answers][..., None]
+        before = self.state.p, self.state.q
+        return change_of_success(self.state.odds.wrong, margins, before, (self.after.p, self.after.q))
 
     @property
     def grad_sq(self) -> Array:

@@ -52,9 +52,12 @@ class Comparison:
         return float(np.nanmax(self.ratio)) if np.isfinite(self.ratio).any() else float("nan")
 
     def worst_of(self, link: int) -> float:
-        """Largest ratio of one link among the entries that are not suspected of a violation, NaN if there is none."""
+        """Largest ratio of one link among the entries that are not suspected of a violation, NaN if there is none.
+
+        At most 1: what exceeds it without being a suspect is rounding.
+        """
         ratios = self.ratio[(self.link == link) & ~self.violated]
-        return float(np.nanmax(ratios)) if np.isfinite(ratios).any() else float("nan")
+        return min(float(np.nanmax(ratios)), 1.0) if np.isfinite(ratios).any() else float("nan")
 
 
 def compare(claim: Claim, context: Any) -> Comparison:
