@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from simulator.problems import Problem, check_step
-from simulator.records import stable_difference
+from simulator.records import change_of_success
 from simulator.reference import update_direction
 from theory.assumptions import orthogonality_defect
 from theory.errors import expected
@@ -30,23 +30,20 @@ __all__ = ["ExpectedRun", "PromptPaths", "expectation", "expected_run", "prompt_
 
 @dataclass(frozen=True)
 class PromptPaths:
-    """Deterministic path of every prompt when it is drawn again and again; arrays ``(T + 1, n)``, k = 0..T."""
+    """Deterministic path of every prompt when it is drawn again and again; arrays ``(T + 1, n)``, k = 0..T.
+
+    ``gain`` is ``p_{k+1} - p_k``, ``(T, n)``, formed without cancellation.
+    """
 
     p: Array
     q: Array
     grad_sq: Array
+    gain: Array
 
     @property
     def std(self) -> Array:
         """``sqrt(V)`` along the paths."""
         return (self.p * self.q) ** 0.5
-
-    @property
-    def gain(self) -> Array:
-        """``p_{k+1} - p_k``, ``(T, n)``."""
-        if is_exact(self.p):
-            return self.p[1:] - self.p[:-1]
-        return np.asarray(stable_difference(self.p[:-1], self.q[:-1], self.p[1:], self.q[1:]))
 
 
 def prompt_paths(features: Array, answers: Array, theta0: Array, rule: Rule, eta: Any, steps: int) -> PromptPaths:
@@ -61,14 +58,20 @@ def prompt_paths(features: Array, answers: Array, theta0: Array, rule: Rule, eta
         steps: T.
     """
     theta = np.repeat(theta0[None, :], len(answers), axis=0)
-    rows = []
-    for k in range(steps + 1):
-        state = evaluate(features, answers, theta)
+    rows, gains = [], []
+    state = evaluate(features, answers, theta)
+    for _ in range(steps):
         rows.append((state.p, state.q, state.grad_sq))
-        if k < steps:
-            theta = theta + eta * update_direction(rule, state)
+        move = eta * update_direction(rule, state)
+        theta = theta + move
+        u = (features @ move[..., None])[..., 0]
+        margins = u - u[np.arange(len(answers)), answers][:, None]
+        after = evaluate(features, answers, theta)
+        gains.append(change_of_success(state.odds.wrong, margins, (state.p, state.q), (after.p, after.q)))
+        state = after
+    rows.append((state.p, state.q, state.grad_sq))
     p, q, grad_sq = (np.array([row[c] for row in rows]) for c in range(3))
-    return PromptPaths(p, q, grad_sq)
+    return PromptPaths(p, q, grad_sq, np.array(gains, dtype=p.dtype).reshape(steps, len(answers)))
 
 
 class ExpectedRun:

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from simulator.interacting import node_states
-from simulator.records import stable_difference
+from simulator.records import change_of_success
 from simulator.reference import update_direction
-from theory.exact import as_balls, as_floats, is_exact, taylor_remainder
+from theory.exact import as_balls, as_floats, is_exact, segment_variance, taylor_remainder
 from theory.instances import Instance
 from theory.interaction import NAMES, Constants, States, measure_constants
 from theory.points import Point
@@ -68,17 +68,17 @@ class Step(Point):
     @cached_property
     def gain(self) -> Array:
         """``J_l(theta_t) - J_l(theta_{t-1})``, ``(n, n)``."""
-        p, q = np.broadcast_to(self.state.p, (self.n, self.n)), np.broadcast_to(self.state.q, (self.n, self.n))
-        if is_exact(p):
-            return self.after.p - p
-        return np.asarray(stable_difference(p, q, self.after.p, self.after.q))
+        u = self.by_output(self.move)
+        margins = u - u[:, np.arange(self.n), self.answers][..., None]
+        before = self.state.p, self.state.q
+        return change_of_success(self.state.odds.wrong, margins, before, (self.after.p, self.after.q))
 
     @property
     def grad_sq(self) -> Array:
         """``||grad J_l(theta_{t-1})||^2``, ``(n,)``."""
         return self.state.grad_sq
 
-    @property
+    @cached_property
     def std(self) -> Array:
         """``sqrt(V_l(theta_{t-1}))``, ``(n,)``; also the tightest C_{l,t-1}."""
         return self.state.variance**0.5
@@ -110,19 +110,34 @@ class Step(Point):
 
     def projected(self, moves: Array) -> Array:
         """``||X_l move_i||^2``, ``(n, n)``, for moves ``(n, d)``."""
-        u = moves @ self.features.transpose(0, 2, 1)
-        return np.sum(u * u, axis=2).T
+        u = self.by_output(moves)
+        return np.sum(u * u, axis=2)
+
+    def by_output(self, moves: Array) -> Array:
+        """``X_l move_i``, ``(n, n, K)``, for moves ``(n, d)``."""
+        return np.asarray((moves @ self.features.transpose(0, 2, 1)).transpose(1, 0, 2))
 
     @cached_property
     def remainders(self) -> Array:
         """``int_0^1 (1 - s) y^T Hess J_l(theta_{t-1} + s y) y ds`` for the move y of prompt i: balls ``(n, n)``."""
+        return self._along(taylor_remainder)
+
+    @cached_property
+    def midway_variance(self) -> Array:
+        """``V_l(theta')`` at some theta' between theta_{t-1} and theta_t if prompt i is drawn: balls ``(n, n)``.
+
+        It is ``2 int_0^1 (1 - s) V_l ds``, the mean with the weights of Taylor's remainder.
+        """
+        return self._along(segment_variance)
+
+    def _along(self, functional: Callable[..., Any]) -> Array:
         features, theta, move = self.features, self.instance.theta, self.move
         if not is_exact(features):
             features, theta, move = as_balls(features), as_balls(theta), as_balls(move)
         result = np.empty((self.n, self.n), dtype=object)
         for i, y in enumerate(move):
             for index, x in enumerate(features):
-                result[i, index] = taylor_remainder(list(x @ theta), list(x @ y), int(self.answers[index]))
+                result[i, index] = functional(list(x @ theta), list(x @ y), int(self.answers[index]))
         return result
 
 

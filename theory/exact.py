@@ -22,6 +22,7 @@ __all__ = [
     "is_exact",
     "maximum",
     "precision",
+    "segment_variance",
     "softmax_jet",
     "spectral_norm_sq",
     "taylor_remainder",
@@ -138,4 +139,32 @@ def taylor_remainder(logits: Sequence[Any], slopes: Sequence[Any], answer: int) 
         second = sum(w * u * u for w, u in weights)
         return (1 - s) * (2 * first * first / total - second) / (total * total)
 
-    return flint.acb.integral(integrand, 0, 1).real
+    return _integral(integrand)
+
+
+def segment_variance(logits: Sequence[Any], slopes: Sequence[Any], answer: int) -> Any:
+    """``2 int_0^1 (1 - s) V(s) ds`` along logits ``z + s u``: V at some point of the segment.
+
+    Such a point exists by the mean value theorem; the weights are those of Taylor's remainder.
+
+    Args:
+        logits: K balls ``z_j``.
+        slopes: K balls ``u_j``.
+        answer: index of the right output.
+    """
+    lines = [
+        (z - logits[answer], u - slopes[answer])
+        for j, (z, u) in enumerate(zip(logits, slopes, strict=True))
+        if j != answer
+    ]
+
+    def integrand(s: Any, analytic: bool) -> Any:
+        wrong = sum((z + s * u).exp() for z, u in lines)
+        return 2 * (1 - s) * wrong / ((1 + wrong) * (1 + wrong))
+
+    return _integral(integrand)
+
+
+def _integral(integrand: Any) -> Any:
+    # The goal is relative: far from p = 1/2 the value itself may lie below any absolute one.
+    return flint.acb.integral(integrand, 0, 1, abs_tol=flint.arb(2) ** (-16 * flint.ctx.prec)).real

@@ -19,7 +19,8 @@ __all__ = ["Claim", "load_claims", "load_registry"]
 # The order in which people read: identities first, then the paper from front to back. Other files follow by name.
 _FIRST = (
     *("identity", "updates", "smoothness", "ball", "decoupling", "reinforce", "grpo", "comparison", "relaxed"),
-    *("steps_c", "steps_d", "steps_e"),
+    *("steps_c", "steps_c_lipschitz", "steps_c_ball", "steps_d", "steps_d_runs"),
+    *("steps_e_reinforce", "steps_e_grpo", "steps_e_runs", "talk_runs"),
     *("sharp", "several", "rates", "sharp_comparison", "order", "group", "power", "plateau", "plateau_sampled"),
 )
 
