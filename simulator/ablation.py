@@ -118,7 +118,8 @@ def without(claim: Claim, assumption: Assumption) -> tuple[Claim, Build]:
     if assumption in (INTERACTION, SCALE):
         kept = ("R1", "R2") if assumption is INTERACTION else ("M",)
         return weaker, partial(_with_constants, kept)
-    if assumption is UNIQUE_ANSWER and claim.scope in ("point", "ball"):
+    # The displayed steps are written out for one right output: entry by entry.
+    if assumption is UNIQUE_ANSWER and claim.scope in ("point", "ball") and not claim.id.startswith("P-STEP"):
         return weaker, _several
     raise NotImplementedError(f"{claim.id} without {assumption.id}")
 
@@ -173,7 +174,9 @@ def _ablate(claim: Claim, assumption: Assumption, examples: int, evaluations: in
     except NotImplementedError:
         if argument:
             return Ablation(claim.id, assumption.id, "not needed", argument)
-        return Ablation(claim.id, assumption.id, "not tried", "runs and groups here have one right output per prompt")
+        return Ablation(
+            claim.id, assumption.id, "not tried", "runs, groups and displayed steps here have one right output"
+        )
     limits = limits_for(weaker)
     if assumption in (ORTHOGONAL, INTERACTION, SCALE):
         limits = replace(limits, interacting=True, conflicting=assumption is not SCALE)

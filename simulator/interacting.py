@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from simulator.expectations import ExpectedRun
-from simulator.records import stable_difference
+from simulator.records import change_of_success
 from simulator.reference import update_direction
 from theory.errors import expected
 from theory.exact import as_floats, is_exact, maximum
@@ -24,7 +24,7 @@ from theory.points import Point
 from theory.policy import Array, evaluate
 from theory.rules import Rule
 
-__all__ = ["MAX_NODES", "InteractingRun", "LevelMeans", "joined", "node_states", "orders_that_fit"]
+__all__ = ["MAX_NODES", "InteractingRun", "LevelMeans", "gains", "node_states", "orders_that_fit"]
 
 # More parameter vectors than this are not followed.
 MAX_NODES = 20_000
@@ -43,7 +43,28 @@ def node_states(features: Array, answers: Array, thetas: Array) -> States:
     gap = state.gap.reshape(nodes, n, d)
     u = (features.reshape(n * outputs, d) @ gap.reshape(nodes * n, d).T).reshape(n, outputs, nodes, n)
     projection = np.sum(u * u, axis=1).transpose(1, 0, 2)
-    return States(state.p.reshape(nodes, n), state.q.reshape(nodes, n), gap, projection)
+    wrong = state.odds.wrong.reshape(nodes, n, outputs)
+    return States(state.p.reshape(nodes, n), state.q.reshape(nodes, n), gap, projection, wrong)
+
+
+def gains(features: Array, answers: Array, before: States, moves: Array, after: States) -> Array:
+    """``J_l(theta + move) - J_l(theta)`` of every prompt, formed without cancellation.
+
+    Args:
+        features: ``(n, K, d)``.
+        answers: ``(n,)``.
+        before: states at N parameter vectors.
+        moves: m of them for each, ``(N, m, d)``.
+        after: the states they lead to, N m rows.
+
+    Returns:
+        Shape ``(N m, n)``.
+    """
+    n, outputs, d = features.shape
+    u = (moves.reshape(-1, d) @ features.reshape(n * outputs, d).T).reshape(-1, n, outputs)
+    margins = u - u[:, np.arange(n), answers][..., None]
+    p, q, wrong = (np.repeat(values, moves.shape[1], axis=0) for values in (before.p, before.q, before.wrong))
+    return change_of_success(wrong, margins, (p, q), (after.p, after.q))
 
 
 def orders_that_fit(n: int, nodes: int) -> int:
@@ -68,7 +89,7 @@ class LevelMeans:
     @property
     def visited(self) -> States:
         """All states of all orders."""
-        return joined(self.levels)
+        return States.joined(self.levels)
 
     def _mean(self, name: str) -> Array:
         rows = [getattr(level, name) for level in self.levels]
@@ -155,7 +176,7 @@ class InteractingRun(LevelMeans):
         def visited(constants: Constants) -> States:
             # Kept, as the constants that come out are mostly those of the last of these runs.
             self._run = constants, self._tree(features, theta, self._step_size(constants))
-            return joined(self._run[1])
+            return States.joined(self._run[1])
 
         with np.errstate(all="ignore"):
             return consistent_constants(visited, x_sq, float(x_sq.max()), names)
@@ -181,9 +202,9 @@ class InteractingRun(LevelMeans):
         """``E J_i(theta_t) - E J_i(theta_{t-1})``, ``(T, n)``, formed without cancellation."""
         rows = []
         for before, after in zip(self.levels, self.levels[1:], strict=False):
-            p, q = np.repeat(before.p, self.n, axis=0), np.repeat(before.q, self.n, axis=0)
-            change = after.p - p if is_exact(p) else stable_difference(p, q, after.p, after.q)
-            rows.append(np.sum(change, axis=0) / len(p))
+            moves = self.eta * update_direction(self._rule, before)
+            change = gains(self.features, self.answers, before, moves, after)
+            rows.append(np.sum(change, axis=0) / len(change))
         return np.array(rows)
 
     @cached_property
@@ -198,9 +219,3 @@ def _largest(rows: Array) -> Array:
     for row in rows[1:]:
         largest = maximum(largest, row)
     return np.asarray(largest)
-
-
-def joined(levels: list[States]) -> States:
-    """The states of all levels as one."""
-    names = ("p", "q", "gap", "projection_sq")
-    return States(*(np.concatenate([getattr(level, name) for level in levels]) for name in names))

@@ -11,9 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from simulator.records import stable_difference
+from simulator.records import change_of_success
 from simulator.reference import update_direction
-from theory.exact import is_exact
 from theory.instances import Instance
 from theory.points import Point
 from theory.policy import Array, PolicyState, evaluate
@@ -41,14 +40,19 @@ class JointRun:
         self._start, self._rule, self._steps = instance.theta, rule, instance.steps
 
     @cached_property
+    def _path(self) -> tuple[list[PolicyState], list[Array]]:
+        theta = self._start
+        states, moves = [evaluate(self.features, self.answers, theta)], []
+        for _ in range(self._steps):
+            moves.append(self.eta / self.n * np.sum(update_direction(self._rule, states[-1]), axis=0))
+            theta = theta + moves[-1]
+            states.append(evaluate(self.features, self.answers, theta))
+        return states, moves
+
+    @property
     def states(self) -> list[PolicyState]:
         """The policy at t = 0..T."""
-        theta = self._start
-        states = [evaluate(self.features, self.answers, theta)]
-        for _ in range(self._steps):
-            theta = theta + self.eta / self.n * np.sum(update_direction(self._rule, states[-1]), axis=0)
-            states.append(evaluate(self.features, self.answers, theta))
-        return states
+        return self._path[0]
 
     def _rows(self, name: str) -> Array:
         return np.array([getattr(state, name) for state in self.states])
@@ -81,7 +85,9 @@ class JointRun:
     @cached_property
     def gain(self) -> Array:
         """``J_i(theta_t) - J_i(theta_{t-1})``, ``(T, n)``, formed without cancellation."""
-        p, q = self.J, self.q
-        if is_exact(p):
-            return p[1:] - p[:-1]
-        return np.asarray(stable_difference(p[:-1], q[:-1], p[1:], q[1:]))
+        states, moves = self._path
+        n, outputs, d = self.features.shape
+        u = (np.array(moves) @ self.features.reshape(n * outputs, d).T).reshape(-1, n, outputs)
+        margins = u - u[:, np.arange(n), self.answers][..., None]
+        wrong = np.array([state.odds.wrong for state in states[:-1]])
+        return change_of_success(wrong, margins, (self.J[:-1], self.q[:-1]), (self.J[1:], self.q[1:]))

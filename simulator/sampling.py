@@ -8,15 +8,15 @@ mean over the next draw is taken exactly, which removes the largest part of the 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
 from scipy import stats
 
-from simulator.interacting import LevelMeans, joined, node_states
+from simulator.interacting import LevelMeans, gains, node_states
 from simulator.problems import Problem
 from simulator.random import generator
-from simulator.records import stable_difference
 from simulator.reference import update_direction
 from theory.claim import Claim
 from theory.exact import spectral_norm_sq
@@ -36,28 +36,27 @@ class SampledRun(LevelMeans):
         constants: consistent on all replicas, or None.
         eta: step size.
         levels: states of the replicas at t = 0..T.
-        gains: ``E [J_i(theta_t) - J_i(theta_{t-1})]`` given theta_{t-1}, for t = 1..T: ``(replicas, n)`` each.
+        changes: ``E [J_i(theta_t) - J_i(theta_{t-1})]`` given theta_{t-1}, for t = 1..T: ``(replicas, n)`` each.
     """
 
     def __init__(
-        self, problem: Problem, constants: Constants | None, eta: float, levels: list[States], gains: list[Array]
+        self, problem: Problem, constants: Constants | None, eta: float, levels: list[States], changes: list[Array]
     ) -> None:
         """Take what was sampled."""
         self.features, self.answers, self.n = problem.features, problem.answers, problem.n
         self.x_sq = np.array([float(spectral_norm_sq(x)) for x in problem.features])
         self.x_max_sq = float(self.x_sq.max())
-        self.constants, self.eta, self.levels, self.gains = constants, eta, levels, gains
+        self.constants, self.eta, self.levels, self.changes = constants, eta, levels, changes
 
     @property
     def gain(self) -> Array:
         """``E J_i(theta_t) - E J_i(theta_{t-1})``, ``(T, n)``."""
-        return np.array([gain.mean(axis=0) for gain in self.gains])
+        return np.array([change.mean(axis=0) for change in self.changes])
 
     def batch(self, problem: Problem, rows: slice) -> SampledRun:
         """The replicas of some rows, with the constants and the step size of all."""
-        names = ("p", "q", "gap", "projection_sq")
-        levels = [States(*(getattr(level, name)[rows] for name in names)) for level in self.levels]
-        return SampledRun(problem, self.constants, self.eta, levels, [gain[rows] for gain in self.gains])
+        levels = [level.map(lambda values: values[rows]) for level in self.levels]
+        return SampledRun(problem, self.constants, self.eta, levels, [change[rows] for change in self.changes])
 
 
 def sample_run(
@@ -82,7 +81,7 @@ def sample_run(
     def run(constants: Constants) -> tuple[list[States], list[Array]]:
         return _run(problem, rule, step_size(constants), orders)
 
-    constants = consistent_constants(lambda chosen: joined(run(chosen)[0]), x_sq, float(x_sq.max()), names)
+    constants = consistent_constants(lambda chosen: States.joined(run(chosen)[0]), x_sq, float(x_sq.max()), names)
     used = constants or Constants(float(x_sq.max()))
     return SampledRun(problem, constants, step_size(used), *run(used))
 
@@ -91,19 +90,17 @@ def _run(problem: Problem, rule: Rule, eta: float, orders: Array) -> tuple[list[
     """The states of all replicas at t = 0..T, and the mean gains of the next draw at t = 0..T - 1."""
     replicas, rows = orders.shape[1], np.arange(orders.shape[1])
     thetas = np.repeat(problem.theta0[None, :], replicas, axis=0)
-    levels, gains = [node_states(problem.features, problem.answers, thetas)], []
+    levels, means = [node_states(problem.features, problem.answers, thetas)], []
     for order in orders:
-        before = levels[-1]
-        children = thetas[:, None, :] + eta * update_direction(rule, before)
+        moves = eta * update_direction(rule, levels[-1])
+        children = thetas[:, None, :] + moves
         after = node_states(problem.features, problem.answers, children.reshape(-1, problem.d))
-        p, q = np.repeat(before.p, problem.n, axis=0), np.repeat(before.q, problem.n, axis=0)
-        change = stable_difference(p, q, after.p, after.q)
-        gains.append(change.reshape(replicas, problem.n, problem.n).mean(axis=1))
+        change = gains(problem.features, problem.answers, levels[-1], moves, after)
+        means.append(change.reshape(replicas, problem.n, problem.n).mean(axis=1))
         thetas = children[rows, order]
         picked = rows * problem.n + order
-        names = ("p", "q", "gap", "projection_sq")
-        levels.append(States(*(getattr(after, name)[picked] for name in names)))
-    return levels, gains
+        levels.append(after.map(partial(np.take, indices=picked, axis=0)))
+    return levels, means
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ class Step(Point):
         super().__init__(instance)
         self.n, self.rule = len(self.answers), rule
         x_sq = as_floats(self.x_sq)
-        measured = measure_constants(_floats(self.before), x_sq, float(x_sq.max()))
+        measured = measure_constants(self.before.map(as_floats), x_sq, float(x_sq.max()))
         # M, R1 and R2 enter as the exact numbers that were chosen; X_max^2 as its enclosure.
         self.constants = Constants(self.x_max_sq, **{name: getattr(measured, name) for name in names})
         self.eta = step_size(self.constants)
@@ -139,7 +139,3 @@ class Step(Point):
             for index, x in enumerate(features):
                 result[i, index] = functional(list(x @ theta), list(x @ y), int(self.answers[index]))
         return result
-
-
-def _floats(states: States) -> States:
-    return States(*(as_floats(getattr(states, name)) for name in ("p", "q", "gap", "projection_sq")))

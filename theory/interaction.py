@@ -9,8 +9,8 @@ which no M satisfies where ``gap_i . gap_j <= 0`` but ``X_i gap_j != 0``. Only r
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -51,12 +51,23 @@ class States:
         p, q: ``(N, n)``.
         gap: ``(N, n, d)``.
         projection_sq: ``||X_i gap_j||^2`` in entry ``[:, i, j]``, ``(N, n, n)``.
+        wrong: distribution over each prompt's wrong outputs, ``(N, n, K)``.
     """
 
     p: Array
     q: Array
     gap: Array
     projection_sq: Array
+    wrong: Array
+
+    def map(self, change: Callable[[Array], Array]) -> States:
+        """Every array changed in the same way: rows picked, or converted to floats."""
+        return States(*(change(getattr(self, each.name)) for each in fields(self)))
+
+    @classmethod
+    def joined(cls, levels: Sequence[States]) -> States:
+        """The states of all levels as one."""
+        return cls(*(np.concatenate([getattr(level, each.name) for level in levels]) for each in fields(cls)))
 
     @property
     def variance(self) -> Array:
