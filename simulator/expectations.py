@@ -7,7 +7,7 @@ runs on floats and on balls, so a violation found here can be rechecked rigorous
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -22,7 +22,7 @@ from theory.errors import expected
 from theory.exact import is_exact, maximum
 from theory.instances import Instance
 from theory.points import Point
-from theory.policy import Array, evaluate
+from theory.policy import Array, PolicyState, evaluate
 from theory.rules import Rule
 
 __all__ = ["ExpectedRun", "PromptPaths", "expectation", "expected_run", "prompt_paths"]
@@ -58,20 +58,23 @@ def prompt_paths(features: Array, answers: Array, theta0: Array, rule: Rule, eta
         steps: T.
     """
     theta = np.repeat(theta0[None, :], len(answers), axis=0)
-    rows, gains = [], []
-    state = evaluate(features, answers, theta)
+    states, moves = [evaluate(features, answers, theta)], []
     for _ in range(steps):
-        rows.append((state.p, state.q, state.grad_sq))
-        move = eta * update_direction(rule, state)
-        theta = theta + move
-        u = (features @ move[..., None])[..., 0]
-        margins = u - u[np.arange(len(answers)), answers][:, None]
-        after = evaluate(features, answers, theta)
-        gains.append(change_of_success(state.odds.wrong, margins, (state.p, state.q), (after.p, after.q)))
-        state = after
-    rows.append((state.p, state.q, state.grad_sq))
-    p, q, grad_sq = (np.array([row[c] for row in rows]) for c in range(3))
-    return PromptPaths(p, q, grad_sq, np.array(gains, dtype=p.dtype).reshape(steps, len(answers)))
+        moves.append(eta * update_direction(rule, states[-1]))
+        theta = theta + moves[-1]
+        states.append(evaluate(features, answers, theta))
+    p, q, wrong, gap = (np.array([getattr(part, name) for part in parts]) for parts, name in _parts(states))
+    variance = p * q
+    u = (features @ np.array(moves, dtype=p.dtype).reshape(steps, *theta.shape)[..., None])[..., 0]
+    margins = u - u[:, np.arange(len(answers)), answers][..., None]
+    gains = change_of_success(wrong[:-1], margins, (p[:-1], q[:-1]), (p[1:], q[1:]))
+    return PromptPaths(p, q, variance * variance * np.sum(gap * gap, axis=2), gains)
+
+
+def _parts(states: list[PolicyState]) -> Iterator[tuple[list[Any], str]]:
+    """What a path is made of, by the object that holds it."""
+    odds = [state.odds for state in states]
+    yield from ((odds, "p"), (odds, "q"), (odds, "wrong"), (states, "gap"))
 
 
 class ExpectedRun:

@@ -70,7 +70,8 @@ class JointRun:
     @cached_property
     def grad_sq(self) -> Array:
         """``||grad J_i(theta_t)||^2``, ``(T + 1, n)``."""
-        return self._rows("grad_sq")
+        variance, gap = self.J * self.q, self._rows("gap")
+        return np.asarray(variance * variance * np.sum(gap * gap, axis=2))
 
     @cached_property
     def std_sup(self) -> Array:

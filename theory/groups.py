@@ -74,8 +74,9 @@ def group_weight(p: Any, q: Any, size: int, convention: Convention = PRESETS["pa
         size: G, at least 2.
         convention: with scale ``none`` or ``group``.
     """
-    unit = 0 * p + 1
-    total = 0 * unit
+    # One number in the arithmetic of p: the lengths do not depend on p.
+    unit = np.ravel(p)[0] * 0 + 1
+    total = 0 * p
     for k in range(1, size):
         # k A_right / G (or as well -(G - k) A_wrong / G) is the length along the gap.
         length = pair_of_advantages(k, size, convention, unit)[0] * k / size

@@ -134,12 +134,12 @@ class PolicyState:
     @cached_property
     def gradient_norm(self) -> Array:
         """``||grad J_i|| = V_i ||gap_i||``, shape ``(n,)``; unlike ``grad_sq`` it does not underflow at V = 1e-300."""
-        return self.variance * np.sum(self.gap * self.gap, axis=1) ** 0.5
+        return self.variance * np.add.reduce(self.gap * self.gap, axis=1) ** 0.5
 
     @cached_property
     def grad_sq(self) -> Array:
         """``||grad J_i||^2``, shape ``(n,)``."""
-        return self.variance * self.variance * np.sum(self.gap * self.gap, axis=1)
+        return self.variance * self.variance * np.add.reduce(self.gap * self.gap, axis=1)
 
     def hessian_vector(self, y: Array) -> Array:
         """``Hess J_i y`` for one direction ``y`` of shape ``(d,)``; returns ``(n, d)``."""
