@@ -17,8 +17,8 @@ faster than p. The integrals are Gauss sums, exact to about 1e-13.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from math import ceil, exp, floor, log, log1p
 from typing import Any
 
@@ -97,6 +97,17 @@ class Study:
     escapes: tuple[Escape, ...]
     tails: tuple[Tail, ...]
     fits: tuple[Fit, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        tails = [{"rule": tail.rule, "t": tail.t.tolist(), "log_q": tail.log_q.tolist()} for tail in self.tails]
+        return {"escapes": [asdict(e) for e in self.escapes], "tails": tails, "fits": [asdict(f) for f in self.fits]}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Study:
+        """Inverse of :meth:`to_json`."""
+        tails = (Tail(tail["rule"], np.array(tail["t"]), np.array(tail["log_q"])) for tail in data["tails"])
+        return cls(tuple(Escape(**e) for e in data["escapes"]), tuple(tails), tuple(Fit(**f) for f in data["fits"]))
 
 
 def _logistic(log_odds: Any) -> tuple[Any, Any]:

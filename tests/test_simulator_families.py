@@ -54,7 +54,7 @@ def test_the_start_has_the_asked_success_probability(name: str, p0: float) -> No
 def test_every_seed_gives_a_problem_of_the_asked_sizes_and_start(seed: int, name: str, n: int, outputs: int) -> None:
     p0 = np.linspace(0.01, 0.99, n)
     problem = make_problem(name, n, outputs, p0=p0, seed=seed)
-    assert problem.features.shape == (n, outputs, n * outputs)
+    assert problem.features.shape == (n, outputs, n * outputs + (FAMILIES[name].skill > 0))
     assert problem.name == name
     assert_agree(problem.at(problem.theta0).p, p0, 1e-6)
 

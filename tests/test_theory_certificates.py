@@ -67,7 +67,9 @@ def test_changed_mathematics_is_rejected_even_with_a_fitting_digest(claim: Any) 
     for i, step in enumerate(original["steps"]):
         for name in FIELDS.get(step["kind"], ("total",)):
             mutant = copy.deepcopy(original)
-            extra = "p" if any(s["name"] == "p" for s in original["symbols"]) else original["symbols"][0]["name"]
+            names = [s["name"] for s in original["symbols"]] or ["1"]
+            extra = "p" if "p" in names else names[0]
+            extra = "1" if step["kind"] == "bound" else extra
             factor = f"*{extra}" if name == "of" else f"+{extra}"
             mutant["steps"][i][name] = f"({step[name]}){factor}"
             if name == "of" and extra not in original["derivation"]:

@@ -84,7 +84,10 @@ CASES: list[tuple[list[str], str]] = [
     (_sim("--rule", "power:2"), "alpha is 2.0"),
     (_sim("--rule", "power:nan"), "alpha is nan"),
     (_sim("--rule", "power:0.5"), "pass --eta"),
-    (_sim("--family", "cubic"), "problem family is 'cubic'; expected one of orthogonal, tabular, gaussian"),
+    (
+        _sim("--family", "cubic"),
+        "problem family is 'cubic'; expected one of orthogonal, shared-skill, tabular, gaussian",
+    ),
     (_sim("--n", "0"), "n is 0; expected at least 1"),
     (_sim("--n", "-2"), "n is -2"),
     (_sim("--k", "1"), "K is 1; expected at least 2"),

@@ -31,7 +31,7 @@ CLAIMS = (
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(whynorm.verify, "QUICK", Effort(examples=5, evaluations=1, steps=5))
+    monkeypatch.setattr(whynorm.verify, "QUICK", Effort(examples=5, evaluations=1, steps=5, sampled_steps=3))
 
 
 def _write(path: Path, text: str) -> Path:

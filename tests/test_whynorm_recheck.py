@@ -25,7 +25,7 @@ Row = dict[str, Any]
 def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("recheck") / "verdicts.json"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(whynorm.verify, "QUICK", Effort(examples=3, evaluations=1, steps=5))
+        patch.setattr(whynorm.verify, "QUICK", Effort(examples=3, evaluations=1, steps=5, sampled_steps=3))
         chosen = [word for claim_id in CLAIMS for word in ("--claim", claim_id)]
         assert main(["verify", *chosen, "--workers", "1", "--json", str(path)]) == 0
     return path

@@ -43,7 +43,7 @@ RUNS = ORTHOGONAL + [f"{kind}-{pair}" for kind in ("model", "linearised") for pa
 @contextlib.contextmanager
 def _little_effort() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(whynorm.reproduce, "QUICK", Effort(examples=3, evaluations=1, steps=5))
+        patch.setattr(whynorm.reproduce, "QUICK", Effort(examples=3, evaluations=1, steps=5, sampled_steps=3))
         yield
 
 

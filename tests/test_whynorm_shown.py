@@ -29,7 +29,7 @@ Row = dict[str, Any]
 @pytest.fixture(scope="module")
 def rows() -> dict[str, Row]:
     """Rows of a few claims of every kind, as `whynorm verify --json` writes them."""
-    effort = Effort(examples=12, evaluations=6, steps=6)
+    effort = Effort(examples=12, evaluations=6, steps=6, sampled_steps=3)
     return {c: whynorm.verify.verify_claim(load_registry()[c], effort).to_json() for c in CHOSEN}
 
 
@@ -186,7 +186,7 @@ def test_the_report_draws_what_the_verdicts_hold(rows: dict[str, Row], tmp_path:
 def test_verify_prints_links_and_writes_errata(
     tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(whynorm.verify, "QUICK", Effort(examples=3, evaluations=1, steps=5))
+    monkeypatch.setattr(whynorm.verify, "QUICK", Effort(examples=3, evaluations=1, steps=5, sampled_steps=3))
     argv = ["verify", "--claim", CHAIN, "--claim", "S-UPDATE-SHORT", "--errata", tmp_path / "new" / "errata.md"]
     code, out, err = call(capsys, *argv, "--workers", 1)
     assert (code, err) == (0, f"errata: {tmp_path / 'new' / 'errata.md'}\n")

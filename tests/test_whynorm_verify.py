@@ -26,7 +26,7 @@ SPINE += ["P-T31-MIN", "P-T32-DESCENT", "P-T32-SUM", "P-T32-MIN", "P-T32-COMPARE
 # Few and quick, yet of every scope and every verdict.
 FEW = ["X-IDENTITY", "P-L31-VAR", "P-L33", "P-T31-DESCENT", "P-T32-SUM"]
 
-LITTLE = Effort(examples=3, evaluations=1, steps=5)
+LITTLE = Effort(examples=3, evaluations=1, steps=5, sampled_steps=3)
 
 Row = dict[str, Any]
 

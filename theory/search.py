@@ -49,8 +49,8 @@ def limits_for(claim: Claim) -> Limits:
         "several": Limits(),
         "group": Limits(group=9),
         "step": Limits(interacting=interacting),
-        "expectation": Limits(steps=160, direction=False, displacement=False),
-        "joint": Limits(steps=160, copies=8, direction=False, displacement=False),
+        "expectation": Limits(steps=120, direction=False, displacement=False),
+        "joint": Limits(steps=120, copies=8, direction=False, displacement=False),
         "interacting": Limits(
             steps=160 if interacting else 8,
             orders=130 if interacting else 40,

@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from simulator.expectations import expectation
 from simulator.files import write_json, write_text
+from simulator.plateau import Study
 from simulator.problems import Problem
 from simulator.records import Record
 from theory.errors import expected
@@ -20,6 +21,8 @@ from theory.rules import get_rule
 from whynorm import __version__
 from whynorm.constants import breaking_time, constants_table, prediction_error
 from whynorm.figures import bound_figure, curves_figure, error_figure, gain_figure, mean_figure, to_svg
+from whynorm.figures_compare import compare_figure
+from whynorm.figures_plateau import escape_figure, tail_figure
 from whynorm.page import render
 from whynorm.reproduce import RULE_NAMES, orthogonal_problem
 from whynorm.settings import Settings, parse_settings
@@ -57,7 +60,8 @@ def write_report(directory: Path) -> tuple[Path, Path]:
         "constants": [row.to_json() for row in rows],
         "headline": _headline(claims, runs, parsed),
     }
-    page = render(content, _figures(runs, problem, claims, parsed))
+    figures = _figures(runs, problem, claims, parsed) | _study_figures(directory / "plateau.json")
+    page = render(content, figures)
     write_json(directory / "report.json", content)
     write_text(directory / "report.html", page)
     return directory / "report.json", directory / "report.html"
@@ -144,6 +148,17 @@ def _figures(
     if example is not None:
         figures["counterexample"] = example
     return {name: Markup(to_svg(figure, f"{name} figure")) for name, figure in figures.items()}
+
+
+def _study_figures(path: Path) -> dict[str, Markup]:
+    """Figures that follow from the claims alone."""
+    content = _read(path, {"escapes": list, "tails": list, "fits": list})
+    try:
+        study = Study.from_json(content)
+        found = {"escape": escape_figure(study), "tail": tail_figure(study), "compare": compare_figure()}
+    except (KeyError, TypeError, ValueError):
+        raise expected("results", str(path), "a study as `whynorm study plateau` writes it", _REMEDY) from None
+    return {name: Markup(to_svg(figure, f"{name} figure")) for name, figure in found.items()}
 
 
 def _error_pairs(runs: Mapping[str, Record], settings: Settings) -> list[tuple[Record, Record, str, str]]:

@@ -4,6 +4,7 @@ DIR/verdicts.json            every claim with its evidence
 DIR/errata.md                refuted claims of the sources, and what holds instead
 DIR/runs/NAME/               record.npz and summary.json of each run
 DIR/geometry.json            the language model's measured constants
+DIR/plateau.json             how long hard prompts take, by rule
 DIR/settings.json            what was run
 """
 
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from simulator.families import make_problem, success_targets
 from simulator.files import write_json, write_text
+from simulator.plateau import plateau_study
 from simulator.reference import simulate
 from theory.claims import load_registry
 from theory.rules import GRPO, REINFORCE
@@ -78,6 +80,8 @@ def reproduce(
             eta = float(rule.step_size(problem.x_max_sq))
             record = simulate(problem, rule, eta, settings.simulator_steps, seed=settings.seed, record="full")
             record.save(out / "runs" / f"orthogonal-{rule.name}")
+        say("plateau study")
+        write_json(out / "plateau.json", plateau_study().to_json())
         _bridge(out, settings, progress)
         write_json(out / "settings.json", {**asdict(settings), "machine": machine()})
     return verdicts

@@ -45,7 +45,7 @@ class Effort:
     sampled_steps: int
 
 
-QUICK = Effort(examples=100, evaluations=120, steps=200, sampled_steps=30)
+QUICK = Effort(examples=70, evaluations=90, steps=200, sampled_steps=30)
 DEEP = Effort(examples=2000, evaluations=2000, steps=2000, sampled_steps=300)
 
 
