@@ -154,6 +154,9 @@ class SearchResult:
             self.worst_ratio, self.worst = other.worst_ratio, other.worst
         for link, ratio in other.link_ratios.items():
             self.link_ratios[link] = max(ratio, self.link_ratios.get(link, ratio))
+        for link, pairs in other.best.items():
+            both = [*self.best.get(link, []), *pairs]
+            self.best[link] = sorted(both, key=lambda pair: -pair[0])[:KEPT]
         self.counterexample = self.counterexample or other.counterexample
         self.sides.add(other.sides)
 

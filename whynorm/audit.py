@@ -19,6 +19,8 @@ from simulator.checks import build_context
 from theory.claim import Claim
 from theory.claims import load_registry
 from theory.found import SearchResult
+from theory.instances import Instance
+from theory.judge import Counterexample, recheck
 from theory.known import measure_witness
 from theory.mutants import Mutant, mutants, single_links
 from theory.search import search
@@ -26,11 +28,10 @@ from whynorm.outputs import usable_cores
 
 __all__ = ["Audit", "Killing", "audit", "audit_claim", "summary"]
 
-# A mutant that survives this many searches with different seeds is listed.
-SEARCHES = 3
-EXAMPLES = 150
-# Climbing a run costs a hundred times what climbing a point costs.
-EVALUATIONS, RUN_EVALUATIONS = 600, 100
+# Searches with different seeds that a mutant must survive. A run costs a hundred times what a point costs.
+SEARCHES, RUN_SEARCHES = 3, 1
+EXAMPLES, RUN_EXAMPLES = 150, 80
+EVALUATIONS, RUN_EVALUATIONS = 600, 50
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,8 @@ class Killing:
         link: name of the changed link.
         kind: what was changed: constant, exponent, direction or step size.
         text: how.
-        killed: whether an exact counterexample was found.
+        by: ``search`` if a search found an exact counterexample; ``known instance`` if it did not, but the instance
+            with the largest ratio known for the claim is one; empty if the mutant survived.
         reason: why it survived; empty if it did not.
     """
 
@@ -50,7 +52,7 @@ class Killing:
     link: str
     kind: str
     text: str
-    killed: bool
+    by: str
     reason: str = ""
 
 
@@ -70,26 +72,25 @@ class Audit:
         return {"id": self.claim, "mutants": [asdict(m) for m in self.mutants], "assumptions": dropped}
 
 
-def _evaluations(claim: Claim) -> int:
-    return EVALUATIONS if claim.rule is None else RUN_EVALUATIONS
-
-
 def _search(claim: Claim, seed: int) -> SearchResult:
-    return search(claim, build_context, examples=EXAMPLES, evaluations=_evaluations(claim), seed=seed, shrink=False)
+    examples, evaluations = (EXAMPLES, EVALUATIONS) if claim.rule is None else (RUN_EXAMPLES, RUN_EVALUATIONS)
+    return search(claim, build_context, examples=examples, evaluations=evaluations, seed=seed, shrink=False)
 
 
-def _kill(mutant: Mutant, seed: int) -> Killing:
+def _kill(mutant: Mutant, seed: int, known: Instance | None) -> Killing:
     told = (mutant.origin, mutant.link, mutant.kind, mutant.text)
     seen = SearchResult()
-    for turn in range(SEARCHES):
+    for turn in range(SEARCHES if mutant.claim.rule is None else RUN_SEARCHES):
         found = _search(mutant.claim, seed + turn)
         if found.counterexample is not None:
-            return Killing(*told, killed=True)
+            return Killing(*told, by="search")
         seen.add(found)
+    if known is not None and isinstance(recheck(mutant.claim, build_context, known), Counterexample):
+        return Killing(*told, by="known instance")
     if seen.largest == 0:
-        return Killing(*told, killed=False, reason="it says the same: both sides are 0 wherever the assumptions hold")
+        return Killing(*told, by="", reason="it says the same: both sides are 0 wherever the assumptions hold")
     live = f"not refuted on {seen.instances - seen.vacuous} instances"
-    return Killing(*told, killed=False, reason=f"{live}; largest ratio {seen.worst_ratio:.4g}")
+    return Killing(*told, by="", reason=f"{live}; largest ratio {seen.worst_ratio:.4g}")
 
 
 def audit_claim(claim: Claim, seed: int = 0) -> Audit:
@@ -99,12 +100,13 @@ def audit_claim(claim: Claim, seed: int = 0) -> Audit:
     witness = measure_witness(claim, build_context)
     if witness is not None:
         known.add(witness)
-    killings = [
-        _kill(mutant, own + 1)
-        for number, single in single_links(claim)
-        for mutant in mutants(single, known.link_ratios.get(number, float("nan")))
-    ]
-    dropped = ablate(claim, EXAMPLES, _evaluations(claim), own)
+    killings = []
+    for number, single in single_links(claim):
+        best = known.best.get(number, [(float("nan"), None)])[0][1]
+        ratio = known.link_ratios.get(number, float("nan"))
+        killings += [_kill(mutant, own + 1, best) for mutant in mutants(single, ratio)]
+    examples, evaluations = (EXAMPLES, EVALUATIONS) if claim.rule is None else (RUN_EXAMPLES, RUN_EVALUATIONS)
+    dropped = ablate(claim, examples, evaluations, own)
     return Audit(claim.id, tuple(killings), tuple(dropped))
 
 
@@ -148,12 +150,13 @@ def _stream(claims: Sequence[Claim], seed: int, processes: int) -> Iterator[Audi
 def summary(audits: Sequence[Audit]) -> dict[str, int]:
     """Counts: mutants, killed, survivors that say the same, other survivors, and assumptions by outcome."""
     killings = [k for each in audits for k in each.mutants]
-    same = sum(not k.killed and k.reason.startswith("it says the same") for k in killings)
+    same = sum(k.reason.startswith("it says the same") for k in killings)
     counts = {
         "mutants": len(killings),
-        "killed": sum(k.killed for k in killings),
+        "killed": sum(bool(k.by) for k in killings),
+        "killed by search": sum(k.by == "search" for k in killings),
         "equivalent": same,
-        "survived": sum(not k.killed for k in killings) - same,
+        "survived": sum(not k.by for k in killings) - same,
     }
     for each in audits:
         for dropped in each.assumptions:

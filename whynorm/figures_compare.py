@@ -38,5 +38,5 @@ def compare_figure(title: str = "whose best bound is the better one") -> Figure:
         axes.set_yticks(places, names)
         axes.set(xlabel="success probability at the start, p0", ylabel="success probability reached, p")
         axes.text(-6.2, 5.2, "GRPO's", fontsize=10, ha="center")
-        axes.text(0.35, 1.05, "REINFORCE's", fontsize=8, ha="center")
+        axes.text(0.0, 1.15, "REINFORCE's", fontsize=7.5, ha="center")
     return figure

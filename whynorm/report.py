@@ -151,7 +151,9 @@ def _figures(
 
 
 def _study_figures(path: Path) -> dict[str, Markup]:
-    """Figures that follow from the claims alone."""
+    """Figures that follow from the claims alone; none if the study is not there."""
+    if not path.is_file():
+        return {}
     content = _read(path, {"escapes": list, "tails": list, "fits": list})
     try:
         study = Study.from_json(content)

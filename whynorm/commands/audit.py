@@ -69,19 +69,19 @@ def _assumptions(audits: Sequence[Any]) -> Table:
     for name in ("claim", "killed", "assumptions"):
         table.add_column(name, overflow="fold", justify="right" if name == "killed" else "left")
     for each in audits:
-        killed = f"{sum(k.killed for k in each.mutants)}/{len(each.mutants)}"
+        killed = f"{sum(bool(k.by) for k in each.mutants)}/{len(each.mutants)}"
         table.add_row(each.claim, killed, ", ".join(f"{a.assumption} {a.outcome}" for a in each.assumptions))
     return table
 
 
 def _closing_lines(audits: Sequence[Any], counts: dict[str, int]) -> list[str]:
     lines = [
-        f"{counts['killed']} of {counts['mutants']} mutants killed; {counts['equivalent']} say the same as the claim, "
-        f"{counts['survived']} survived"
+        f"{counts['killed']} of {counts['mutants']} mutants killed ({counts['killed by search']} by search, the others "
+        f"by the worst instance known); {counts['equivalent']} say the same as the claim, {counts['survived']} survived"
     ]
     for each in audits:
         for killing in each.mutants:
-            if not killing.killed:
+            if not killing.by:
                 link = f" ({killing.link})" if killing.link else ""
                 lines.append(f"survived: {killing.claim}{link}, {killing.kind}: {killing.text}; {killing.reason}")
     return lines

@@ -23,12 +23,12 @@ __all__ = ["failures", "link_tables", "verdict_table", "verify"]
 _COLUMNS = {
     "proof": "proof",
     "kept": "kept",
-    "attained": "attain",
+    "attained": "best",
     "property": "search",
     "trajectory": "runs",
-    "sampled": "sampled",
+    "sampled": "draws",
 }
-_OUTCOMES = {"violated": "fails", "undecided": "open"}
+_OUTCOMES = {"holds": "ok", "violated": "fails", "undecided": "open", "vacuous": "void"}
 _COLOURS = {"proved": "green", "supported": "cyan", "refuted": "red", "vacuous": "yellow", "undecided": "magenta"}
 
 
@@ -47,9 +47,11 @@ def verify(
     Verdicts: proved (a certificate that an independent checker replayed), refuted (a counterexample confirmed in ball
     arithmetic), supported (checked without violation), vacuous (assumptions never held), undecided.
 
-    Evidence: proof; kept, a counterexample of old, rechecked; search among random instances; simulated runs. Tight is
-    the largest ratio of the two sides that was met: 1 is attained, 0.5 means that the stated constant is twice what
-    was needed. Of a chosen claim that is a chain, each link's own is shown as well.
+    Evidence: proof; kept, a counterexample of old, rechecked; best, an instance that attains the bound; search among
+    random instances; simulated runs; draws, sampled prompt orders with confidence intervals. Outcomes: ok, fails, void
+    (assumptions never held), open (undecided). Tight is the largest ratio of the two sides that was met: 1 is attained,
+    0.5 means that the stated constant is twice what was needed. Of a chosen claim that is a chain, each link's own is
+    shown as well.
 
     A claim whose evidence cannot be gathered is undecided; the reason goes to stderr, and the exit code is 1.
     """
@@ -132,7 +134,8 @@ def verdict_table(verdicts: Sequence[Any]) -> Table:
     for name in ("claim", "verdict", "tight", *kinds.values()):
         table.add_column(name, overflow="fold", justify="right" if name == "tight" else "left")
     for verdict in verdicts:
-        tightness = "" if verdict.tightness is None else f"{verdict.tightness:.3g}"
+        shown = verdict.tightness is not None and verdict.verdict != "refuted"
+        tightness = f"{verdict.tightness:.3g}" if shown else ""
         badge = Text(verdict.verdict, style=_COLOURS[verdict.verdict])
         found = {e.kind: _OUTCOMES.get(e.outcome, e.outcome) for e in verdict.evidence}
         table.add_row(verdict.claim.id, badge, tightness, *(found.get(kind, "") for kind in kinds))
