@@ -80,10 +80,11 @@ def orders_that_fit(n: int, nodes: int) -> int:
 class LevelMeans:
     """Means over the states of each level t = 0..T, and what claims about runs look at; floats or balls.
 
-    A subclass provides ``n``, ``levels`` (the states at each t, all equally likely) and ``gain``.
+    A subclass provides ``n``, ``rule``, ``levels`` (the states at each t, all equally likely) and ``gain``.
     """
 
     n: int
+    rule: Rule
     levels: list[States]
 
     @property
@@ -109,6 +110,12 @@ class LevelMeans:
     def grad_sq(self) -> Array:
         """``E ||grad J_i(theta_t)||^2``, ``(T + 1, n)``."""
         return self._mean("grad_sq")
+
+    @cached_property
+    def weighted_grad_sq(self) -> Array:
+        """``E [weight(p, q) ||grad J_i(theta_t)||^2]``, ``(T + 1, n)``."""
+        rows = [self.rule.weight(level.p, level.q) * level.grad_sq for level in self.levels]
+        return np.array([np.sum(row, axis=0) / len(row) for row in rows])
 
     @cached_property
     def total_grad_sq(self) -> Array:
@@ -162,7 +169,7 @@ class InteractingRun(LevelMeans):
             most = orders_that_fit(self.n, MAX_NODES)
             raise expected("steps", instance.steps, f"at most {most} with {self.n} prompts", "all orders are followed")
         self.x_sq, self.x_max_sq = point.x_sq, point.x_max_sq
-        self._instance, self._rule, self._step_size = instance, rule, step_size
+        self._instance, self.rule, self._step_size = instance, rule, step_size
         self._run: tuple[Constants, list[States]] | None = None
         found = self._consistent(names)
         self.constants = found and Constants(self.x_max_sq, found.M, found.R1, found.R2)
@@ -185,7 +192,7 @@ class InteractingRun(LevelMeans):
         thetas = theta[None, :]
         levels = [node_states(features, self.answers, thetas)]
         for _ in range(self._instance.steps):
-            moves = eta * update_direction(self._rule, levels[-1])
+            moves = eta * update_direction(self.rule, levels[-1])
             thetas = (thetas[:, None, :] + moves).reshape(-1, features.shape[2])
             levels.append(node_states(features, self.answers, thetas))
         return levels
@@ -202,7 +209,7 @@ class InteractingRun(LevelMeans):
         """``E J_i(theta_t) - E J_i(theta_{t-1})``, ``(T, n)``, formed without cancellation."""
         rows = []
         for before, after in zip(self.levels, self.levels[1:], strict=False):
-            moves = self.eta * update_direction(self._rule, before)
+            moves = self.eta * update_direction(self.rule, before)
             change = gains(self.features, self.answers, before, moves, after)
             rows.append(np.sum(change, axis=0) / len(change))
         return np.array(rows)
@@ -210,7 +217,7 @@ class InteractingRun(LevelMeans):
     @cached_property
     def mixture(self) -> ExpectedRun:
         """The same expectations by ``X-ORDER``; equal to these where prompts are orthogonal."""
-        return ExpectedRun(self._instance, self._rule, lambda x_max_sq: self.eta)
+        return ExpectedRun(self._instance, self.rule, lambda x_max_sq: self.eta)
 
 
 def _largest(rows: Array) -> Array:

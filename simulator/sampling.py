@@ -33,6 +33,7 @@ class SampledRun(LevelMeans):
 
     Attributes:
         features, answers, n, x_sq, x_max_sq: of the problem.
+        rule: the update rule.
         constants: consistent on all replicas, or None.
         eta: step size.
         levels: states of the replicas at t = 0..T.
@@ -40,10 +41,16 @@ class SampledRun(LevelMeans):
     """
 
     def __init__(
-        self, problem: Problem, constants: Constants | None, eta: float, levels: list[States], changes: list[Array]
+        self,
+        problem: Problem,
+        rule: Rule,
+        constants: Constants | None,
+        eta: float,
+        levels: list[States],
+        changes: list[Array],
     ) -> None:
         """Take what was sampled."""
-        self.features, self.answers, self.n = problem.features, problem.answers, problem.n
+        self.features, self.answers, self.n, self.rule = problem.features, problem.answers, problem.n, rule
         self.x_sq = np.array([float(spectral_norm_sq(x)) for x in problem.features])
         self.x_max_sq = float(self.x_sq.max())
         self.constants, self.eta, self.levels, self.changes = constants, eta, levels, changes
@@ -56,7 +63,9 @@ class SampledRun(LevelMeans):
     def batch(self, problem: Problem, rows: slice) -> SampledRun:
         """The replicas of some rows, with the constants and the step size of all."""
         levels = [level.map(lambda values: values[rows]) for level in self.levels]
-        return SampledRun(problem, self.constants, self.eta, levels, [change[rows] for change in self.changes])
+        return SampledRun(
+            problem, self.rule, self.constants, self.eta, levels, [change[rows] for change in self.changes]
+        )
 
 
 def sample_run(
@@ -83,7 +92,7 @@ def sample_run(
 
     constants = consistent_constants(lambda chosen: States.joined(run(chosen)[0]), x_sq, float(x_sq.max()), names)
     used = constants or Constants(float(x_sq.max()))
-    return SampledRun(problem, constants, step_size(used), *run(used))
+    return SampledRun(problem, rule, constants, step_size(used), *run(used))
 
 
 def _run(problem: Problem, rule: Rule, eta: float, orders: Array) -> tuple[list[States], list[Array]]:

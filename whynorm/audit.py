@@ -144,7 +144,12 @@ def _stream(claims: Sequence[Claim], seed: int, processes: int) -> Iterator[Audi
     with ProcessPoolExecutor(min(processes, len(claims)), multiprocessing.get_context("spawn")) as pool:
         # Claims about runs take longest and go first.
         ordered = sorted(claims, key=lambda claim: claim.rule is None)
-        yield from (future.result() for future in as_completed([pool.submit(_task, c.id, seed) for c in ordered]))
+        try:
+            yield from (future.result() for future in as_completed([pool.submit(_task, c.id, seed) for c in ordered]))
+        except BaseException:
+            # Nothing waits for the rest of the work if a part of it has failed.
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def summary(audits: Sequence[Audit]) -> dict[str, int]:

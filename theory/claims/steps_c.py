@@ -103,11 +103,21 @@ def _hessian_norms(point: Point) -> Array:
         return np.array([np.abs(np.linalg.eigvalsh(h)).max() for h in hessians])
     found = np.empty(len(hessians), dtype=object)
     for i, h in enumerate(hessians):
-        values = flint.acb_mat([list(row) for row in h]).eig(multiple=True)
-        found[i] = flint.arb(0)
-        for value in values:
-            found[i] = found[i].max(abs(value.real))
+        found[i] = _spectral_norm(h)
     return found
+
+
+def _spectral_norm(h: Array) -> Any:
+    """Largest absolute eigenvalue of a symmetric matrix of balls."""
+    try:
+        values = flint.acb_mat([list(row) for row in h]).eig(multiple=True)
+    except ValueError:
+        # A cluster that flint cannot isolate: all that is known is 0 <= ||H|| <= ||H||_F, and nothing is decided.
+        return flint.arb(0).union(np.sum(h * h) ** 0.5)
+    largest = flint.arb(0)
+    for value in values:
+        largest = largest.max(abs(value.real))
+    return largest
 
 
 def _best_quotients(point: Point) -> Array:
