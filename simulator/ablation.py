@@ -104,6 +104,12 @@ def _by_all_orders(claim: Claim) -> Claim:
     return replace(claim, scope="interacting", step_size=lambda constants: step_size(constants.x_max_sq))
 
 
+def _measured(claim: Claim) -> tuple[str, ...]:
+    """The constants that the claim's assumptions are about; the others stay at 1."""
+    named = {INTERACTION: ("M",), SCALE: ("R1", "R2")}
+    return tuple(name for assumption in claim.assumptions for name in named.get(assumption, ()))
+
+
 def without(claim: Claim, assumption: Assumption) -> tuple[Claim, Build]:
     """The claim without the assumption, and how to build its context.
 
@@ -117,8 +123,7 @@ def without(claim: Claim, assumption: Assumption) -> tuple[Claim, Build]:
     if assumption is BOUNDED_STD:
         return weaker, _smaller_bound
     if assumption in (INTERACTION, SCALE):
-        kept = ("R1", "R2") if assumption is INTERACTION else ("M",)
-        return weaker, partial(_with_constants, kept)
+        return weaker, partial(_with_constants, _measured(weaker))
     # The displayed steps are written out for one right output: entry by entry.
     if assumption is UNIQUE_ANSWER and claim.scope in ("point", "ball") and not claim.id.startswith("P-STEP"):
         return weaker, _several
@@ -188,7 +193,7 @@ def _ablate(claim: Claim, assumption: Assumption, examples: int, evaluations: in
         return Ablation(claim.id, assumption.id, "needed", f"{example.left} against {example.right}", example)
     if weaker.scope == "interacting" and assumption in (ORTHOGONAL, INTERACTION):
         found = sampled_check(
-            weaker, _conflict(), CONFLICT_STEPS, replicas=1000, batches=25, seed=seed, names=("R1", "R2")
+            weaker, _conflict(), CONFLICT_STEPS, replicas=1000, batches=25, seed=seed, names=_measured(weaker)
         )
         if found.exceeds:
             reason = f"two prompts in conflict, {CONFLICT_STEPS} steps, {found.replicas} sampled orders: "

@@ -115,7 +115,7 @@ def measure_constants(states: States, x_sq: Array, x_max_sq: float) -> Constants
         gradients = (norms.max(axis=1) / norms.min(axis=1)).max()
         deviations = np.sqrt(ratio.max())
     worst = [float(np.nan_to_num(v, nan=np.inf, posinf=np.inf)) for v in (needed.max(), gradients, deviations)]
-    return Constants(x_max_sq, *(max(1.0, value * MARGIN) if value > 1 else 1.0 for value in worst))
+    return Constants(x_max_sq, *(max(1.0, value * MARGIN) for value in worst))
 
 
 def consistent_constants(

@@ -46,7 +46,7 @@ class Effort:
 
 
 QUICK = Effort(examples=70, evaluations=90, steps=200, sampled_steps=30)
-DEEP = Effort(examples=2000, evaluations=2000, steps=2000, sampled_steps=300)
+DEEP = Effort(examples=800, evaluations=1000, steps=1000, sampled_steps=150)
 
 
 def _evaluations(claim: Claim, effort: Effort) -> int:
