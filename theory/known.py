@@ -52,4 +52,5 @@ def measure_witness(claim: Claim, build: Build) -> SearchResult | None:
     result.see(instance, comparison)
     if comparison.violated.any():
         result.settle(recheck(claim, build, instance), comparison.worst)
+    result.locate(claim, build)
     return result
