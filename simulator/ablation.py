@@ -39,7 +39,7 @@ __all__ = ["Ablation", "ablate", "without"]
 # C is taken this much below the standard deviation where Assumption 3 is dropped.
 SMALLER = 16
 # Parameter vectors in the tree of prompt orders; enough for prompts in conflict to use up the cumulative bounds.
-ORDERS, STEPS = 2100, 40
+ORDERS, STEPS = 520, 40
 # Long enough for two prompts in conflict to use up the cumulative bounds.
 CONFLICT_STEPS = 120
 

@@ -29,9 +29,9 @@ from whynorm.outputs import usable_cores
 __all__ = ["Audit", "Killing", "audit", "audit_claim", "summary"]
 
 # Searches with different seeds that a mutant must survive. A run costs a hundred times what a point costs.
-SEARCHES, RUN_SEARCHES = 3, 1
-EXAMPLES, RUN_EXAMPLES = 150, 80
-EVALUATIONS, RUN_EVALUATIONS = 600, 50
+SEARCHES, RUN_SEARCHES = 2, 1
+EXAMPLES, RUN_EXAMPLES = 100, 60
+EVALUATIONS, RUN_EVALUATIONS = 300, 40
 
 
 @dataclass(frozen=True)
