@@ -36,8 +36,8 @@ def test_the_audit_counts_and_lists(quick: None, tmp_path: Path, capsys: Capture
     out = capsys.readouterr().out
     content = json.loads(path.read_text())
     counts = content["summary"]
-    assert counts["mutants"] == counts["killed"] + counts["equivalent"] + counts["survived"] == 7
-    assert counts["equivalent"] == 2
+    assert counts["mutants"] == counts["killed"] + counts["true"] + counts["survived"] == 7
+    assert counts["true"] == 2
     assert f"{counts['killed']} of 7 mutants killed" in out
     assert "survived: P-LD1" in out
     assert "both sides are 0" in out

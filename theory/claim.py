@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, Literal
@@ -136,6 +136,19 @@ class Registry:
             near = get_close_matches(str(claim_id).upper(), self._claims, n=3, cutoff=0.4)
             hint = f"did you mean {', '.join(near)}?" if near else "`whynorm verify --list` shows all ids"
             raise expected("claim", claim_id, "a registered id", hint) from None
+
+    def select(self, names: Iterable[str]) -> list[Claim]:
+        """The claims with these ids, each once; ``X-POWER`` stands for all ``X-POWER-...`` unless it is an id itself.
+
+        Raises:
+            InputError: neither a claim nor the beginning of one.
+        """
+        chosen: dict[str, Claim] = {}
+        for name in names:
+            family = [claim for claim in self if claim.id.startswith(f"{name}-")]
+            for claim in [self[name]] if name in self or not family else family:
+                chosen[claim.id] = claim
+        return list(chosen.values())
 
     def __len__(self) -> int:
         """Number of claims."""

@@ -11,7 +11,7 @@ import multiprocessing
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from simulator.ablation import Ablation, ablate
@@ -28,6 +28,8 @@ from whynorm.outputs import usable_cores
 
 __all__ = ["Audit", "Killing", "audit", "audit_claim", "summary"]
 
+# How the reason begins of a mutant that survives because it is not false.
+TRUE = "true:"
 # Searches with different seeds that a mutant must survive. A run costs a hundred times what a point costs.
 SEARCHES, RUN_SEARCHES = 2, 1
 EXAMPLES, RUN_EXAMPLES = 100, 60
@@ -77,7 +79,7 @@ def _search(claim: Claim, seed: int) -> SearchResult:
     return search(claim, build_context, examples=examples, evaluations=evaluations, seed=seed, shrink=False)
 
 
-def _kill(mutant: Mutant, seed: int, known: Instance | None) -> Killing:
+def _kill(mutant: Mutant, seed: int, known: Instance | None, ratio: float) -> Killing:
     told = (mutant.origin, mutant.link, mutant.kind, mutant.text)
     seen = SearchResult()
     for turn in range(SEARCHES if mutant.claim.rule is None else RUN_SEARCHES):
@@ -85,12 +87,31 @@ def _kill(mutant: Mutant, seed: int, known: Instance | None) -> Killing:
         if found.counterexample is not None:
             return Killing(*told, by="search")
         seen.add(found)
-    if known is not None and isinstance(recheck(mutant.claim, build_context, known), Counterexample):
-        return Killing(*told, by="known instance")
+    for instance in _variants(known, mutant.kind):
+        if isinstance(recheck(mutant.claim, build_context, instance), Counterexample):
+            return Killing(*told, by="known instance")
+    return Killing(*told, by="", reason=_excuse(mutant, seen, ratio))
+
+
+def _variants(known: Instance | None, kind: str) -> list[Instance]:
+    """The known instance; for a wrong power of X also in other units of length, where probabilities are the same."""
+    if known is None:
+        return []
+    scales = (1.0, 1 / 64, 64.0) if kind == "exponent" else (1.0,)
+    return [replace(known, features=known.features * scale, theta=known.theta / scale) for scale in scales]
+
+
+def _excuse(mutant: Mutant, seen: SearchResult, ratio: float) -> str:
+    """Why a mutant survived: it is true, as far as that can be told, or it was not refuted."""
     if seen.largest == 0:
-        return Killing(*told, by="", reason="it says the same: both sides are 0 wherever the assumptions hold")
-    live = f"not refuted on {seen.instances - seen.vacuous} instances"
-    return Killing(*told, by="", reason=f"{live}; largest ratio {seen.worst_ratio:.4g}")
+        return f"{TRUE} both sides are 0 wherever the assumptions hold"
+    if mutant.kind == "direction" and abs(seen.worst_ratio - 1) < 1e-9 and abs(ratio - 1) < 1e-9:
+        return f"{TRUE} both sides are equal wherever the assumptions hold"
+    # Half the step would halve the ratio, or double it, if the statement did not follow the step.
+    if mutant.kind == "step size" and 0.75 * ratio < seen.worst_ratio < ratio / 0.75:
+        text = f"{TRUE} the statement contains its step size, or does not depend on it: "
+        return text + f"ratio {seen.worst_ratio:.3g} in place of {ratio:.3g}"
+    return f"not refuted on {seen.instances - seen.vacuous} instances; largest ratio {seen.worst_ratio:.4g}"
 
 
 def audit_claim(claim: Claim, seed: int = 0) -> Audit:
@@ -104,7 +125,7 @@ def audit_claim(claim: Claim, seed: int = 0) -> Audit:
     for number, single in single_links(claim):
         best = known.best.get(number, [(float("nan"), None)])[0][1]
         ratio = known.link_ratios.get(number, float("nan"))
-        killings += [_kill(mutant, own + 1, best) for mutant in mutants(single, ratio)]
+        killings += [_kill(mutant, own + 1, best, ratio) for mutant in mutants(single, ratio)]
     examples, evaluations = (EXAMPLES, EVALUATIONS) if claim.rule is None else (RUN_EXAMPLES, RUN_EVALUATIONS)
     dropped = ablate(claim, examples, evaluations, own)
     return Audit(claim.id, tuple(killings), tuple(dropped))
@@ -153,14 +174,14 @@ def _stream(claims: Sequence[Claim], seed: int, processes: int) -> Iterator[Audi
 
 
 def summary(audits: Sequence[Audit]) -> dict[str, int]:
-    """Counts: mutants, killed, survivors that say the same, other survivors, and assumptions by outcome."""
+    """Counts: mutants, killed, survivors that are true, other survivors, and assumptions by outcome."""
     killings = [k for each in audits for k in each.mutants]
-    same = sum(k.reason.startswith("it says the same") for k in killings)
+    same = sum(k.reason.startswith(TRUE) for k in killings)
     counts = {
         "mutants": len(killings),
         "killed": sum(bool(k.by) for k in killings),
         "killed by search": sum(k.by == "search" for k in killings),
-        "equivalent": same,
+        "true": same,
         "survived": sum(not k.by for k in killings) - same,
     }
     for each in audits:

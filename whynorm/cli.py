@@ -27,9 +27,9 @@ app = typer.Typer(
 # Short enough for one line each in an 80-column list.
 app.command("reproduce", short_help="Do all of this and write a report (1 to 2 minutes).")(reproduce.reproduce)
 app.command("verify", short_help="Give every claim a verdict, with evidence.")(verify.verify)
-app.command("refute", short_help="Look for a counterexample to one claim.")(refute.refute)
+app.command("refute", short_help="Look for counterexamples.")(refute.refute)
 app.command("recheck", short_help="Replay the proofs and counterexamples of a file.")(recheck.recheck)
-app.command("audit", short_help="Put the verifier to the test (10 to 20 minutes).")(audit.audit)
+app.command("audit", short_help="Put the verifier to the test (2 to 3 minutes).")(audit.audit)
 app.command("simulate", short_help="Run one update rule on a softmax bandit.")(simulate.simulate)
 app.add_typer(study.app, name="study", short_help="Tables and figures that follow from the claims.")
 app.add_typer(bridge.app, name="bridge", short_help="Run and measure the rules on a LoRA language model.")

@@ -1,4 +1,4 @@
-"""``whynorm refute``: look for a counterexample to one claim for as long as you like."""
+"""``whynorm refute``: look for counterexamples for as long as you like."""
 
 from __future__ import annotations
 
@@ -21,13 +21,17 @@ _ARRAYS = ("features", "answers", "theta")
 
 
 def refute(
-    claim: Annotated[str, typer.Argument(help="Id of the claim; `whynorm verify --list` shows all.")],
-    budget: Annotated[float, typer.Option(help="Seconds to look; the round under way is finished.")] = 30.0,
+    claim: Annotated[
+        list[str] | None, typer.Argument(help="Ids, or P-STEP for all P-STEP-...; all claims if left out.")
+    ] = None,
+    budget: Annotated[
+        float, typer.Option(help="Seconds to look, for each claim; the round under way is finished.")
+    ] = 30.0,
     seed: Annotated[int, typer.Option(help="Seed of the first round.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Write the counterexample, or what was found instead, here.")] = None,
     claims_from: Annotated[Path | None, typer.Option(help="A Python file with further claims; it is executed.")] = None,
 ) -> int:
-    """Search for a counterexample to one claim: random instances, hill climbing, shrinking, exact recheck.
+    """Search for counterexamples: random instances, hill climbing, shrinking, exact recheck.
 
     What is found is exact: its numbers are rationals, and the claim certainly fails there in ball arithmetic. The file
     of --out can be given to `whynorm recheck`. Finding nothing proves nothing.
@@ -38,20 +42,25 @@ def refute(
     from theory.verdicts import decide, search_evidence
     from whynorm.outputs import output_directory
 
-    target = load_claims(claims_from)[claim]
+    registry = load_claims(claims_from)
+    targets = registry.select(claim) if claim else list(registry)
     generator(seed)
     if not 0 < budget < float("inf"):
         raise expected("budget", budget, "a finite number of seconds above 0", "e.g. 30")
     if out is not None and out.is_dir():
         raise expected("out", str(out), "a file, not a directory", "add a file name")
+    rows = []
     with output_directory(None if out is None else out.parent):
-        result, rounds = _hunt(target, budget, seed)
-        evidence = search_evidence("property", result)
-        if out is not None:
-            write_json(out, {"claims": [decide(target, [evidence]).to_json()]})
-    typer.echo(f"{target.id}: {evidence.summary} ({rounds} round{'s' if rounds > 1 else ''})")
-    if result.counterexample is not None:
-        _show(result.counterexample)
+        for target in targets:
+            result, rounds = _hunt(target, budget, seed)
+            evidence = search_evidence("property", result)
+            rows.append(decide(target, [evidence]).to_json())
+            if out is not None:
+                # After each claim, so that an interrupted search over many leaves what it found.
+                write_json(out, {"claims": rows})
+            typer.echo(f"{target.id}: {evidence.summary} ({rounds} round{'s' if rounds > 1 else ''})")
+            if result.counterexample is not None:
+                _show(result.counterexample)
     if out is not None:
         say(f"written: {out}")
     return 0

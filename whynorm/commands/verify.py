@@ -33,7 +33,9 @@ _COLOURS = {"proved": "green", "supported": "cyan", "refuted": "red", "vacuous":
 
 
 def verify(
-    claim: Annotated[list[str] | None, typer.Option(help="Only this claim; may be given several times.")] = None,
+    claim: Annotated[
+        list[str] | None, typer.Option(help="Only this claim, or all P-STEP-...; may be repeated.")
+    ] = None,
     list_claims: Annotated[bool, typer.Option("--list", help="List all claims and exit.")] = False,
     deep: Annotated[bool, typer.Option("--deep", help="Look much harder (minutes instead of seconds).")] = False,
     seed: Annotated[int, typer.Option(help="Seed of the random instances.")] = 0,
@@ -61,7 +63,7 @@ def verify(
     from whynorm.verify import verify as run
 
     registry = load_claims(claims_from)
-    claims = [registry[c] for c in dict.fromkeys(claim)] if claim else list(registry)
+    claims = registry.select(claim) if claim else list(registry)
     if list_claims:
         typer.echo("\n".join(f"{each.id:22} {each.place:28} {each.title}" for each in claims))
         return 0
