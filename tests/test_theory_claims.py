@@ -92,3 +92,27 @@ def test_a_new_claim_is_one_new_module() -> None:
 def test_an_unknown_claim_is_refused_with_a_suggestion() -> None:
     with pytest.raises(InputError, match=r"P-T32-SUMM.*P-T32-SUM"):
         load_registry()["P-T32-SUMM"]
+
+
+def test_a_family_is_chosen_by_its_beginning() -> None:
+    registry = load_registry()
+    assert [claim.id for claim in registry.select(["X-GROUP"])] == ["X-GROUP"], "an id is itself"
+    family = [claim.id for claim in registry.select(["X-POWER", "P-L32", "X-POWER-0"])]
+    assert family == [*(f"X-POWER-{part}" for part in ("0", "25", "50", "75", "100", "FLOW", "BEST")), "P-L32"]
+    assert len(registry.select(["P-STEP"])) == 45
+    with pytest.raises(InputError, match="claim is 'P-STE'"):
+        registry.select(["P-STE"])
+
+
+def test_every_id_that_was_asked_for_is_there() -> None:
+    """The fixed ids; X-POWER and X-PLATEAU are families."""
+    ids = {claim.id for claim in ALL}
+    theorems = {f"P-T3{k}-{part}" for k in (1, 2, 3, 4) for part in ("DESCENT", "SUM", "MIN")}
+    talk = {f"S-{rule}-{part}" for rule in ("REINFORCE", "GRPO") for part in ("DESCENT", "SUM", "MIN")}
+    steps = {f"P-STEP-{number}" for number in range(13, 34)}
+    named = "P-EQ5 P-EQ10 P-EQ11 P-EQ12 P-L31-VAR P-L31-GLOBAL P-L32 P-L33 P-LD1 P-T32-COMPARE P-T34-APPENDIX "
+    named += "S-UPDATE-SHORT S-UPDATE-REINFORCE S-UPDATE-GRPO S-SMOOTH-LOCAL S-SMOOTH-GLOBAL S-SMOOTH-BALL S-ORTHO "
+    named += "X-IDENTITY X-COMPARE X-GROUP X-ORDER"
+    assert theorems | talk | steps | set(named.split()) <= ids
+    for family in ("X-SHARP", "X-POWER", "X-PLATEAU"):
+        assert any(name.startswith(f"{family}-") for name in ids)

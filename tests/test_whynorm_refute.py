@@ -34,6 +34,21 @@ def test_a_true_claim_is_searched_for_the_budget_and_not_refuted(
     assert json.loads(path.read_text())["claims"][0]["verdict"] == "supported"
 
 
+def test_several_claims_are_searched_one_after_another(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("whynorm.commands.refute._EXAMPLES", 30)
+    monkeypatch.setattr("whynorm.commands.refute._EVALUATIONS", 10)
+    path = tmp_path / "found.json"
+    assert main(["refute", "S-SMOOTH", "P-T31-DESCENT", "--budget", "0.01", "--out", str(path)]) == 0
+    rows = json.loads(path.read_text())["claims"]
+    told = {row["id"]: row["verdict"] for row in rows}
+    assert told["P-T31-DESCENT"] == "refuted"
+    assert [told[f"S-SMOOTH-{part}"] for part in ("LOCAL", "GLOBAL", "BALL")] == ["supported"] * 3
+    # The family of P-T31-DESCENT is not meant by its own id.
+    assert len(told) == 4
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -42,7 +57,7 @@ def test_a_true_claim_is_searched_for_the_budget_and_not_refuted(
         (["refute", "P-L32", "--budget", "nan"], "budget is nan"),
         (["refute", "P-L32", "--seed", "-1"], "seed is -1"),
         (["refute", "P-L32", "--out", "."], "out is '.'"),
-        (["refute"], "claim"),
+        (["refute", "P-L32", "P-NONE"], "P-NONE"),
     ],
 )
 def test_bad_input_gets_one_line(arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:

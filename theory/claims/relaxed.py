@@ -86,6 +86,7 @@ def _certificate(name: str, rule: Rule, part: str) -> Certificate:
 
 def _claim(number: str, part: str, rule: Rule, **fields: Any) -> Claim:
     more = (INTERACTION,) if rule is REINFORCE else (BOUNDED_STD, INTERACTION, SCALE)
+    fields["remark"] = f"{fields.get('remark', '')} {_CHOICE}".strip()
     return Claim(
         id=f"P-{number}-{part}",
         source="paper",
@@ -97,6 +98,7 @@ def _claim(number: str, part: str, rule: Rule, **fields: Any) -> Claim:
     )
 
 
+_CHOICE = "The constants are such that the run whose step size they set satisfies the assumptions with them."
 _CHANGE = r"\mathbb E[J_i(\theta_t)] - \mathbb E[J_i(\theta_{t-1})]"
 _GRADIENT = r"\mathbb E\|\nabla J_i(\theta_{t-1})\|^2"
 _SUM = r"\sum_{t=0}^{T-1}\mathbb E\|\nabla J_i(\theta_t)\|^2"
