@@ -99,8 +99,8 @@ def measure_constants(states: States, x_sq: Array, x_max_sq: float) -> Constants
         x_max_sq: their maximum.
 
     Returns:
-        M is at least 1 (a larger constant is always allowed, and a smaller one changes no step size), and inf if no
-        constant works.
+        Each a little more than what was measured, rounded up to 24 bits; M is at least 1 (a larger constant is always
+        allowed, and a smaller one changes no step size), and inf if no constant works.
     """
     n = states.p.shape[1]
     if n == 1:
@@ -115,7 +115,15 @@ def measure_constants(states: States, x_sq: Array, x_max_sq: float) -> Constants
         gradients = (norms.max(axis=1) / norms.min(axis=1)).max()
         deviations = np.sqrt(ratio.max())
     worst = [float(np.nan_to_num(v, nan=np.inf, posinf=np.inf)) for v in (needed.max(), gradients, deviations)]
-    return Constants(x_max_sq, *(max(1.0, value * MARGIN) for value in worst))
+    return Constants(x_max_sq, *(_rounded_up(max(1.0, value) * MARGIN) for value in worst))
+
+
+def _rounded_up(value: float) -> float:
+    """To 24 bits: so that machines whose last digits differ choose the same constants."""
+    if not np.isfinite(value):
+        return value
+    mantissa, exponent = np.frexp(value)
+    return float(np.ldexp(np.ceil(mantissa * 2**24) / 2**24, exponent))
 
 
 def consistent_constants(
