@@ -150,7 +150,7 @@ def verify(
 
 def _cost(claim: Claim) -> int:
     """Rough, for the order of work only: the longest first, so that no process is left with a long one at the end."""
-    runs = {"interacting": 4, "joint": 3, "expectation": 3, "step": 2}
+    runs = {"interacting": 4, "group": 4, "joint": 3, "expectation": 3, "step": 2}
     return runs.get(claim.scope, 1) if claim.fixed_by is None else 0
 
 
