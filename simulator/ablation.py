@@ -30,7 +30,7 @@ from theory.assumptions import (
 )
 from theory.claim import Claim
 from theory.instances import Instance
-from theory.judge import Build, Counterexample
+from theory.judge import Build, Counterexample, recheck
 from theory.search import limits_for, search
 from theory.several import OneAnswerFormulas, SeveralBall, SeveralPoint
 
@@ -157,19 +157,47 @@ def _conflict() -> Problem:
     return Problem(features, np.array([0, 1]), np.array([np.log(4.0) / 2]), name="conflict")
 
 
+def _in_conflict(claim: Claim, assumption: Assumption) -> Counterexample | None:
+    """The exact answer on two prompts in conflict, where both move at every step: one run is all there is."""
+    if claim.scope != "joint" or assumption is not ORTHOGONAL:
+        return None
+    problem, zeros = _conflict(), np.zeros(1)
+    instance = Instance(problem.features, problem.answers, problem.theta0, zeros, zeros, CONFLICT_STEPS)
+    found = recheck(claim, build_context, instance)
+    return found if isinstance(found, Counterexample) else None
+
+
 # Why an assumption is not needed, where a proof or an argument says so.
 _LEMMAS = "it enters through Lemmas 3.1 to 3.3 alone, which hold without it: X-SEVERAL-VAR, X-SEVERAL-LIPSCHITZ"
+_CURVATURE = "it enters through the curvature and the slope alone: X-SEVERAL-CURVATURE, X-SEVERAL-LIPSCHITZ"
+_LINEAR = "J and the update are sums over the right outputs, and both sides are linear in the reward vector"
+_SCALARS = "it is about numbers in (0, 1); its certificate uses p + q = 1 alone"
+_CONCAVE = "its certificate needs -y^T Hess L y <= Var_w(u), and with several right outputs it is Var_w(u) - Var_v(u)"
 _ALGEBRA = "the statement compares two given bounds; its proof is algebra and uses no property of the run"
-_BY_LEMMAS = ["P-T31", "P-T32", "P-T33", "P-T34", "S-REINFORCE", "S-GRPO", "S-ORTHO", "X-ORDER"]
-_FROM_SEVERAL = ["P-L31", "S-SMOOTH", "P-L32", "P-L33", "X-SHARP-VAR", "X-SHARP-LIPSCHITZ"]
+_UNUSED = "its certificate does not use it: no relation and no fact there speaks of it"
+_ONE_ANSWER = {
+    _LEMMAS: "P-T31 P-T32 P-T33 P-T34 S-REINFORCE S-GRPO S-ORTHO X-ORDER P-L31 S-SMOOTH P-L32 P-L33",
+    _CURVATURE: "X-SHARP-VAR X-SHARP-LIPSCHITZ X-SHARP-GLOBAL X-SHARP-BALL X-SHARP-REINFORCE X-SHARP-GRPO X-COMPARE",
+    _LINEAR: "P-EQ5 P-EQ10 P-LD1",
+    _SCALARS: "X-GROUP-BOUND X-GROUP-JENSEN X-GROUP-LIMIT X-GROUP-MONOTONE X-POWER-BEST P-STEP-C3-F P-STEP-C3-HALF "
+    "P-STEP-C3-CASE",
+    _CONCAVE: "X-POWER-0 X-POWER-25 X-POWER-50 X-POWER-75 X-POWER-100",
+}
+_NOT_USED = {
+    ORTHOGONAL.id: "P-STEP-19 P-STEP-D3-UPDATE P-STEP-D3-BALL P-STEP-22 X-PLATEAU",
+    BOUNDED_STD.id: "P-STEP-30-FIXED P-STEP-31-FIXED X-POWER-0",
+    INTERACTION.id: "P-STEP-25 P-STEP-26 P-STEP-29-FIXED P-STEP-30-FIXED",
+    SCALE.id: "P-STEP-29-FIXED P-STEP-30-FIXED",
+}
 
 
 def _argument(claim: Claim, assumption: Assumption) -> str:
     """Why the assumption is not needed; empty if no argument is known."""
     if assumption is UNIQUE_ANSWER:
-        if claim.id.startswith(tuple(_BY_LEMMAS)):
-            return _LEMMAS
-        return "X-SEVERAL-VAR, X-SEVERAL-LIPSCHITZ" if claim.id.startswith(tuple(_FROM_SEVERAL)) else ""
+        found = [reason for reason, ids in _ONE_ANSWER.items() if claim.id.startswith(tuple(ids.split()))]
+        return found[0] if found else ""
+    if claim.id.startswith(tuple(_NOT_USED.get(assumption.id, "-").split())):
+        return _UNUSED
     return _ALGEBRA if all(link.relation == "iff" for link in claim.links) else ""
 
 
@@ -188,12 +216,12 @@ def _ablate(claim: Claim, assumption: Assumption, examples: int, evaluations: in
         limits = replace(limits, interacting=True, conflicting=assumption is not SCALE)
         limits = limits if limits.orders is None else replace(limits, steps=STEPS, orders=ORDERS)
     result = search(weaker, build, examples=examples, evaluations=evaluations, seed=seed, shrink=False, limits=limits)
-    if result.counterexample is not None:
-        example = result.counterexample
+    example = result.counterexample or _in_conflict(weaker, assumption)
+    if example is not None:
         return Ablation(claim.id, assumption.id, "needed", f"{example.left} against {example.right}", example)
     if weaker.scope == "interacting" and assumption in (ORTHOGONAL, INTERACTION):
         found = sampled_check(
-            weaker, _conflict(), CONFLICT_STEPS, replicas=1000, batches=25, seed=seed, names=_measured(weaker)
+            weaker, _conflict(), CONFLICT_STEPS, replicas=2000, batches=25, seed=seed, names=_measured(weaker)
         )
         if found.exceeds:
             reason = f"two prompts in conflict, {CONFLICT_STEPS} steps, {found.replicas} sampled orders: "

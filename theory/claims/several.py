@@ -9,6 +9,7 @@ import sympy as sp
 
 from theory.certificates import Certificate, Proof
 from theory.claim import Claim, Link
+from theory.exact import maximum
 from theory.points import Point
 from theory.policy import Array
 
@@ -69,6 +70,44 @@ def _variance_proof() -> Certificate:
     return proof.done("|y^T Hess J y| <= 2 V X^2 |y|^2 <= (1/2) X^2 |y|^2 for any number of right outputs")
 
 
+def _curvature_proof() -> Certificate:
+    proof = Proof("X-SEVERAL-CURVATURE")
+    v = proof.symbol("V", "positive", "p q")
+    m, o = proof.symbol("m", "real", "mean of u in one group"), proof.symbol("o", "real", "mean of u in the other")
+    s, t = (
+        proof.symbol(x, "nonnegative", f"variance of u in {w} group") for x, w in (("s", "one"), ("t", "the other"))
+    )
+    rest = proof.symbol("g", "nonnegative", "sum of u_j^2 over one group, minus m^2 + s: weights are at most 1")
+    spread = proof.symbol("gv", "nonnegative", "half the sum of u_j^2 over one group, minus s: Popoviciu")
+    room = proof.symbol("h", "nonnegative", "||X||^2 ||y||^2 - m^2 - s - g - o^2 - t")
+    proof.relation(2 * spread, m**2 - s + rest, "Popoviciu: a variance is at most half the sum of squares")
+    proof.fact(
+        "By X-SEVERAL-IDENTITY the form is V [(q - p)(m - o)^2 + Var_v - Var_w]: its two signs exchange the groups."
+    )
+    proof.fact("One group is the wrong outputs and b = 2p - 1 (downward), or the right ones and b = 1 - 2p (upward).")
+    bound, square, half = m**2 + s + rest + o**2 + t + room, (m - o) ** 2, sp.Rational(1, 2)
+    e = proof.symbol("e", "nonnegative", "case b <= 0: -b")
+    proof.nonnegative(
+        v * half * bound - v * (s - t - e * square),
+        v * (half * (o**2 + t + room) + spread + t + e * square),
+        "b <= 0: at most V/2 X^2 |y|^2",
+    )
+    b, k = proof.symbol("b", "nonnegative", "case 0 <= b <= 1/2"), proof.symbol("k", "nonnegative", "then 1 - 2b")
+    proof.relation(k, 1 - 2 * b, "b <= 1/2")
+    middle = half * (o + 2 * b * m) ** 2 + b * k * m**2 + 2 * b * rest + k * spread + (half + b) * (t + room) + t
+    proof.nonnegative(
+        v * (half + b) * bound - v * (b * square + s - t), v * middle, "0 <= b <= 1/2: at most V (1/2 + b) X^2 |y|^2"
+    )
+    c, large = proof.symbol("b3", "nonnegative", "case b >= 1/2"), proof.symbol("l", "nonnegative", "then 2b - 1")
+    proof.relation(large, 2 * c - 1, "b >= 1/2")
+    proof.nonnegative(
+        v * 2 * c * bound - v * (c * square + s - t),
+        v * (c * (m + o) ** 2 + large * s + 2 * c * (rest + t + room) + t),
+        "b >= 1/2: at most 2 b V X^2 |y|^2",
+    )
+    return proof.done("either one-sided bound of X-SHARP-CURVATURE's form holds for any number of right outputs")
+
+
 def _lipschitz_proof() -> Certificate:
     proof = Proof("X-SEVERAL-LIPSCHITZ")
     p, q = proof.symbol("p", "positive", "success"), proof.symbol("q", "positive", "failure")
@@ -91,6 +130,16 @@ def _claim(part: str, **fields: Any) -> Claim:
 
 def _scale(point: Point, power: int) -> Array:
     return point.x_max_sq * point.state.variance**power * point.direction_sq
+
+
+def _form(point: Point) -> Array:
+    return point.state.hessian_form(point.direction)
+
+
+def _factor(point: Point, sign: int) -> Array:
+    """``max(1/2, 1/2 + b, 2b)`` with ``b = sign (2p - 1)``."""
+    b = sign * (point.state.p - point.state.q)
+    return np.asarray(maximum(maximum(b, 0 * b) + 0.5, 2 * b))
 
 
 _REMARK = (
@@ -121,6 +170,20 @@ CLAIMS = (
             Link("V <= 1/4", "<=", lambda point: 2 * _scale(point, 1), lambda point: _scale(point, 0) / 2),
         ),
         proof=_variance_proof,
+        remark=_REMARK,
+    ),
+    _claim(
+        "CURVATURE",
+        place="X-SHARP-CURVATURE without Assumption 1",
+        title="each side of the curvature with several right outputs",
+        statement=(
+            r"\mp y^\top\nabla^2 J_i\,y \le V\max(\tfrac12,\tfrac12\pm b,\pm 2b)\,X_{\max}^2\|y\|^2, \quad b=2p-1"
+        ),
+        chain=(
+            Link("downward", "<=", lambda point: -_form(point), lambda point: _scale(point, 1) * _factor(point, 1)),
+            Link("upward", "<=", _form, lambda point: _scale(point, 1) * _factor(point, -1)),
+        ),
+        proof=_curvature_proof,
         remark=_REMARK,
     ),
     _claim(
