@@ -68,7 +68,7 @@ CASES: list[tuple[list[str], str]] = [
     (["recheck"], "files"),
     (["report"], "directory"),
     # claims
-    (["verify", "--claim", "P-T32"], "claim is 'P-T32'; expected a registered id; did you mean"),
+    (["verify", "--claim", "P-T3"], "claim is 'P-T3'; expected a registered id; did you mean"),
     (["verify", "--claim", "zzz"], "`whynorm verify --list`"),
     (["verify", "--claim", ""], "claim is ''"),
     (["verify", "--claim", "P-EQ5", "--list", "--claim", "x\ny"], "claim is 'x\\ny'"),

@@ -89,7 +89,7 @@ def test_everything_is_where_it_is_said_to_be(results: Path) -> None:
     files = {str(path.relative_to(results)) for path in results.rglob("*") if path.is_file()}
     expected = {f"runs/{name}/{file}" for name in RUNS for file in ("record.npz", "summary.json")}
     expected |= {f"{name}.json" for name in ("verdicts", "geometry", "settings", "report")}
-    expected |= {"report.html", "errata.md"}
+    expected |= {"report.html", "errata.md", "plateau.json"}
     assert files == expected
 
 
@@ -121,7 +121,7 @@ def test_a_second_run_with_the_same_seed_is_the_same_to_the_byte(
         parsed = parse_settings(tomllib.loads(CONFIG) | {"steps": 3}, "in CONFIG")
         whynorm.reproduce.reproduce(tmp_path, parsed, progress=progress)
     again = [path for path in sorted(tmp_path.rglob("*")) if path.is_file()]
-    assert len(again) == 7
+    assert len(again) == 8
     claims = json.loads((results / "verdicts.json").read_text())["claims"]
     shared = [row for row in claims if row["id"] in [claim.id for claim in part]]
     assert json.loads((tmp_path / "verdicts.json").read_text()) == {"claims": shared}

@@ -20,7 +20,7 @@ __all__ = ["audit"]
 
 def audit(
     claim: Annotated[
-        list[str] | None, typer.Option(help="Only this claim, or all P-STEP-...; may be repeated.")
+        list[str] | None, typer.Option(help="Only this claim, or a family such as P-STEP; may be repeated.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the random instances.")] = 0,
     workers: Annotated[int | None, typer.Option(help="Processes, all cores if left out; changes no result.")] = None,

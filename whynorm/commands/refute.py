@@ -22,7 +22,7 @@ _ARRAYS = ("features", "answers", "theta")
 
 def refute(
     claim: Annotated[
-        list[str] | None, typer.Argument(help="Ids, or P-STEP for all P-STEP-...; all claims if left out.")
+        list[str] | None, typer.Argument(help="Ids, or families such as P-STEP; all claims if left out.")
     ] = None,
     budget: Annotated[
         float, typer.Option(help="Seconds to look, for each claim; the round under way is finished.")

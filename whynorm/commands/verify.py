@@ -34,7 +34,7 @@ _COLOURS = {"proved": "green", "supported": "cyan", "refuted": "red", "vacuous":
 
 def verify(
     claim: Annotated[
-        list[str] | None, typer.Option(help="Only this claim, or all P-STEP-...; may be repeated.")
+        list[str] | None, typer.Option(help="Only this claim, or a family such as P-STEP; may be repeated.")
     ] = None,
     list_claims: Annotated[bool, typer.Option("--list", help="List all claims and exit.")] = False,
     deep: Annotated[bool, typer.Option("--deep", help="Look much harder (minutes instead of seconds).")] = False,
