@@ -175,10 +175,20 @@ _SCALARS = "it is about numbers in (0, 1); its certificate uses p + q = 1 alone"
 _CONCAVE = "its certificate needs -y^T Hess L y <= Var_w(u), and with several right outputs it is Var_w(u) - Var_v(u)"
 _ALGEBRA = "the statement compares two given bounds; its proof is algebra and uses no property of the run"
 _UNUSED = "its certificate does not use it: no relation and no fact there speaks of it"
+_TAYLOR = "it is Taylor's theorem, which holds for every smooth J"
+_SYMMETRIC = "it holds for every symmetric matrix"
+_GROUPS = "its certificate holds with the mean over the right outputs in place of u_a"
+_LOGITS = "J is a function of the prompt's own logits, however many outputs are right"
 _ONE_ANSWER = {
-    _LEMMAS: "P-T31 P-T32 P-T33 P-T34 S-REINFORCE S-GRPO S-ORTHO X-ORDER P-L31 S-SMOOTH P-L32 P-L33",
+    _LEMMAS: "P-T31 P-T32 P-T33 P-T34 S-REINFORCE S-GRPO P-L31 S-SMOOTH P-L32 P-L33 P-STEP-C3-MOVE "
+    "P-STEP-C3-MAX P-STEP-19 P-STEP-20 P-STEP-22 P-STEP-23 P-STEP-24 P-STEP-25 P-STEP-28 P-STEP-29 "
+    "P-STEP-32 P-STEP-33 P-STEP-D2-SUM P-STEP-E1-SUM",
+    _LOGITS: "S-ORTHO X-ORDER P-STEP-18 P-STEP-21",
+    _TAYLOR: "P-STEP-26 P-STEP-30",
+    _SYMMETRIC: "P-STEP-C1-NORM",
+    _GROUPS: "X-GROUP S-UPDATE-SHORT-FIXED",
     _CURVATURE: "X-SHARP-VAR X-SHARP-LIPSCHITZ X-SHARP-GLOBAL X-SHARP-BALL X-SHARP-REINFORCE X-SHARP-GRPO X-COMPARE",
-    _LINEAR: "P-EQ5 P-EQ10 P-LD1",
+    _LINEAR: "P-EQ5 P-EQ10 P-LD1 P-STEP-17 P-STEP-D1",
     _SCALARS: "X-GROUP-BOUND X-GROUP-JENSEN X-GROUP-LIMIT X-GROUP-MONOTONE X-POWER-BEST P-STEP-C3-F P-STEP-C3-HALF "
     "P-STEP-C3-CASE",
     _CONCAVE: "X-POWER-0 X-POWER-25 X-POWER-50 X-POWER-75 X-POWER-100",
@@ -195,7 +205,7 @@ def _argument(claim: Claim, assumption: Assumption) -> str:
     """Why the assumption is not needed; empty if no argument is known."""
     if assumption is UNIQUE_ANSWER:
         found = [reason for reason, ids in _ONE_ANSWER.items() if claim.id.startswith(tuple(ids.split()))]
-        return found[0] if found else ""
+        return found[-1] if found else ""
     if claim.id.startswith(tuple(_NOT_USED.get(assumption.id, "-").split())):
         return _UNUSED
     return _ALGEBRA if all(link.relation == "iff" for link in claim.links) else ""
