@@ -17,14 +17,14 @@ from simulator.expectations import ExpectedRun
 from simulator.records import change_of_success
 from simulator.reference import update_direction
 from theory.errors import expected
-from theory.exact import as_floats, is_exact, maximum
+from theory.exact import as_floats, is_exact, largest
 from theory.instances import Instance
-from theory.interaction import NAMES, Constants, States, consistent_constants
+from theory.interaction import NAMES, Constants, States, consistent_constants, orders_that_fit
 from theory.points import Point
 from theory.policy import Array, evaluate
 from theory.rules import Rule
 
-__all__ = ["MAX_NODES", "InteractingRun", "LevelMeans", "gains", "node_states", "orders_that_fit"]
+__all__ = ["MAX_NODES", "InteractingRun", "LevelMeans", "gains", "node_states"]
 
 # More parameter vectors than this are not followed.
 MAX_NODES = 20_000
@@ -65,16 +65,6 @@ def gains(features: Array, answers: Array, before: States, moves: Array, after: 
     margins = u - u[:, np.arange(n), answers][..., None]
     p, q, wrong = (np.repeat(values, moves.shape[1], axis=0) for values in (before.p, before.q, before.wrong))
     return change_of_success(wrong, margins, (p, q), (after.p, after.q))
-
-
-def orders_that_fit(n: int, nodes: int) -> int:
-    """The largest T for which the tree of prompt orders, ``1 + n + ... + n^T``, has at most that many nodes."""
-    steps, level, total = 0, 1, 1
-    while total + level * n <= nodes:
-        level *= n
-        total += level
-        steps += 1
-    return steps
 
 
 class LevelMeans:
@@ -126,7 +116,7 @@ class LevelMeans:
     @cached_property
     def std_sup(self) -> Array:
         """Largest ``sqrt(V_i(theta_t))`` over all orders, ``(T + 1, n)``."""
-        return np.array([_largest(level.variance**0.5) for level in self.levels])
+        return np.array([largest(level.variance**0.5) for level in self.levels])
 
     @cached_property
     def std_mean(self) -> Array:
@@ -218,11 +208,3 @@ class InteractingRun(LevelMeans):
     def mixture(self) -> ExpectedRun:
         """The same expectations by ``X-ORDER``; equal to these where prompts are orthogonal."""
         return ExpectedRun(self._instance, self.rule, lambda x_max_sq: self.eta)
-
-
-def _largest(rows: Array) -> Array:
-    """Columnwise maximum; floats or balls."""
-    largest = rows[0]
-    for row in rows[1:]:
-        largest = maximum(largest, row)
-    return np.asarray(largest)

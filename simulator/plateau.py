@@ -28,6 +28,7 @@ import numpy.typing as npt
 from theory.claims.power import ALPHAS, power_step
 from theory.errors import expected
 from theory.groups import group_rule
+from theory.policy import logistic
 from theory.rules import Rule, power
 
 __all__ = ["Escape", "Fit", "Study", "Tail", "count_steps", "enclose_steps", "plateau_study", "tail_path"]
@@ -110,12 +111,6 @@ class Study:
         return cls(tuple(Escape(**e) for e in data["escapes"]), tuple(tails), tuple(Fit(**f) for f in data["fits"]))
 
 
-def _logistic(log_odds: Any) -> tuple[Any, Any]:
-    e = np.exp(-np.abs(log_odds))
-    large, small = 1 / (1 + e), e / (1 + e)
-    return np.where(log_odds >= 0, large, small), np.where(log_odds >= 0, small, large)
-
-
 def _advance(rule: Rule, c: float, log_odds: float) -> float:
     """``m(L)``; scalars, because a run is one number after another."""
     e = exp(-abs(log_odds))
@@ -171,7 +166,7 @@ def enclose_steps(rule: Rule, c: float, p0: float, s: float = 1.0) -> tuple[int,
     x, weights = np.polynomial.legendre.leggauss(NODES)
     half = np.diff(edges)[:, None] / 2
     log_odds = edges[:-1, None] + half * (1 + x)
-    p, q = _logistic(log_odds)
+    p, q = logistic(log_odds)
     m = c * rule.weight(p, q) * p * q
     low = float((half * weights / m).sum())
     high = float((half * weights * np.exp(s * m) / m).sum())

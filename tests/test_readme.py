@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from pathlib import Path
 
 from theory.claims import load_registry
@@ -29,6 +30,8 @@ def test_the_verdict_table_names_every_claim_with_its_verdict() -> None:
     # Which verdicts these are is shown by the tests of `whynorm verify`; here the page must say the same.
     expected = {claim.id: "refuted" if claim.fixed_by else "proved" for claim in load_registry()}
     assert _told() == expected
+    counts = Counter(expected.values())
+    assert f"{len(expected)} claims: {counts['proved']} proved, {counts['refuted']} refuted as printed" in README
 
 
 def test_the_tree_has_a_line_for_every_file() -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from simulator.ablation import _conflict
 from simulator.checks import build_context
 from simulator.families import make_problem, shared_skill_bound, success_targets
-from simulator.interacting import InteractingRun, node_states, orders_that_fit
+from simulator.interacting import InteractingRun, node_states
 from simulator.problems import Problem
 from simulator.reference import simulate
 from simulator.sampling import sample_run, sampled_check
@@ -25,7 +25,7 @@ from theory.claims.relaxed import grpo_step, reinforce_step
 from theory.errors import InputError
 from theory.exact import precision, spectral_norm_sq
 from theory.instances import Instance
-from theory.interaction import Constants, measure_constants
+from theory.interaction import Constants, measure_constants, orders_that_fit
 from theory.rules import GRPO, REINFORCE
 from theory.strategies import Limits, instances
 

@@ -13,9 +13,12 @@ from cases import POINTS
 from test_theory_policy import test_probabilities_and_derivatives_keep_their_digits as _digits
 
 import theory.policy
+from simulator import ablation
+from simulator.ablation import _UNUSED as UNUSED
 from simulator.ablation import ablate, without
 from simulator.checks import build_context, trajectory_check
-from theory.assumptions import BOUNDED_STD, INTERACTION, ORTHOGONAL, UNIQUE_ANSWER
+from theory.assumptions import BOUNDED_STD, INTERACTION, ORTHOGONAL, UNIQUE_ANSWER, Assumption
+from theory.claim import Claim
 from theory.claims import load_registry
 from theory.mutants import mutants, single_links
 from theory.policy import PolicyState
@@ -86,14 +89,61 @@ def test_dropped_assumptions_are_missed_where_they_are_needed(claim_id: str, nee
         assert (each.counterexample is not None) == (each.outcome == "needed")
 
 
+# What a certificate that uses an assumption says somewhere among its facts, relations and symbols.
+SPOKEN = {
+    "A2": ("P-LD1", "S-ORTHO", "X_i grad J_j", "rthogonal"),
+    "A3": ("Assumption 3", "C_{", "C - "),
+    "A4": ("Assumption 4",),
+    "A5": ("Assumption 5",),
+}
+
+
+@pytest.mark.parametrize(
+    ("claim", "assumption"),
+    [(c, a) for c in REGISTRY if c.fixed_by is None for a in c.assumptions if ablation._argument(c, a) == UNUSED],
+    ids=lambda each: each.id,
+)
+def test_a_certificate_that_is_said_not_to_use_an_assumption_does_not_speak_of_it(
+    claim: Claim, assumption: Assumption
+) -> None:
+    assert claim.proof is not None
+    certificate = claim.proof().to_json()
+    said = [*certificate["facts"], *(r["because"] for r in certificate["relations"])]
+    said += [s["meaning"] for s in certificate["symbols"]]
+    assert not [text for text in said for word in SPOKEN[assumption.id] if word in text]
+
+
+@pytest.mark.parametrize(
+    ("claim", "assumption"),
+    [
+        (c, a)
+        for c in REGISTRY
+        if c.fixed_by is None
+        for a in c.assumptions
+        if ablation._argument(c, a) and c.scope in ("point", "ball") and without(c, a) is not None
+    ],
+    ids=lambda each: each.id,
+)
+def test_no_argument_is_contradicted_by_a_search(claim: Claim, assumption: Assumption) -> None:
+    found = ablation._ablate(claim, assumption, examples=60, evaluations=60, seed=4)
+    assert found.outcome == "argued", found.reason
+
+
 def test_a_claim_without_an_assumption_is_about_more_runs() -> None:
-    weaker, _ = without(REGISTRY["P-T31-SUM"], ORTHOGONAL)
+    dropped = without(REGISTRY["P-T31-SUM"], ORTHOGONAL)
+    assert dropped is not None
+    weaker = dropped[0]
     assert weaker.scope == "interacting"
     assert ORTHOGONAL not in weaker.assumptions
-    assert without(REGISTRY["P-T32-MIN"], BOUNDED_STD)[0].scope == "expectation"
-    assert without(REGISTRY["P-T33-MIN"], INTERACTION)[0].scope == "interacting"
-    with pytest.raises(NotImplementedError, match="P-T31-SUM without A1"):
-        without(REGISTRY["P-T31-SUM"], UNIQUE_ANSWER)
+    for claim_id, assumption, scope in (
+        ("P-T32-MIN", BOUNDED_STD, "expectation"),
+        ("P-T33-MIN", INTERACTION, "interacting"),
+        ("X-PLATEAU-0", ORTHOGONAL, "expectation"),
+    ):
+        dropped = without(REGISTRY[claim_id], assumption)
+        assert dropped is not None
+        assert dropped[0].scope == scope
+    assert without(REGISTRY["P-T31-SUM"], UNIQUE_ANSWER) is None
 
 
 def _negative_gap(state: PolicyState) -> Any:
@@ -131,6 +181,8 @@ def test_a_bug_turns_a_verdict_red(bug: str, monkeypatch: pytest.MonkeyPatch) ->
     """A violated claim that has a proof is undecided, never proved: the evidence contradicts itself."""
     name, broken, claim_id = BUGS[bug]
     claim = REGISTRY[claim_id]
+    # Contexts are shared within a process: this one must see none from before, and leave none behind.
+    monkeypatch.setattr("simulator.checks._CONTEXTS", {})
     monkeypatch.setattr(PolicyState, name, broken)
     assert verify_claim(claim, LOW).verdict == "undecided"
     assert verify_claim(replace(claim, proof=None), LOW).verdict == "refuted"

@@ -158,3 +158,14 @@ def test_one_bad_file_among_good_ones_is_enough(
     capsys.readouterr()
     assert main(["recheck", str(file), str(tmp_path / "forged.json")]) == 1
     assert capsys.readouterr().out.splitlines()[-1] == f"{len(rows) + 1} checked, 1 rejected"
+
+
+def test_true_but_idle_steps_prove_nothing(rows: dict[str, Row], tmp_path: Path, capsys: Capture) -> None:
+    """A forged certificate: the claim's own premises and conclusion, a fitting digest, a step that shows nothing."""
+    row = copy.deepcopy(rows["P-L31-VAR"])
+    certificate = next(item["certificate"] for item in row["evidence"] if "certificate" in item)
+    certificate["steps"] = [{"kind": "equal", "left": "p", "right": "p", "because": "it is"}]
+    certificate["sha256"] = digest(certificate)
+    code, lines = _recheck([row], tmp_path / "forged.json", capsys)
+    assert code == 1
+    assert "its steps do not show what the claim needs" in lines[0]

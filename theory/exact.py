@@ -20,6 +20,7 @@ __all__ = [
     "as_balls",
     "as_floats",
     "is_exact",
+    "largest",
     "maximum",
     "precision",
     "segment_variance",
@@ -66,6 +67,14 @@ def maximum(first: Any, second: Any) -> Any:
     if is_exact(first) or is_exact(second):
         return np.frompyfunc(lambda a, b: flint.arb(a).max(flint.arb(b)), 2, 1)(first, second)
     return np.maximum(first, second)
+
+
+def largest(rows: Any) -> Any:
+    """Maximum along the first axis; floats or balls."""
+    result = rows[0]
+    for row in rows[1:]:
+        result = maximum(result, row)
+    return result
 
 
 def spectral_norm_sq(matrix: Array) -> Any:

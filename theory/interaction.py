@@ -17,7 +17,7 @@ import numpy as np
 
 from theory.policy import Array
 
-__all__ = ["Constants", "States", "consistent_constants", "measure_constants"]
+__all__ = ["Constants", "States", "consistent_constants", "measure_constants", "orders_that_fit"]
 
 # Chosen constants exceed the measured ones by this factor, so that balls can confirm the assumption with them.
 MARGIN = 1 + 1e-9
@@ -162,3 +162,13 @@ def consistent_constants(
             largest = {name: max(value, getattr(constants, name)) for name, value in measured.items()}
             constants = Constants(x_max_sq, **largest)
     return consistent
+
+
+def orders_that_fit(n: int, nodes: int) -> int:
+    """The largest T for which the tree of prompt orders, ``1 + n + ... + n^T``, has at most that many nodes."""
+    steps, level, total = 0, 1, 1
+    while total + level * n <= nodes:
+        level *= n
+        total += level
+        steps += 1
+    return steps

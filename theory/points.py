@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from theory.exact import as_balls, is_exact, maximum, softmax_jet, spectral_norm_sq
+from theory.exact import as_balls, is_exact, largest, maximum, softmax_jet, spectral_norm_sq
 from theory.instances import Instance
 from theory.policy import Array, PolicyState, evaluate
 
@@ -52,10 +52,7 @@ class Point:
     @cached_property
     def x_max_sq(self) -> Any:
         """``X_max^2 = max_i ||X_i||^2``."""
-        largest = self.x_sq[0]
-        for value in self.x_sq[1:]:
-            largest = maximum(largest, value)
-        return largest
+        return largest(self.x_sq)
 
     @property
     def direction_sq(self) -> Any:

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from hypothesis.internal.conjecture import providers
 
 from theory.instances import Instance
+from theory.interaction import orders_that_fit
 
 __all__ = ["Limits", "instances", "own_draws"]
 
@@ -64,14 +65,6 @@ class Limits:
     displacement: bool = True
 
 
-def _steps_within(orders: int, n: int) -> int:
-    steps, level, total = 0, 1, 1
-    while total + level * n <= orders:
-        steps, level = steps + 1, level * n
-        total += level
-    return steps
-
-
 @st.composite
 def instances(draw: Any, limits: Limits = Limits()) -> Instance:
     """Instances within the limits; no prompt has all-zero features."""
@@ -79,7 +72,7 @@ def instances(draw: Any, limits: Limits = Limits()) -> Instance:
     steps = draw(st.integers(1, limits.steps))
     n = draw(st.integers(1, limits.prompts))
     if limits.orders is not None:
-        steps = min(steps, _steps_within(limits.orders, n))
+        steps = min(steps, orders_that_fit(n, limits.orders))
     outputs = draw(st.integers(2, limits.outputs))
     width = draw(st.integers(1, 3))
     own, shared = draw(_kinds(limits.interacting))

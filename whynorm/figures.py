@@ -27,7 +27,9 @@ __all__ = [
     "curves_figure",
     "error_figure",
     "gain_figure",
+    "legend_below",
     "mean_figure",
+    "panel",
     "save_png",
     "to_svg",
 ]
@@ -62,7 +64,8 @@ _STYLE: Any = {
 
 
 @contextmanager
-def _panel(title: str, width: float = 4.8, height: float = 3.3) -> Iterator[tuple[Figure, Axes]]:
+def panel(title: str, width: float = 4.8, height: float = 3.3) -> Iterator[tuple[Figure, Axes]]:
+    """A figure of one panel in the page's style; sizes in inches."""
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(width, height), layout="constrained")
         axes = figure.add_subplot(1, 1, 1)
@@ -80,7 +83,7 @@ def _shades(n: int) -> Iterator[tuple[int, float]]:
     return enumerate(float(alpha) for alpha in np.linspace(1.0, 0.35, n)[::-1])
 
 
-def _legend_below(figure: Figure, axes: Axes) -> None:
+def legend_below(figure: Figure, axes: Axes) -> None:
     """A legend outside the axes, for figures whose points may lie anywhere within them."""
     handles, labels = axes.get_legend_handles_labels()
     if handles:
@@ -99,7 +102,7 @@ def curves_figure(
         title: of the figure.
     """
     shown = title or f"{record.rule} on {record.problem}, step size {record.eta:.3g}"
-    with _panel(shown, height=3.6) as (figure, axes):
+    with panel(shown, height=3.6) as (figure, axes):
         for i, alpha in _shades(record.J.shape[1]):
             axes.plot(record.t, record.J[:, i], color=_colour(record.rule), alpha=alpha)
             if predicted is not None:
@@ -111,13 +114,13 @@ def curves_figure(
         if expected is not None or predicted is not None:
             name = "exact mean over prompt orders" if predicted is None else "linearised model"
             axes.plot([], [], color=_INK, linewidth=0.9, linestyle=_DASHED, label=name)
-        _legend_below(figure, axes)
+        legend_below(figure, axes)
     return figure
 
 
 def mean_figure(records: Sequence[Record], title: str) -> Figure:
     """Mean success probability over the prompts, one line a run, coloured by rule."""
-    with _panel(title) as (figure, axes):
+    with panel(title) as (figure, axes):
         for record in records:
             axes.plot(record.t, record.J.mean(axis=1), color=_colour(record.rule), label=record.rule)
         axes.set(xlabel="step t", ylabel="mean success probability", ylim=(-0.02, 1.02))
@@ -127,7 +130,7 @@ def mean_figure(records: Sequence[Record], title: str) -> Figure:
 
 def error_figure(pairs: Sequence[tuple[Record, Record, str, str]], title: str) -> Figure:
     """Largest ``|J_i - J_i'|`` over the prompts against time, for pairs (run, run, label, line style)."""
-    with _panel(title) as (figure, axes):
+    with panel(title) as (figure, axes):
         for measured, predicted, label, style in pairs:
             error = np.abs(measured.J - predicted.J).max(axis=1)
             colour = _colour(measured.rule)
@@ -142,7 +145,7 @@ def bound_figure(expected: ExpectedRun, rule: str, title: str | None = None) -> 
 
     For GRPO the bound of Theorem 3.2 is drawn for the first prompt, as printed (mean of C) and repaired (largest C).
     """
-    with _panel(title or f"{rule}: measured sum and bound") as (figure, axes):
+    with panel(title or f"{rule}: measured sum and bound") as (figure, axes):
         total = np.cumsum(expected.grad_sq[:-1], axis=0)
         share = total / (2 * expected.n * expected.q[0] * expected.x_max_sq)
         t = np.arange(1, len(total) + 1)
@@ -167,7 +170,7 @@ def bound_figure(expected: ExpectedRun, rule: str, title: str | None = None) -> 
 
 def gain_figure(records: Sequence[Record], title: str = "one-step gain over the guarantee (1 = guarantee)") -> Figure:
     """One-step gain of the drawn prompt over what its theorem guarantees, against time."""
-    with _panel(title, height=3.6) as (figure, axes):
+    with panel(title, height=3.6) as (figure, axes):
         for record in records:
             if record.step_bound is None:
                 continue
@@ -184,7 +187,7 @@ def gain_figure(records: Sequence[Record], title: str = "one-step gain over the 
         axes.axhline(1.0, color=_BOUND, linewidth=1.2)
         low, high = axes.get_ylim()
         axes.set(xlabel="step t", ylabel="gain / guaranteed gain", ylim=(min(low, 0.8), high))
-        _legend_below(figure, axes)
+        legend_below(figure, axes)
     return figure
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from theory.claims.sharp_comparison import THRESHOLD, flow_mean_std
-from whynorm.figures import RULE_COLOURS, _panel
+from whynorm.figures import RULE_COLOURS, panel
 
 __all__ = ["compare_figure"]
 
@@ -25,7 +25,7 @@ def compare_figure(title: str = "whose best bound is the better one") -> Figure:
     p = 1 / (1 + np.exp(-log_odds))
     with np.errstate(invalid="ignore", divide="ignore"):
         mean = np.where(log_odds[:, None] > log_odds[None, :], flow_mean_std(p[None, :], p[:, None]), np.nan)
-    with _panel(title, height=4.2) as (figure, axes):
+    with panel(title, height=4.2) as (figure, axes):
         axes.contourf(log_odds, log_odds, mean, levels=[0, THRESHOLD], colors=[RULE_COLOURS["grpo"]], alpha=0.18)
         axes.contourf(log_odds, log_odds, mean, levels=[THRESHOLD, 1], colors=[RULE_COLOURS["reinforce"]], alpha=0.18)
         thin = axes.contour(log_odds, log_odds, mean, levels=list(_LEVELS), colors="#8b8f98", linewidths=0.6)

@@ -7,7 +7,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from simulator.plateau import Study
-from whynorm.figures import RULE_COLOURS, _legend_below, _panel
+from whynorm.figures import RULE_COLOURS, legend_below, panel
 
 __all__ = ["escape_figure", "tail_figure"]
 
@@ -37,7 +37,7 @@ def _rules(study: Study) -> tuple[list[str], list[str]]:
 def escape_figure(study: Study, title: str = "steps until a hard prompt is solved half of the time") -> Figure:
     """Steps to p = 1/2 against p0: lines from the enclosure (its two ends coincide here), dots where counted."""
     rules, groups = _rules(study)
-    with _panel(title, height=4.2) as (figure, axes):
+    with panel(title, height=4.2) as (figure, axes):
         for rule in rules:
             label, style = _look(rule, groups)
             found = [escape for escape in study.escapes if escape.rule == rule]
@@ -47,18 +47,18 @@ def escape_figure(study: Study, title: str = "steps until a hard prompt is solve
             axes.plot([e.p0 for e in counted], [e.counted or 0 for e in counted], **dots)
         axes.set(xscale="log", yscale="log", xlabel="success probability at the start, p0", ylabel="steps to p = 1/2")
         axes.invert_xaxis()
-        _legend_below(figure, axes)
+        legend_below(figure, axes)
     return figure
 
 
 def tail_figure(study: Study, title: str = "failure probability after p = 1/2") -> Figure:
     """``q_t`` against t of the runs that start at p = 1/2."""
     _, groups = _rules(study)
-    with _panel(title, height=4.2) as (figure, axes):
+    with panel(title, height=4.2) as (figure, axes):
         for tail in study.tails:
             label, style = _look(tail.rule, groups)
             seen = tail.log_q > -16
             axes.plot(tail.t[seen], 10 ** tail.log_q[seen], label=label, **style)
         axes.set(xscale="log", yscale="log", xlabel="step t", ylabel="failure probability q", ylim=(1e-16, 1))
-        _legend_below(figure, axes)
+        legend_below(figure, axes)
     return figure

@@ -18,7 +18,6 @@ __all__ = [
     "entries",
     "expanded_update",
     "feature_norms",
-    "largest",
     "norm",
     "of_others",
     "output_slopes",
@@ -33,9 +32,7 @@ __all__ = [
 
 def wrong_outputs(point: Point) -> Array:
     """Which outputs are wrong, ``(n, K)``."""
-    wrong = np.ones(point.features.shape[:2], dtype=bool)
-    wrong[np.arange(len(point.answers)), point.answers] = False
-    return wrong
+    return np.asarray(point.rewards == 0)
 
 
 def own(values: Array) -> Array:
@@ -68,14 +65,6 @@ def feature_norms(point: Point) -> Array:
 def norm(values: Array, axis: int = 1) -> Array:
     """Euclidean norm along an axis."""
     return np.asarray(np.sum(values * values, axis=axis) ** 0.5)
-
-
-def largest(values: Array) -> Array:
-    """Largest entry of each row, floats or balls."""
-    result = values[:, 0]
-    for column in values.T[1:]:
-        result = maximum(result, column)
-    return np.asarray(result)
 
 
 def smaller(first: Array, second: Array) -> Array:

@@ -18,8 +18,8 @@ from theory.claims._curvature_proofs import (
     proof_lemma_17,
     proof_norm,
 )
-from theory.claims._steps import entries, largest, norm, output_slopes, root, wrong_outputs
-from theory.exact import as_balls, as_floats, is_exact
+from theory.claims._steps import entries, norm, output_slopes, root, wrong_outputs
+from theory.exact import as_balls, as_floats, is_exact, largest
 from theory.points import Point
 from theory.policy import Array
 
@@ -47,20 +47,20 @@ def _triangle(point: Point) -> Array:
 
 def _separated(point: Point) -> Array:
     u, hr = output_slopes(point), entries(point.state)
-    sup, ones = largest(np.abs(hr)), np.sum(np.abs(u * u), axis=1)
+    sup, ones = largest(np.abs(hr).T), np.sum(np.abs(u * u), axis=1)
     return sup * ones + 2 * norm(hr) * norm(u) * norm(point.state.policy) * norm(u)
 
 
 def _gathered(point: Point) -> Array:
     u, hr = output_slopes(point), entries(point.state)
     squares = np.sum(u * u, axis=1)
-    return largest(np.abs(hr)) * squares + 2 * norm(hr) * norm(point.state.policy) * squares
+    return largest(np.abs(hr).T) * squares + 2 * norm(hr) * norm(point.state.policy) * squares
 
 
 def _without_policy(point: Point) -> Array:
     u, hr = output_slopes(point), entries(point.state)
     squares = np.sum(u * u, axis=1)
-    return largest(np.abs(hr)) * squares + 2 * norm(hr) * squares
+    return largest(np.abs(hr).T) * squares + 2 * norm(hr) * squares
 
 
 def _entries_norm(point: Point) -> Array:
@@ -193,7 +193,7 @@ CLAIMS = (
         rf"{_SUP} = {_V}",
         proof_14,
         relation="==",
-        left=lambda point: largest(np.abs(entries(point.state))),
+        left=lambda point: largest(np.abs(entries(point.state)).T),
         right=lambda point: point.state.variance,
     ),
     _claim(

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from theory.assumptions import BOUNDED_STD, INTERACTION, SCALE, UNIQUE_ANSWER
-from theory.claim import Claim, Link
+from theory.claim import Claim, Link, Scope
 from theory.claims import _relaxed_proofs as proofs
 from theory.claims import _relaxed_sides as sides
 from theory.claims._steps import of_others, own
@@ -17,7 +17,7 @@ from theory.claims.steps_e_reinforce import POINTWISE, SIGN, TIME
 from theory.policy import Array
 from theory.rules import GRPO
 
-__all__ = ["CLAIMS"]
+__all__ = ["CLAIMS", "display"]
 
 
 def _lemma_33(step: Any) -> Array:
@@ -63,14 +63,15 @@ def _displays_of_29(second: str) -> tuple[Link, ...]:
     )
 
 
-def _claim(number: str, title: str, statement: str, **fields: Any) -> Claim:
+def display(number: str, title: str, statement: str, scope: Scope = "step", **fields: Any) -> Claim:
+    """A numbered display of Appendix E.2 as a claim."""
     return Claim(
         id=f"P-STEP-{number}",
         source="paper",
         place=f"App. E.2, eq. ({number.removesuffix('-FIXED')})",
         title=title,
         statement=statement,
-        scope="step",
+        scope=scope,
         assumptions=(UNIQUE_ANSWER, BOUNDED_STD, INTERACTION, SCALE),
         rule=GRPO,
         step_size=grpo_step,
@@ -119,7 +120,7 @@ def _statement_31(time: str, sign: str) -> str:
 
 
 CLAIMS = (
-    _claim(
+    display(
         "29",
         "GRPO with interaction, gain of the drawn prompt, as printed",
         _statement_29("="),
@@ -130,7 +131,7 @@ CLAIMS = (
             "constant gives, the left side is larger."
         ),
     ),
-    _claim(
+    display(
         "29-FIXED",
         "GRPO with interaction, gain of the drawn prompt, repaired",
         _statement_29(r"\ge"),
@@ -138,7 +139,7 @@ CLAIMS = (
         proof=proofs.proof_29,
         remark="With >= in line 2. The last line's C is the tightest that Assumption 3 allows.",
     ),
-    _claim(
+    display(
         "30",
         "Taylor expansion, another prompt drawn, as printed",
         _statement_30(_MOVE),
@@ -152,7 +153,7 @@ CLAIMS = (
             "the equation leaves no more than that to it."
         ),
     ),
-    _claim(
+    display(
         "30-FIXED",
         "Taylor expansion, another prompt drawn, repaired",
         _statement_30(_GI),
@@ -165,7 +166,7 @@ CLAIMS = (
             "by the mean value theorem."
         ),
     ),
-    _claim(
+    display(
         "31",
         "GRPO, another prompt drawn, as printed",
         _statement_31("t", "+"),
@@ -173,7 +174,7 @@ CLAIMS = (
         fixed_by="P-STEP-31-FIXED",
         remark=f"{SIGN} {TIME} Either slip alone is refuted. {POINTWISE}",
     ),
-    _claim(
+    display(
         "31-FIXED",
         "GRPO, another prompt drawn, repaired",
         _statement_31("t-1", "-"),

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
-from theory.assumptions import BOUNDED_STD, INTERACTION, SCALE, UNIQUE_ANSWER
-from theory.claim import Claim
 from theory.claims import _relaxed_proofs as proofs
 from theory.claims._runs import gain
-from theory.claims.relaxed import appendix_factor, grpo_factor, grpo_step
+from theory.claims.relaxed import appendix_factor, grpo_factor
+from theory.claims.steps_e_grpo import display
 from theory.policy import Array
-from theory.rules import GRPO
 
 __all__ = ["CLAIMS"]
 
@@ -28,21 +27,7 @@ def _bound(run: Any, factor: Any, squares: Any) -> Array:
     return 3 * squares(run) / (16 * run.n * factor(run.constants) * run.x_max_sq * run.std_bound[:-1])
 
 
-def _claim(number: str, title: str, statement: str, **fields: Any) -> Claim:
-    return Claim(
-        id=f"P-STEP-{number}",
-        source="paper",
-        place=f"App. E.2, eq. ({number.removesuffix('-FIXED')})",
-        title=title,
-        statement=statement,
-        scope="interacting",
-        assumptions=(UNIQUE_ANSWER, BOUNDED_STD, INTERACTION, SCALE),
-        rule=GRPO,
-        step_size=grpo_step,
-        **fields,
-    )
-
-
+_claim = partial(display, scope="interacting")
 _A = r"\max(R_1R_2,\tfrac M2)"
 _R = r"\max(R_1,\tfrac{5M}8)R_2"
 

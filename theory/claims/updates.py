@@ -20,9 +20,7 @@ __all__ = ["CLAIMS"]
 
 def _rows(point: Point) -> tuple[Array, Array]:
     """Logit slopes ``u`` of shape ``(n, K)`` and the mask of wrong outputs."""
-    wrong = np.ones(point.features.shape[:2], dtype=bool)
-    wrong[np.arange(len(point.answers)), point.answers] = False
-    return point.features @ point.direction, wrong
+    return point.features @ point.direction, point.rewards == 0
 
 
 def _by_definition(rule: Rule) -> Any:

@@ -79,7 +79,7 @@ def _assumptions(audits: Sequence[Any]) -> Table:
 def _closing_lines(audits: Sequence[Any], counts: dict[str, int]) -> list[str]:
     lines = [
         f"{counts['killed']} of {counts['mutants']} mutants killed ({counts['killed by search']} by search, the others "
-        f"by the worst instance known); {counts['true']} are true after all, {counts['survived']} survived"
+        f"by the worst instance known); {counts['true']} seem to be true, {counts['survived']} survived"
     ]
     for each in audits:
         for killing in each.mutants:
