@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from simulator.problems import Floats, Problem
-from simulator.random import generator
+from simulator.random import FEATURE_STREAM, generator
 from theory.errors import expected
 from theory.exact import spectral_norm_sq
 from theory.policy import PolicyState, logistic
@@ -149,7 +149,7 @@ def make_problem(
     if d is not None and d < 1:
         raise expected("d", d, "at least 1", "raise --d")
     family = FAMILIES[name]
-    rng = generator(seed, stream=2)
+    rng = generator(seed, stream=FEATURE_STREAM)
     features = family.features(n, outputs, family.default_d(n, outputs) if d is None else d, rng)
     answers = rng.integers(0, outputs, size=n)
     if family.skill:

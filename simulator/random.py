@@ -7,11 +7,17 @@ import numpy.typing as npt
 
 from theory.errors import expected
 
-__all__ = ["generator", "uniform_order"]
+__all__ = ["generator", "philox", "uniform_order"]
+
+# Streams of one (seed, run, replica): what each is for is written here and nowhere else.
+ORDER_STREAM, FEATURE_STREAM, SAMPLE_STREAM = 1, 2, 3
 
 
-def generator(seed: int, run: int = 0, replica: int = 0, stream: int = 0) -> np.random.Generator:
-    """A Philox generator keyed by (seed, run), its counter offset by (replica, stream).
+def philox(seed: int, run: int = 0, replica: int = 0, stream: int = 0) -> np.random.Philox:
+    """Philox4x64-10 keyed by (seed, run), its counter starting at (0, 0, replica, stream).
+
+    Word ``4 b + j`` is the j-th output of
+    the counter (b + 1, 0, replica, stream).
 
     Raises:
         InputError: seed is not in [0, 2^64).
@@ -20,9 +26,20 @@ def generator(seed: int, run: int = 0, replica: int = 0, stream: int = 0) -> np.
         raise expected("seed", seed, "an integer from 0 to 2^64 - 1", "choose one in that range")
     key = np.array([seed, run], dtype=np.uint64)
     counter = np.array([0, 0, replica, stream], dtype=np.uint64)
-    return np.random.Generator(np.random.Philox(key=key, counter=counter))
+    return np.random.Philox(key=key, counter=counter)
+
+
+def generator(seed: int, run: int = 0, replica: int = 0, stream: int = 0) -> np.random.Generator:
+    """A generator on :func:`philox`; same arguments, same errors."""
+    return np.random.Generator(philox(seed, run, replica, stream))
 
 
 def uniform_order(n: int, steps: int, seed: int, replica: int = 0) -> npt.NDArray[np.int64]:
-    """Prompts drawn uniformly at random, ``(steps,)`` (Algorithms 1 and 2)."""
-    return generator(seed, replica=replica, stream=1).integers(0, n, size=steps)
+    """Prompts drawn uniformly at random, ``(steps,)`` (Algorithms 1 and 2).
+
+    Draw t is ``floor(n h_t / 2^32)`` with ``h_t`` the t-th half word of the stream, low half first; no prompt is more
+    likely than another by more than ``2^-32``.
+    """
+    words = philox(seed, replica=replica, stream=ORDER_STREAM).random_raw((steps + 1) // 2)
+    halves = np.stack([words & np.uint64(0xFFFFFFFF), words >> np.uint64(32)], axis=1).ravel()[:steps]
+    return ((halves * np.uint64(n)) >> np.uint64(32)).astype(np.int64)
