@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from simulator.engines.ensemble import Ensemble
 from simulator.engines.advantage_tables import sampling_of
+from simulator.engines.ensemble import Ensemble
 from simulator.engines.kernel import Bandit, Draws, Outputs, compile_run
 from simulator.engines.layout import Layout, Space, lay_out
 from simulator.problems import Problem, check_step

@@ -12,6 +12,7 @@ clamped to +-690, so that p and q down to 1e-299 are exact and nothing overflows
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 from llvmlite import ir
@@ -33,7 +34,7 @@ def _blocks(total: int) -> list[tuple[int, int]]:
     """``range(total)`` in pieces of nearly equal length, at most ``_ROWS`` long."""
     count = -(-total // _ROWS)
     ends = [round(total * k / count) for k in range(count + 1)]
-    return list(zip(ends[:-1], ends[1:], strict=True))
+    return list(pairwise(ends))
 
 
 def _row_sums(matrix: Pointer, stride: int, rows: range, vector: Callable[[Any], Lanes], columns: range) -> list[Lanes]:
@@ -207,7 +208,7 @@ def weighted_sum(width: int, wrong: int, length: int) -> Any:
 
 
 def advance(width: int, length: int, padded: int) -> Any:
-    """Stage ``(state, scale, sums)``: ``state[c] += scale[0] (scale[1] sums[lane, c])``, ``state`` being ``(c, lane)``."""
+    """Stage ``(state, scale, sums)``: ``state[c, lane] += scale[0] (scale[1] sums[lane, c])``."""
 
     def text(state: Pointer, scale: Pointer, sums: Pointer) -> None:
         emitter = state.emitter
