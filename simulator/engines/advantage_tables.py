@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from simulator.engines.kernel import Sampling
+from simulator.engines.arrays import Sampling
 from simulator.sampled import SampledRule
 from theory.advantages import Convention
 from theory.rules import Rule

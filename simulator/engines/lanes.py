@@ -10,9 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from simulator.engines.advantage_tables import sampling_of
+from simulator.engines.arrays import Draws
+from simulator.engines.columns import Columns
 from simulator.engines.ensemble import Ensemble
-from simulator.engines.kernel import Bandit, Draws, Outputs, compile_run
-from simulator.engines.layout import Layout, Space, lay_out
+from simulator.engines.kernel import Shape, compile_run
+from simulator.engines.layout import Space, lay_out
 from simulator.problems import Problem, check_step
 from simulator.records import snapshot_times
 from simulator.reference import prompt_draws
@@ -63,8 +65,8 @@ def run_lanes(
         InputError: what ``simulate`` refuses, or arrays of the wrong shape.
     """
     numbers = range(replicas) if isinstance(replicas, int) else replicas
-    if len(numbers) < 1:
-        raise expected("replicas", len(numbers), "at least 1", "ask for one or more")
+    if len(numbers) < 1 or numbers.step != 1:
+        raise expected("replicas", numbers, "a number above 0, or a range without gaps", "e.g. 16 or range(16, 32)")
     etas, starts = _per_replica("eta", eta, (len(numbers),)), problem.theta0 if theta0 is None else theta0
     check_step(float(etas.min()), steps)
     check_step(float(etas.max()), steps)
@@ -73,17 +75,19 @@ def run_lanes(
     name, draws = _draws(problem, chosen, steps, seed)
     layout = lay_out(problem, "features" if keep_theta else space)
     times = snapshot_times(steps, record)
-    width = WIDTHS[0] if len(numbers) <= WIDTHS[0] else WIDTHS[1]
-    columns = _Columns(problem.n, layout, width, len(numbers), times, keep_theta)
+    width, across = _lanes(problem.n, len(numbers))
+    if across:
+        layout = layout.side_by_side(width)
+    columns = Columns(problem.n, layout, 1 if across else width, len(numbers), len(times), keep_theta)
     sampling = sampling_of(rule, draws.batch)
     exact = rule.name if isinstance(rule, Rule) else None
-    run = compile_run(width, problem.outputs - 1, layout.dimension, layout.length, layout.factors.shape[1], exact)
-    bandit = Bandit(layout.differences.ravel(), layout.factors.ravel(), layout.steps.ravel())
+    shape = Shape(width, across, problem.outputs - 1, layout.dimension, layout.length, layout.factors.shape[1])
+    run, bandit = compile_run(shape, exact), layout.compiled()
     scaled = columns.spread(etas[:, None] / draws.batch / layout.scale**2)
     states = columns.spread(layout.start(starts))
 
     def one(column: int) -> None:
-        first = numbers[0] + column * width
+        first = numbers[0] + column * columns.side
         run(problem.n, bandit, states[column], scaled[column], draws, sampling, first, times, columns.outputs(column))
 
     with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
@@ -102,6 +106,15 @@ def run_lanes(
     )
 
 
+def _lanes(n: int, replicas: int) -> tuple[int, bool]:
+    """Width of a column, and whether its lanes are prompts: a few replicas would leave most lanes idle."""
+    beside = next((size for size in (4, 8) if n <= size), WIDTHS[0])
+    one_by_one = replicas * -(-n // beside) * beside
+    width = WIDTHS[0] if replicas <= WIDTHS[0] else WIDTHS[1]
+    side_by_side = -(-replicas // width) * width * n
+    return (beside, True) if 2 * one_by_one < side_by_side else (width, False)
+
+
 def _per_replica(name: str, values: Any, shape: tuple[int, ...]) -> Floats:
     try:
         return np.ascontiguousarray(np.broadcast_to(np.asarray(values, dtype=np.float64), shape))
@@ -117,43 +130,3 @@ def _draws(problem: Problem, schedule: Schedule, steps: int, seed: int) -> tuple
         return schedule.name, Draws(np.uint64(seed), schedule.batch(problem.n), True, np.empty((0, 0), np.int64))
     name, given = prompt_draws(problem, schedule, steps, seed)
     return name, Draws(np.uint64(seed), given.shape[1], False, given)
-
-
-class _Columns:
-    """Replicas dealt out to columns of ``width``, the last one padded with further replicas that nobody asked for."""
-
-    def __init__(self, n: int, layout: Layout, width: int, replicas: int, times: Any, keep_state: bool) -> None:
-        self.n, self.length, self.width, self.replicas = n, layout.length, width, replicas
-        self.count = -(-replicas // width)
-        snapshots = len(times)
-        self.values = {
-            name: np.empty((self.count, snapshots, n * width)) for name in ("p", "q", "grad_sq", "sum_p", "sum_grad_sq")
-        }
-        self.states = np.empty((self.count, snapshots if keep_state else 0, layout.length * width))
-
-    def spread(self, values: Floats) -> Floats:
-        """``(R, m)`` -> ``(columns, m * width)``, the lanes innermost; padding repeats the last replica."""
-        padding = np.repeat(values[-1:], self.count * self.width - self.replicas, axis=0)
-        lanes = np.concatenate([values, padding]).reshape(self.count, self.width, -1)
-        return np.ascontiguousarray(lanes.transpose(0, 2, 1)).reshape(self.count, -1)
-
-    def outputs(self, column: int) -> Outputs:
-        """Where the column writes."""
-        return Outputs(*(self.values[name][column] for name in self.values), self.states[column])
-
-    def collect(self, scale: float) -> dict[str, Floats]:
-        """The arrays of an :class:`Ensemble`, of the unscaled features."""
-        p, q, grad_sq, sum_p, sum_g = (self._runs(values, self.n) for values in self.values.values())
-        return {
-            "J": p,
-            "q": q,
-            "grad_sq": grad_sq / scale**2,
-            "sum_J": sum_p,
-            "sum_grad_sq": sum_g / scale**2,
-            "theta": self._runs(self.states, self.length) * scale,
-        }
-
-    def _runs(self, values: Floats, rows: int) -> Floats:
-        """``(columns, S, rows * width)`` -> ``(R, S, rows)``."""
-        split = values.reshape(self.count, values.shape[1], rows, self.width).transpose(0, 3, 1, 2)
-        return split.reshape(self.count * self.width, values.shape[1], rows)[: self.replicas]

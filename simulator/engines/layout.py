@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from simulator.engines.arrays import Bandit
 from simulator.problems import Problem
 from theory.errors import expected
 
@@ -32,6 +33,7 @@ class Layout:
         steps: rows that a step combines, padded with zeros, ``(n, K - 1, padded)``: of D, or of ``D D^T``.
         length: of such a row without the padding: d, or n (K - 1).
         scale: the power of two that brings the largest difference near 1.
+        across: 0, or how many prompts stand side by side (see :meth:`side_by_side`).
     """
 
     space: Literal["features", "gram"]
@@ -40,6 +42,7 @@ class Layout:
     steps: Floats
     length: int
     scale: float
+    across: int = 0
 
     @property
     def dimension(self) -> int | None:
@@ -51,7 +54,43 @@ class Layout:
         if self.space == "features":
             return theta0 / self.scale
         wrong = self.differences.reshape(-1, self.differences.shape[2])
-        return np.asarray(theta0 / self.scale @ wrong.T)
+        margins = np.asarray(theta0 / self.scale @ wrong.T)
+        return margins if not self.across else _interleave(margins, len(self.factors), self.across)
+
+    def side_by_side(self, width: int) -> Layout:
+        """The same with ``width`` prompts side by side, prompts of zeros filling the last group.
+
+        ``differences`` and ``factors`` become ``(groups, rows, columns, width)`` for the compiled run, and margins are
+        ordered ``(groups, K - 1, width)``.
+        """
+        n, length, steps = len(self.differences), self.length, self.steps
+        if self.space == "gram":
+            rows = _interleave(steps[:, :, :length].reshape(-1, length), n, width)
+            length = rows.shape[1]
+            steps = np.zeros((*self.steps.shape[:2], padded_length(length)))
+            steps[:, :, :length] = rows.reshape(n, -1, length)
+        return replace(self, steps=steps, length=length, across=width)
+
+    def compiled(self) -> Bandit:
+        """Arrays for the compiled run."""
+        # In Gram space the differences are not read again.
+        matrices = [self.differences if self.space == "features" else self.differences[:0], self.factors]
+        if self.across:
+            matrices = [_group(matrix, self.across) for matrix in matrices]
+        return Bandit(*(np.ascontiguousarray(matrix).ravel() for matrix in (*matrices, self.steps)))
+
+
+def _group(matrices: Floats, width: int) -> Floats:
+    """``(n, rows, columns)`` -> ``(groups, rows, columns, width)``, padded with zeros."""
+    n = len(matrices)
+    padded = np.concatenate([matrices, np.zeros((-n % width, *matrices.shape[1:]))])
+    return np.moveaxis(padded.reshape(-1, width, *matrices.shape[1:]), 1, -1)
+
+
+def _interleave(margins: Floats, n: int, width: int) -> Floats:
+    """``(R, n (K - 1))`` -> ``(R, groups (K - 1) width)``."""
+    split = margins.reshape(len(margins), n, -1).transpose(1, 2, 0)
+    return _group(split, width).transpose(2, 0, 1, 3).reshape(len(margins), -1)
 
 
 def row_block(length: int) -> int:

@@ -1,4 +1,4 @@
-r"""The vectorised stages of a step, for one prompt or one step of ``width`` replicas at a time.
+r"""The vectorised evaluation of prompts: probabilities, gradient norms and what an update needs.
 
 Notation: ``D_ij = x_ij - x_ia`` over the wrong outputs j, margins ``m_ij = D_ij . theta``, ``e_ij = exp(m_ij)``,
 ``E_i = sum_j e_ij``. Then, without any subtraction,
@@ -18,11 +18,9 @@ from typing import Any
 from llvmlite import ir
 
 from simulator.engines.functions import LARGEST_EXPONENT, exp
-from simulator.engines.layout import row_block
-from simulator.engines.vectors import Lanes, Pointer, staged
-from theory.rules import Rule
+from simulator.engines.vectors import Emitter, Lanes, Pointer, staged
 
-__all__ = ["advance", "evaluate_prompt", "exact_weights", "weighted_sum"]
+__all__ = ["evaluate_prompts"]
 
 # Rows whose sums are kept in registers at once, and the largest loop that is written out.
 _ROWS, _UNROLLED = 6, 32
@@ -37,13 +35,16 @@ def _blocks(total: int) -> list[tuple[int, int]]:
     return list(pairwise(ends))
 
 
-def _row_sums(matrix: Pointer, stride: int, rows: range, vector: Callable[[Any], Lanes], columns: range) -> list[Lanes]:
-    """``sum_c matrix[r, c] vector(c)`` for the rows; a loop of the machine where it would be long."""
-    emitter = matrix.emitter
+Entry = Callable[[int, Any], Lanes]
+Column = Callable[[Any], Lanes]
+
+
+def _row_sums(emitter: Emitter, entry: Entry, rows: range, vector: Column, columns: range) -> list[Lanes]:
+    """``sum_c entry(r, c) vector(c)`` for the rows; a loop of the machine where it would be long."""
 
     def body(column: Any, sums: list[Lanes]) -> list[Lanes]:
-        entry, x = matrix + column, vector(column)
-        return [(entry + stride * row).scalar().fma(x, total) for row, total in zip(rows, sums, strict=True)]
+        x = vector(column)
+        return [entry(row, column).fma(x, total) for row, total in zip(rows, sums, strict=True)]
 
     sums = [emitter.constant(0.0) for _ in rows]
     if len(columns) > _UNROLLED:
@@ -53,19 +54,23 @@ def _row_sums(matrix: Pointer, stride: int, rows: range, vector: Callable[[Any],
     return sums
 
 
-def _at(pointer: Pointer, index: Any) -> Pointer:
-    """The vector number ``index``, a Python integer or an IR value."""
-    width = pointer.emitter.width
-    return pointer + index * width if isinstance(index, int) else pointer.times(index, width)
+def _entries(matrix: Pointer, columns: int, across_prompts: bool) -> Entry:
+    """Entries of a matrix that all lanes share, or of as many matrices as there are lanes, lanes innermost."""
+    if across_prompts:
+        width = matrix.emitter.width
+        return lambda row, column: (matrix.vector(column) + row * columns * width).load()
+    return lambda row, column: (matrix + column + row * columns).scalar()
 
 
-def evaluate_prompt(width: int, wrong: int, dimension: int | None, rank: int) -> Any:
-    """Stage ``(D, F, state, e, p, q, g, sum_p, sum_g)``: the policy of one prompt at every replica.
+def evaluate_prompts(width: int, across_prompts: bool, wrong: int, dimension: int | None, rank: int) -> Any:
+    """Stage ``(D, F, state, e, p, q, g, sum_p, sum_g)``: one prompt of ``width`` replicas, or ``width`` prompts of one.
 
     Args:
-        width: replicas.
+        width: lanes.
+        across_prompts: whether the lanes are prompts; then D and F hold ``width`` prompts, lanes innermost.
         wrong: K - 1.
-        dimension: d where ``state`` is theta, ``(d, width)``; None where it holds the margins, ``(K - 1, width)``.
+        dimension: d where ``state`` is theta: ``(d, width)`` across replicas, ``(d,)`` across prompts; None where it
+            holds the margins, ``(K - 1, width)``.
         rank: rows of ``F_i``, at most K - 1.
     """
 
@@ -80,9 +85,15 @@ def evaluate_prompt(width: int, wrong: int, dimension: int | None, rank: int) ->
         sum_p: Pointer,
         sum_g: Pointer,
     ) -> None:
-        odds, held = _exponentials(differences, state, e, wrong, dimension)
+        margins = None
+        if dimension is not None:
+            entry = _entries(differences, dimension, across_prompts)
+            theta = (lambda c: (state + c).scalar()) if across_prompts else (lambda c: state.vector(c).load())
+            margins = lambda rows: _row_sums(e.emitter, entry, rows, theta, range(dimension))  # noqa: E731
+        odds, held = _exponentials(margins, state, e, wrong)
         p = 1.0 / (odds + 1.0)
-        length = _squared_length(factor, held or (lambda j: _at(e, j).load()), p, wrong, rank)
+        entry = _entries(factor, wrong, across_prompts)
+        length = _squared_length(entry, held or (lambda j: e.vector(j).load()), p, wrong, rank)
         g = p * p * length
         for place, value in ((p_out, p), (q_out, odds * p), (g_out, g)):
             place.store(value)
@@ -93,40 +104,44 @@ def evaluate_prompt(width: int, wrong: int, dimension: int | None, rank: int) ->
 
 
 def _exponentials(
-    differences: Pointer, state: Pointer, e: Pointer, wrong: int, dimension: int | None
-) -> tuple[Lanes, Callable[[Any], Lanes] | None]:
-    """Write ``e_j``; return their sum, and a way to those that are still in registers."""
+    margins: Callable[[range], list[Lanes]] | None, state: Pointer, e: Pointer, wrong: int
+) -> tuple[Lanes, Column | None]:
+    """Write ``e_j``; return their sum, and a way to those that are still in registers.
+
+    Args:
+        margins: from rows to their margins; None where the state holds them.
+        state: of the run.
+        e: where to write.
+        wrong: K - 1.
+    """
     kept: list[Lanes] = []
     emitter = e.emitter
 
     def one(row: Any, margin: Lanes) -> Lanes:
         value = exp(margin.minimum(LARGEST_EXPONENT).maximum(-LARGEST_EXPONENT))
-        _at(e, row).store(value)
+        e.vector(row).store(value)
         kept.append(value)
         return value
 
-    if dimension is None and wrong > _UNROLLED:
+    if margins is None and wrong > _UNROLLED:
         step = max(size for size in (4, 3, 2, 1) if wrong % size == 0)
 
         def body(row: ir.Value, sums: list[Lanes]) -> list[Lanes]:
             rows = [emitter.builder.add(row, ir.Constant(row.type, k)) for k in range(step)]
-            return [sum((one(r, _at(state, r).load()) for r in rows), start=sums[0])]
+            return [sum((one(r, state.vector(r).load()) for r in rows), start=sums[0])]
 
         return emitter.loop(0, wrong, step, [emitter.constant(0.0)], body)[0], None
     for start, stop in _blocks(wrong):
         rows = range(start, stop)
-        if dimension is None:
-            margins = [_at(state, row).load() for row in rows]
-        else:
-            margins = _row_sums(differences, dimension, rows, lambda c: _at(state, c).load(), range(dimension))
-        for row, margin in zip(rows, margins, strict=True):
+        values = [state.vector(row).load() for row in rows] if margins is None else margins(rows)
+        for row, margin in zip(rows, values, strict=True):
             one(row, margin)
     if wrong <= _HELD:
         return sum(kept[1:], start=kept[0]), kept.__getitem__
-    return sum((_at(e, row).load() for row in range(1, wrong)), start=_at(e, 0).load()), None
+    return sum((e.vector(row).load() for row in range(1, wrong)), start=e.vector(0).load()), None
 
 
-def _squared_length(factor: Pointer, e: Callable[[Any], Lanes], p: Lanes, wrong: int, rank: int) -> Lanes:
+def _squared_length(factor: Entry, e: Column, p: Lanes, wrong: int, rank: int) -> Lanes:
     """``||F (p e)||^2`` with F upper triangular: entries below the diagonal are not read."""
     total = p.emitter.constant(0.0)
     for start, stop in _blocks(rank):
@@ -135,95 +150,12 @@ def _squared_length(factor: Pointer, e: Callable[[Any], Lanes], p: Lanes, wrong:
         for column in head:
             x = e(column)
             for row in range(start, min(stop, column + 1)):
-                sums[row - start] = (factor + (row * wrong + column)).scalar().fma(x, sums[row - start])
+                sums[row - start] = factor(row, column).fma(x, sums[row - start])
         if head.stop < wrong:
-            tail = _row_sums(factor, wrong, range(start, stop), e, range(head.stop, wrong))
+            tail = _row_sums(p.emitter, factor, range(start, stop), e, range(head.stop, wrong))
             sums = [a + b for a, b in zip(sums, tail, strict=True)]
         for row_sum in sums:
             # p times the sum, not times each e: e may be as large as 1e299, their square would overflow.
             scaled = p * row_sum
             total = scaled.fma(scaled, total)
     return total
-
-
-def exact_weights(width: int, rule: Rule) -> Any:
-    """Stage ``(order, p, q, eta, scale)``: what the drawn prompts' ``sum_j e_j D_j`` is multiplied by.
-
-    Writes ``-eta weight(p, q) p`` and, behind it, p: their product may underflow where the sum is huge.
-
-    Args:
-        width: replicas; ``order`` holds one prompt for each, as integers.
-        rule: its ``weight`` runs here as it is, on vectors.
-    """
-
-    def text(order: Pointer, p: Pointer, q: Pointer, eta: Pointer, scale: Pointer) -> None:
-        emitter, builder = order.emitter, order.emitter.builder
-        prompts = order.load().to_bits()
-        places = builder.add(builder.mul(prompts, emitter.integer(width)), emitter.lane_numbers())
-        right, wrong = p.gather(places), q.gather(places)
-        weight = rule.weight(right.maximum(1e-300), wrong.maximum(1e-300))
-        scale.store(-(weight * right * eta.load()))
-        (scale + width).store(right)
-
-    return staged(width, text)
-
-
-def weighted_sum(width: int, wrong: int, length: int) -> Any:
-    """Stage ``(coefficients, rows, out)``: ``out = sum_j coefficients[j] rows[j]`` for one replica.
-
-    Args:
-        width: replicas; successive coefficients of one of them are this far apart.
-        wrong: number of rows.
-        length: of a row, padded to whole blocks.
-    """
-    block = row_block(length)
-
-    def text(coefficients: Pointer, rows: Pointer, out: Pointer) -> None:
-        emitter = rows.emitter
-
-        def columns(column: Any, _: list[Lanes]) -> list[Lanes]:
-            total = [emitter.constant(0.0)]
-
-            def body(row: Any, sums: list[Lanes]) -> list[Lanes]:
-                if isinstance(row, int):
-                    coefficient, place = coefficients + row * width, rows + row * length
-                else:
-                    coefficient, place = coefficients.times(row, width), rows.times(row, length)
-                return [coefficient.scalar().fma((place + column).load(), sums[0])]
-
-            if wrong > _UNROLLED:
-                total = emitter.loop(0, wrong, 1, total, body)
-            else:
-                for row in range(wrong):
-                    total = body(row, total)
-            (out + column).store(total[0])
-            return []
-
-        if length == block:
-            columns(0, [])
-        else:
-            emitter.loop(0, length, block, [], columns)
-
-    return staged(block, text)
-
-
-def advance(width: int, length: int, padded: int) -> Any:
-    """Stage ``(state, scale, sums)``: ``state[c, lane] += scale[0] (scale[1] sums[lane, c])``."""
-
-    def text(state: Pointer, scale: Pointer, sums: Pointer) -> None:
-        emitter = state.emitter
-        first, second = scale.load(), (scale + width).load()
-        lanes = emitter.lane_numbers(padded)
-
-        def body(column: Any, _: list[Lanes]) -> list[Lanes]:
-            place = _at(state, column)
-            place.store(first.fma(second * (sums + column).gather(lanes), place.load()))
-            return []
-
-        if length > _UNROLLED:
-            emitter.loop(0, length, 1, [], body)
-        else:
-            for column in range(length):
-                body(column, [])
-
-    return staged(width, text)

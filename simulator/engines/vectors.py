@@ -181,6 +181,11 @@ class Pointer:
         """``index * stride`` doubles further."""
         return self + self.emitter.builder.mul(index, ir.Constant(INT64, stride))
 
+    def vector(self, index: Any) -> Pointer:
+        """``index`` vectors further; a Python integer or an IR value."""
+        width = self.emitter.width
+        return self + index * width if isinstance(index, int) else self.times(index, width)
+
     def scalar(self) -> Lanes:
         """The double here, in every lane."""
         return Lanes(self.emitter, self.emitter.splat(self.emitter.builder.load(self.address)))
