@@ -29,7 +29,8 @@ def _group_tables(convention: Convention, group: int, batch: int) -> tuple[Float
     values = convention(rewards)
     # Column 0 is right wherever an output is, the last one wrong wherever one is; elsewhere the entry is not read.
     shape = (group + 1, batch * group + 1)
-    return tuple(np.ascontiguousarray(np.broadcast_to(values[:, k : k + 1], shape)) for k in (0, group - 1))
+    right, wrong = (np.ascontiguousarray(np.broadcast_to(values[:, [k]], shape)) for k in (0, group - 1))
+    return right, wrong
 
 
 def _batch_tables(convention: Convention, group: int, batch: int) -> tuple[Floats, Floats]:

@@ -32,7 +32,7 @@ class Columns:
 
     def outputs(self, column: int) -> Outputs:
         """Where the column writes."""
-        return Outputs(*(self.values[name][column] for name in self.values), self.states[column])
+        return Outputs(**{name: self.values[name][column] for name in self.values}, state=self.states[column])
 
     def collect(self, scale: float) -> dict[str, Floats]:
         """The arrays of an :class:`Ensemble`, of the unscaled features."""

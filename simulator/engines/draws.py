@@ -11,7 +11,7 @@ from simulator.engines.arrays import Draws, Sampling
 from simulator.engines.philox import philox_block
 from simulator.random import ORDER_STREAM, SAMPLE_STREAM
 
-__all__ = ["draw_block", "sample"]
+__all__ = ["draw_block", "sample", "sample_words"]
 
 _LOW = np.uint64(0xFFFFFFFF)
 _HALF = np.uint64(32)
@@ -85,3 +85,15 @@ def sample(draws: Draws, sampling: Sampling, place: int, replica: int, p: float,
             _choose(u, v, p, q, e, counts)
         if 0 < counts[-1] < group:
             return
+
+
+@njit(nogil=True)
+def sample_words(first: int, seed: np.uint64, replica: int, stream: np.uint64, words: Any) -> None:
+    """Words from number ``first`` on of consecutive replicas into ``words``, uint64 ``(R, count)``."""
+    for row in range(words.shape[0]):
+        block = (np.uint64(0), np.uint64(0), np.uint64(0), np.uint64(0))
+        for index in range(words.shape[1]):
+            number = first + index
+            if index == 0 or number % 4 == 0:
+                block = philox_block(np.uint64(number // 4), seed, np.uint64(replica + row), stream)
+            words[row, index] = block[number % 4]

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Ensemble"]
+if TYPE_CHECKING:
+    from simulator.engines.plan import Plan
+
+__all__ = ["Ensemble", "ensemble_of"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -63,3 +67,19 @@ class Ensemble:
             last: the values that were summed, at the snapshots: ``J`` or ``grad_sq``.
         """
         return (sums.sum(axis=1) - last[:, -1]) / self.t[-1]
+
+
+def ensemble_of(plan: Plan, engine: str, **arrays: Floats) -> Ensemble:
+    """The ensemble of a plan from the arrays that an engine computed."""
+    return Ensemble(
+        problem=plan.problem.name,
+        rule=plan.rule.name,
+        schedule=plan.schedule,
+        engine=engine,
+        eta=plan.eta,
+        x_max_sq=plan.problem.x_max_sq,
+        seed=plan.seed,
+        replicas=np.array(plan.replicas, dtype=np.int64),
+        t=plan.times,
+        **arrays,
+    )

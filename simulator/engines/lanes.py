@@ -6,26 +6,18 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
-from simulator.engines.advantage_tables import sampling_of
-from simulator.engines.arrays import Draws
 from simulator.engines.columns import Columns
-from simulator.engines.ensemble import Ensemble
+from simulator.engines.ensemble import Ensemble, ensemble_of
 from simulator.engines.kernel import Shape, compile_run
-from simulator.engines.layout import Space, lay_out
-from simulator.problems import Problem, check_step
-from simulator.records import snapshot_times
-from simulator.reference import prompt_draws
+from simulator.engines.plan import Plan, make_plan
+from simulator.problems import Problem
 from simulator.sampled import SampledRule
-from simulator.schedules import UNIFORM, Schedule, get_schedule
-from theory.errors import expected
 from theory.rules import Rule
 
-__all__ = ["WIDTHS", "run_lanes"]
+__all__ = ["WIDTHS", "lanes", "run_lanes"]
 
-Floats = npt.NDArray[np.float64]
 # Replicas of a column. The wider one hides latencies better and needs enough replicas to fill it.
 WIDTHS = (16, 32)
 
@@ -36,74 +28,49 @@ def run_lanes(
     eta: npt.ArrayLike,
     steps: int,
     *,
-    replicas: int | range = 1,
-    seed: int = 0,
-    schedule: Schedule | str = UNIFORM,
-    theta0: npt.ArrayLike | None = None,
-    record: str = "log",
-    keep_theta: bool = False,
-    space: Space = "auto",
     threads: int | None = None,
+    **options: Any,
 ) -> Ensemble:
     """Run many replicas of ``simulator.reference.simulate``; results do not depend on ``threads``.
 
     Args:
-        problem: the bandit; its ``order``, if any, takes the place of the schedule.
+        problem: the bandit.
         rule: exact or sampled.
         eta: step size, a number or ``(R,)``.
         steps: T.
-        replicas: how many (numbered from 0), or their numbers.
-        seed: of all runs.
-        schedule: which prompts move at each step, or its name.
-        theta0: starts ``(d,)`` or ``(R, d)``; the problem's own if None.
-        record: ``log`` or ``full``.
-        keep_theta: record theta at the snapshots.
-        space: see :class:`simulator.engines.layout.Layout`.
         threads: all cores if None.
+        options: see :func:`simulator.engines.plan.make_plan`.
 
     Raises:
-        InputError: what ``simulate`` refuses, or arrays of the wrong shape.
+        InputError: see there.
     """
-    numbers = range(replicas) if isinstance(replicas, int) else replicas
-    if len(numbers) < 1 or numbers.step != 1:
-        raise expected("replicas", numbers, "a number above 0, or a range without gaps", "e.g. 16 or range(16, 32)")
-    etas, starts = _per_replica("eta", eta, (len(numbers),)), problem.theta0 if theta0 is None else theta0
-    check_step(float(etas.min()), steps)
-    check_step(float(etas.max()), steps)
-    starts = _per_replica("theta0", starts, (len(numbers), problem.d))
-    chosen = get_schedule(schedule) if isinstance(schedule, str) else schedule
-    name, draws = _draws(problem, chosen, steps, seed)
-    layout = lay_out(problem, "features" if keep_theta else space)
-    times = snapshot_times(steps, record)
-    width, across = _lanes(problem.n, len(numbers))
+    return lanes(make_plan(problem, rule, eta, steps, **options), threads)
+
+
+def lanes(plan: Plan, threads: int | None = None) -> Ensemble:
+    """The runs of a plan; logits within 690 of the right output's are exact, beyond they count as 690."""
+    problem, layout = plan.problem, plan.layout
+    width, across = _lanes(problem.n, len(plan.replicas))
     if across:
         layout = layout.side_by_side(width)
-    columns = Columns(problem.n, layout, 1 if across else width, len(numbers), len(times), keep_theta)
-    sampling = sampling_of(rule, draws.batch)
-    exact = rule.name if isinstance(rule, Rule) else None
+    side = 1 if across else width
+    columns = Columns(problem.n, layout, side, len(plan.replicas), len(plan.times), plan.keep_theta)
     shape = Shape(width, across, problem.outputs - 1, layout.dimension, layout.length, layout.factors.shape[1])
-    run, bandit = compile_run(shape, exact), layout.compiled()
-    scaled = columns.spread(etas[:, None] / draws.batch / layout.scale**2)
-    states = columns.spread(layout.start(starts))
+    run, bandit = compile_run(shape, plan.exact), layout.compiled()
+    eta, start = columns.spread(plan.scaled_eta[:, None]), columns.spread(layout.start(plan.theta0))
 
     def one(column: int) -> None:
-        first = numbers[0] + column * columns.side
-        run(problem.n, bandit, states[column], scaled[column], draws, sampling, first, times, columns.outputs(column))
+        first, outputs = plan.replicas[0] + column * side, columns.outputs(column)
+        run(problem.n, bandit, start[column], eta[column], plan.draws, plan.sampling, first, plan.times, outputs)
 
-    with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
-        list(pool.map(one, range(columns.count)))
-    return Ensemble(
-        problem=problem.name,
-        rule=rule.name,
-        schedule=name,
-        engine="lanes",
-        eta=etas,
-        x_max_sq=problem.x_max_sq,
-        seed=seed,
-        replicas=np.array(numbers, dtype=np.int64),
-        t=times,
-        **columns.collect(layout.scale),
-    )
+    workers = min(threads or os.cpu_count() or 1, columns.count)
+    if workers == 1:
+        for column in range(columns.count):
+            one(column)
+    else:
+        with ThreadPoolExecutor(workers) as pool:
+            list(pool.map(one, range(columns.count)))
+    return ensemble_of(plan, "lanes", **columns.collect(layout.scale))
 
 
 def _lanes(n: int, replicas: int) -> tuple[int, bool]:
@@ -113,20 +80,3 @@ def _lanes(n: int, replicas: int) -> tuple[int, bool]:
     width = WIDTHS[0] if replicas <= WIDTHS[0] else WIDTHS[1]
     side_by_side = -(-replicas // width) * width * n
     return (beside, True) if 2 * one_by_one < side_by_side else (width, False)
-
-
-def _per_replica(name: str, values: Any, shape: tuple[int, ...]) -> Floats:
-    try:
-        return np.ascontiguousarray(np.broadcast_to(np.asarray(values, dtype=np.float64), shape))
-    except (TypeError, ValueError):
-        wanted = f"numbers of a shape that broadcasts to {shape}"
-        raise expected(f"shape of {name}", np.shape(values), wanted, "give one for all replicas, or one each") from None
-
-
-def _draws(problem: Problem, schedule: Schedule, steps: int, seed: int) -> tuple[str, Draws]:
-    """Name of the schedule that is followed, and where the compiled run finds the prompts."""
-    random = problem.order is None and schedule.kind in ("uniform", "minibatch")
-    if random:
-        return schedule.name, Draws(np.uint64(seed), schedule.batch(problem.n), True, np.empty((0, 0), np.int64))
-    name, given = prompt_draws(problem, schedule, steps, seed)
-    return name, Draws(np.uint64(seed), given.shape[1], False, given)
