@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Bandit", "Draws", "Outputs", "Sampling"]
+__all__ = ["Bandit", "Draws", "Outputs", "Sampling", "Shape"]
 
 
 class Bandit(NamedTuple):
@@ -51,15 +51,15 @@ class Sampling(NamedTuple):
 
 
 class Outputs(NamedTuple):
-    """What a column of ``width`` replicas leaves at S snapshots; the last two axes are one in compiled code.
+    """What C columns of ``width`` lanes leave at S snapshots; the last two axes are one in compiled code.
 
     Attributes:
-        p: ``(S, n, width)``.
+        p: ``(C, S, n, width)``.
         q: likewise.
         grad_sq: likewise, of the scaled features.
-        sum_p: sums of p over the times after the snapshot before, up to and with this one, ``(S, n, width)``.
+        sum_p: sums of p over the times after the snapshot before, up to and with this one, ``(C, S, n, width)``.
         sum_grad_sq: likewise.
-        state: ``(S, length, width)``, or ``(0, length, width)`` where it is not wanted.
+        state: ``(C, S, length, width)``, or ``(C, 0, length, width)`` where it is not wanted.
     """
 
     p: npt.NDArray[np.float64]
@@ -68,3 +68,23 @@ class Outputs(NamedTuple):
     sum_p: npt.NDArray[np.float64]
     sum_grad_sq: npt.NDArray[np.float64]
     state: npt.NDArray[np.float64]
+
+
+class Shape(NamedTuple):
+    """What is fixed when a run is compiled.
+
+    Attributes:
+        width: lanes of a vector.
+        across_prompts: whether the lanes are prompts of one replica; else they are replicas.
+        n_wrong: K - 1.
+        dimension: d in feature space, None in Gram space.
+        length: of the state: d, or the number of margins.
+        rank: of the factors.
+    """
+
+    width: int
+    across_prompts: bool
+    n_wrong: int
+    dimension: int | None
+    length: int
+    rank: int

@@ -30,8 +30,8 @@ class Columns:
         lanes = np.concatenate([values, padding]).reshape(self.count, self.side, -1)
         return np.ascontiguousarray(lanes.transpose(0, 2, 1)).reshape(self.count, -1)
 
-    def outputs(self, column: int) -> Outputs:
-        """Where the column writes."""
+    def outputs(self, column: slice) -> Outputs:
+        """Where the columns write."""
         return Outputs(**{name: self.values[name][column] for name in self.values}, state=self.states[column])
 
     def collect(self, scale: float) -> dict[str, Floats]:

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy.typing as npt
 
+from simulator.engines.arrays import Shape
 from simulator.engines.columns import Columns
 from simulator.engines.ensemble import Ensemble, ensemble_of
-from simulator.engines.kernel import Shape, compile_run
+from simulator.engines.kernel import compile_run
 from simulator.engines.plan import Plan, make_plan
 from simulator.problems import Problem
 from simulator.sampled import SampledRule
@@ -20,6 +21,8 @@ __all__ = ["WIDTHS", "lanes", "run_lanes"]
 
 # Replicas of a column. The wider one hides latencies better and needs enough replicas to fill it.
 WIDTHS = (16, 32)
+# Bytes of the rows that steps combine, beyond which replicas are grouped by prompt; and columns in a group at most.
+BEYOND_CACHE, AT_ONCE = 1 << 20, 32
 
 
 def run_lanes(
@@ -56,20 +59,24 @@ def lanes(plan: Plan, threads: int | None = None) -> Ensemble:
     side = 1 if across else width
     columns = Columns(problem.n, layout, side, len(plan.replicas), len(plan.times), plan.keep_theta)
     shape = Shape(width, across, problem.outputs - 1, layout.dimension, layout.length, layout.factors.shape[1])
-    run, bandit = compile_run(shape, plan.exact), layout.compiled()
-    eta, start = columns.spread(plan.scaled_eta[:, None]), columns.spread(layout.start(plan.theta0))
-
-    def one(column: int) -> None:
-        first, outputs = plan.replicas[0] + column * side, columns.outputs(column)
-        run(problem.n, bandit, start[column], eta[column], plan.draws, plan.sampling, first, plan.times, outputs)
-
     workers = min(threads or os.cpu_count() or 1, columns.count)
+    grouped = not across and columns.count > 1 and layout.steps.nbytes > BEYOND_CACHE
+    run, bandit = compile_run(shape, plan.exact, grouped), layout.compiled()
+    eta, start = columns.spread(plan.scaled_eta[:, None]), columns.spread(layout.start(plan.theta0))
+    at_once = min(-(-columns.count // workers), AT_ONCE) if grouped else 1
+
+    def some(first: int) -> None:
+        chosen = slice(first, first + at_once)
+        replica, outputs = plan.replicas[0] + first * side, columns.outputs(chosen)
+        run(problem.n, bandit, start[chosen], eta[chosen], plan.draws, plan.sampling, replica, plan.times, outputs)
+
+    firsts = range(0, columns.count, at_once)
     if workers == 1:
-        for column in range(columns.count):
-            one(column)
+        for first in firsts:
+            some(first)
     else:
         with ThreadPoolExecutor(workers) as pool:
-            list(pool.map(one, range(columns.count)))
+            list(pool.map(some, firsts))
     return ensemble_of(plan, "lanes", **columns.collect(layout.scale))
 
 

@@ -30,7 +30,8 @@ class Layout:
             combination of rows of ``D D^T``, so that its cost does not depend on d.
         differences: ``D``, ``x_j - x_a`` of the wrong outputs in index order, times ``scale``, ``(n, K - 1, d)``.
         factors: F with ``F_i^T F_i = D_i D_i^T``, upper triangular (trapezoidal), ``(n, rank, K - 1)``.
-        steps: rows that a step combines, padded with zeros, ``(n, K - 1, padded)``: of D, or of ``D D^T``.
+        steps: rows that a step combines, of D or of ``D D^T``, cut into blocks that are read one after the other:
+            ``(n, blocks, K - 1, block)``, padded with zeros.
         length: of such a row without the padding: d, or n (K - 1).
         scale: the power of two that brings the largest difference near 1.
         across: 0, or how many prompts stand side by side (see :meth:`side_by_side`).
@@ -48,6 +49,12 @@ class Layout:
     def dimension(self) -> int | None:
         """d in feature space, None in Gram space."""
         return self.differences.shape[2] if self.space == "features" else None
+
+    @property
+    def rows(self) -> Floats:
+        """The rows that a step combines, whole, ``(n, K - 1, length)``."""
+        n, _, wrong, _ = self.steps.shape
+        return np.moveaxis(self.steps, 1, 2).reshape(n, wrong, -1)[:, :, : self.length]
 
     def start(self, theta0: Floats) -> Floats:
         """The state at ``theta0``, ``(R, d)`` -> ``(R, length)``."""
@@ -67,10 +74,9 @@ class Layout:
         """
         n, length, steps = len(self.differences), self.length, self.steps
         if self.space == "gram":
-            rows = _interleave(steps[:, :, :length].reshape(-1, length), n, width)
+            rows = _interleave(self.rows.reshape(-1, length), n, width)
             length = rows.shape[1]
-            steps = np.zeros((*self.steps.shape[:2], padded_length(length)))
-            steps[:, :, :length] = rows.reshape(n, -1, length)
+            steps = _cut(rows.reshape(n, -1, length))
         return replace(self, steps=steps, length=length, across=width)
 
     def compiled(self) -> Bandit:
@@ -93,6 +99,14 @@ def _interleave(margins: Floats, n: int, width: int) -> Floats:
     """``(R, n (K - 1))`` -> ``(R, groups (K - 1) width)``."""
     split = margins.reshape(len(margins), n, -1).transpose(1, 2, 0)
     return _group(split, width).transpose(2, 0, 1, 3).reshape(len(margins), -1)
+
+
+def _cut(rows: Floats) -> Floats:
+    """``(n, K - 1, length)`` -> ``(n, blocks, K - 1, block)``, padded with zeros."""
+    n, wrong, length = rows.shape
+    padded = np.zeros((n, wrong, padded_length(length)))
+    padded[:, :, :length] = rows
+    return np.ascontiguousarray(np.moveaxis(padded.reshape(n, wrong, -1, row_block(length)), 2, 1))
 
 
 def row_block(length: int) -> int:
@@ -139,7 +153,4 @@ def lay_out(problem: Problem, space: Space) -> Layout:
         rows = (flat @ flat.T).reshape(n, wrong, n * wrong)
     else:
         rows = differences
-    length = rows.shape[2]
-    steps = np.zeros((n, wrong, padded_length(length)))
-    steps[:, :, :length] = rows
-    return Layout(space, differences, factors, steps, length, scale)
+    return Layout(space, differences, factors, _cut(rows), rows.shape[2], scale)

@@ -104,7 +104,7 @@ class _Bandit:
     def rows(self) -> Tensor:
         """What a step combines, ``(n (K - 1), length)``: rows of D, or of ``D D^T``."""
         layout = self.plan.layout
-        return self._tensor(layout.steps[:, :, : layout.length].reshape(-1, layout.length))
+        return self._tensor(layout.rows.reshape(-1, layout.length))
 
     @cached_property
     def eta(self) -> Tensor:

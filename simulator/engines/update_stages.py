@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from simulator.engines.layout import row_block
+from simulator.engines.layout import padded_length, row_block
 from simulator.engines.vectors import Lanes, Pointer, staged
 from theory.rules import Rule
 
-__all__ = ["advance", "exact_weights", "weighted_sum"]
+__all__ = ["advance", "exact_weights", "weighted_sums"]
 
 # The longest loop that is written out.
 _UNROLLED = 32
@@ -36,54 +36,52 @@ def exact_weights(width: int, rule: Rule) -> Any:
     return staged(width, text)
 
 
-def weighted_sum(width: int, wrong: int, length: int) -> Any:
-    """Stage ``(coefficients, rows, out)``: ``out = sum_j coefficients[j] rows[j]`` for one replica.
+def weighted_sums(stride: int, wrong: int, block: int, together: int) -> Any:
+    """Stage ``(coefficients, ..., rows, out, ...)``: ``out_r = sum_j coefficients_r[j] rows[j]`` over a block of rows.
 
     Args:
-        width: replicas; successive coefficients of one of them are this far apart.
+        stride: successive coefficients of a replica are this far apart.
         wrong: number of rows.
-        length: of a row, padded to whole blocks.
+        block: their length, one vector.
+        together: replicas that are summed at once and share what is read of the rows.
     """
-    block = row_block(length)
 
-    def text(coefficients: Pointer, rows: Pointer, out: Pointer) -> None:
+    def text(*places: Pointer) -> None:
+        coefficients, rows, outs = places[:together], places[together], places[together + 1 :]
         emitter = rows.emitter
 
-        def columns(column: Any, _: list[Lanes]) -> list[Lanes]:
-            total = [emitter.constant(0.0)]
+        def body(row: Any, sums: list[Lanes]) -> list[Lanes]:
+            entries = rows.vector(row).load()
+            at = [c + row * stride if isinstance(row, int) else c.times(row, stride) for c in coefficients]
+            return [place.scalar().fma(entries, total) for place, total in zip(at, sums, strict=True)]
 
-            def body(row: Any, sums: list[Lanes]) -> list[Lanes]:
-                if isinstance(row, int):
-                    coefficient, place = coefficients + row * width, rows + row * length
-                else:
-                    coefficient, place = coefficients.times(row, width), rows.times(row, length)
-                return [coefficient.scalar().fma((place + column).load(), sums[0])]
-
-            if wrong > _UNROLLED:
-                total = emitter.loop(0, wrong, 1, total, body)
-            else:
-                for row in range(wrong):
-                    total = body(row, total)
-            (out + column).store(total[0])
-            return []
-
-        if length == block:
-            columns(0, [])
+        sums = [emitter.constant(0.0) for _ in range(together)]
+        if wrong > _UNROLLED:
+            sums = emitter.loop(0, wrong, 1, sums, body)
         else:
-            emitter.loop(0, length, block, [], columns)
+            for row in range(wrong):
+                sums = body(row, sums)
+        for out, total in zip(outs, sums, strict=True):
+            out.store(total)
 
     return staged(block, text)
 
 
-def advance(width: int, length: int, padded: int) -> Any:
-    """Stage ``(state, scale, sums)``: ``state[c, lane] += scale[0] (scale[1] sums[lane, c])``."""
+def advance(width: int, length: int, stride: int) -> Any:
+    """Stage ``(state, scale, sums)``: ``state[c, lane] += scale[0] (scale[1] sums[lane, c])``.
+
+    Args:
+        width: replicas.
+        length: of the state.
+        stride: the sums of successive replicas are this far apart.
+    """
     if width == 1:
-        return _advance_one(padded)
+        return _advance_one(padded_length(length))
 
     def text(state: Pointer, scale: Pointer, sums: Pointer) -> None:
         emitter = state.emitter
         first, second = scale.load(), (scale + width).load()
-        lanes = emitter.lane_numbers(padded)
+        lanes = emitter.lane_numbers(stride)
 
         def body(column: Any, _: list[Lanes]) -> list[Lanes]:
             place = state.vector(column)
