@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -146,12 +147,12 @@ class Record:
             result["gain_over_bound_median"] = float(np.median(ratio)) if len(ratio) else None
         return result
 
-    def save(self, directory: Path) -> None:
-        """Write ``record.npz`` and ``summary.json`` into ``directory``."""
+    def save(self, directory: Path, more: Mapping[str, Any] | None = None) -> None:
+        """Write ``record.npz`` and ``summary.json`` (with ``more`` in it) into ``directory``."""
         prepare_directory(directory)
         arrays = {name: getattr(self, name) for name in _ARRAYS}
         # The summary comes first: it is what may be refused (NaN is not JSON), and then nothing is left behind.
-        write_json(directory / "summary.json", self.summary())
+        write_json(directory / "summary.json", {**self.summary(), **(more or {})})
         write_npz(directory / "record.npz", **arrays, **self.extra)
 
     @classmethod
