@@ -39,6 +39,8 @@ Words = npt.NDArray[np.uint64]
 # Groups that DAPO-style resampling draws for a prompt at most; if none of them is mixed, the prompt does not move.
 DAPO_ATTEMPTS = 16
 LARGEST_GROUP = 1 << 20
+# Binomials of larger groups do not fit a float64.
+LARGEST_ENUMERATED = 1000
 RULE_FORMS = (*RULES, "power:ALPHA", *(f"{name}:G" for name in PRESETS), "dapo:G")
 
 
@@ -76,12 +78,13 @@ class SampledRule:
         ``m = sum_{k=1}^{G-1} C(G, k) p^k q^{G-k}``; the weight is then ``w_G(p) (1 - (1 - m)^A) / m``.
 
         Raises:
-            InputError: the scale is ``batch``: then prompts of a step share a divisor, and there is no such weight.
+            InputError: the scale is ``batch``: then prompts of a step share a divisor, and there is no such weight; or
+                G is above ``LARGEST_ENUMERATED``.
         """
         if self.convention.scale == "batch":
-            raise expected(
-                "rule", self.name, "a rule scaled by group or not at all", "a batch has no weight of its own"
-            )
+            raise expected("rule", self.name, "one not scaled by batch", "prompts of a batch share their divisor")
+        if self.group > LARGEST_ENUMERATED:
+            raise expected("group size G", self.group, f"at most {LARGEST_ENUMERATED}", "binomials overflow beyond")
 
         def weight(p: Any, q: Any) -> Any:
             plain = group_weight(p, q, self.group, self.convention)
@@ -108,9 +111,9 @@ def outputs_of(state: PolicyState, raw: Words) -> Ints:
     j in index order with ``r < q cumsum(w)_j``, where ``r = u - p`` (if p > 1/2: ``q - v``), or the last wrong output
     of positive weight if rounding leaves none.
 
-    The chances are met to within ``2^-64`` (5.4e-20), that of the right output as p -> 0 and that of the wrong ones as
-    q -> 0 alike: at 1e-12 to a relative 5e-8; at q = 1e-19 a wrong output comes with chance 5.4e-20. Below ``2^-64`` a
-    right output still comes at ``u = 0``, and no wrong one comes any more.
+    Chances are met to within ``2^-64`` (5.4e-20) and a rounding of relative ``2^-53``, that of the right output as
+    p -> 0 and that of the wrong ones as q -> 0 alike: 1e-12 to a relative 5e-8; at q = 1e-19 a wrong output comes with
+    chance 5.4e-20. Below ``2^-64`` a right output still comes at ``u = 0``, and no wrong one comes any more.
 
     Args:
         state: the policy of B prompts.

@@ -17,7 +17,8 @@ from simulator.problems import Problem
 from simulator.records import Record
 from simulator.reference import simulate
 from simulator.sampled import get_any_rule
-from simulator.step_sizes import resolve_step
+from simulator.schedules import UNIFORM
+from simulator.step_sizes import choose_step, resolve_step
 from theory.claims import load_registry
 from theory.errors import InputError
 from theory.rules import GRPO, REINFORCE, power
@@ -173,6 +174,23 @@ def test_step_sizes_are_those_of_the_claims() -> None:
     assert_agree(resolve_step("best", REINFORCE, 4.0), 3 * 3**0.5 / 4, 1e-15)
     assert resolve_step("best", GRPO, 4.0) == 0.5
     assert resolve_step("1e-3", get_any_rule("trl:8"), 4.0) == 1e-3
+
+
+@pytest.mark.parametrize(("rule", "theorem"), [(REINFORCE, "3.3"), (GRPO, "3.4")], ids=["reinforce", "grpo"])
+def test_the_relaxed_step_is_that_of_constants_that_its_own_run_meets(rule: Any, theorem: str) -> None:
+    problem = make_problem("shared-skill", 3, 4, p0=[0.05, 0.3, 0.5], seed=2, strength=3.0)
+    eta = choose_step("relaxed", problem, rule, UNIFORM, 80, 1)
+    found = run_constants(simulate(problem, rule, eta, 80, seed=1), problem)
+    # The run needs no larger constants than those of its step, so the step they would give is no smaller.
+    assert found["holds"]["A4"]
+    assert eta <= found["step_sizes"][theorem] * (1 + 1e-12)
+    assert eta < resolve_step("theorem", rule, problem.x_max_sq)
+
+
+@pytest.mark.parametrize("rule", [REINFORCE, GRPO], ids=["reinforce", "grpo"])
+def test_the_relaxed_step_of_a_single_prompt_is_the_theorems(rule: Any) -> None:
+    problem = make_problem("tabular", 1, 3)
+    assert choose_step("relaxed", problem, rule, UNIFORM, 20, 0) == resolve_step("theorem", rule, problem.x_max_sq)
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "nan", "inf", "", "big"])

@@ -12,6 +12,7 @@ from test_simulator_sampled import get_rule, state_of, words_of
 
 from simulator.sampled import DAPO_ATTEMPTS, SampledRule, group_updates, outputs_of, sample_words, sampled_move
 from theory.advantages import PRESETS
+from theory.errors import InputError
 from theory.policy import PolicyState
 
 # Rules with an expectation of their own for each prompt; a batch scale has none.
@@ -66,6 +67,12 @@ def test_the_expected_update_with_resampling_is_the_expected_rule(resample: int)
     assert_agree(mean, weight[:, None] * state.gradient, 1e-12)
     once = SampledRule("verl", PRESETS["verl"], 2).expected_rule().weight(state.p, state.q)
     assert (weight > 1.2 * once).all()
+
+
+def test_expectations_are_refused_where_binomials_overflow() -> None:
+    assert get_rule("trl:1000").expected_rule().weight(0.5, 0.5) == pytest.approx(2.0, rel=1e-2)
+    with pytest.raises(InputError, match="group size G is 1001; expected at most 1000"):
+        get_rule("trl:1001").expected_rule()
 
 
 def test_expected_numbers_of_attempts_at_the_ends() -> None:

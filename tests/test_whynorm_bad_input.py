@@ -118,8 +118,10 @@ CASES: list[tuple[list[str], str]] = [
     (_sim("--p0", "beta:0,1"), "p0 is 'beta:0,1'"),
     # steps and step sizes
     *[(_sim("--eta", value, "--out", "new"), "eta is") for value in ("0", "-1", "nan", "inf", "-inf")],
-    (_sim("--eta", "theorems"), "eta is 'theorems'; expected one of theorem, best, NUMBER"),
+    (_sim("--eta", "theorems"), "eta is 'theorems'; expected one of theorem, best, relaxed, NUMBER"),
     (_sim("--eta", "best", "--schedule", "all"), "eta is 'best'; expected theorem or a number with schedule all"),
+    (_sim("--eta", "relaxed", "--family", "conflicting"), "expected a run on which Assumptions 4 and 5 hold"),
+    (_sim("--eta", "relaxed", "--rule", "trl:8"), "Theorems 3.3 and 3.4 are on reinforce and grpo"),
     (_sim("--eta", "best", "--rule", "power:0.5"), "best is known for reinforce and grpo"),
     (_sim("--steps", "0", "--out", "new"), "steps is 0; expected at least 1"),
     (_sim("--steps", "-5", "--out", "new/deep"), "steps is -5"),

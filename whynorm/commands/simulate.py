@@ -46,7 +46,9 @@ def simulate(
         str | None,
         typer.Option(help="Which prompts move at a step: uniform, all, cyclic or minibatch:B.  [default: uniform]"),
     ] = None,
-    eta: Annotated[str | None, typer.Option(help="Step size: theorem, best, or a number.  [default: theorem]")] = None,
+    eta: Annotated[
+        str | None, typer.Option(help="Step size: theorem, best, relaxed or a number.  [default: theorem]")
+    ] = None,
     steps: Annotated[int | None, typer.Option(help="Number of updates T.  [default: 1000]")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the features, the prompt order and the samples.")] = 0,
     record: Annotated[str, typer.Option(help="log (about 20 snapshots a decade) or full.")] = "log",
@@ -65,7 +67,7 @@ def simulate(
     """
     from simulator.sampled import get_any_rule
     from simulator.schedules import get_schedule
-    from simulator.step_sizes import resolve_step
+    from simulator.step_sizes import choose_step
     from whynorm.counterexamples import is_json
     from whynorm.outputs import output_directory
     from whynorm.simulation import choices, choices_text, run_table
@@ -81,9 +83,10 @@ def simulate(
     else:
         bandit = _problem(problem, family, n, k, d, p0, seed, strength)
     chosen, plan = get_any_rule(rule or "grpo"), get_schedule(schedule or "uniform")
-    step_size = resolve_step("theorem" if eta is None else eta, chosen, bandit.x_max_sq, plan)
+    length = 1000 if steps is None else steps
+    step_size = choose_step("theorem" if eta is None else eta, bandit, chosen, plan, length, seed)
     with output_directory(out):
-        summary = _run(bandit, chosen, step_size, 1000 if steps is None else steps, plan, seed, record, out)
+        summary = _run(bandit, chosen, step_size, length, plan, seed, record, out)
     if json_output:
         typer.echo(json.dumps(summary, indent=2, allow_nan=False))
     else:
