@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from simulator.files import prepare_directory, read_npz, write_json, write_npz
 from simulator.sampled import get_any_rule
-from theory.errors import expected
+from theory.errors import InputError, expected
 from theory.policy import Array
 from theory.rules import Rule
 
@@ -115,7 +115,11 @@ class Record:
         The one-step inequality is about the prompt that is drawn, whatever schedule drew it, and about exact gradients:
         there is none for sampled rules, nor for steps of several prompts, whose means it does not bound.
         """
-        rule = get_any_rule(self.rule)
+        try:
+            rule = get_any_rule(self.rule)
+        except InputError:
+            # A rule of the caller's own, which no theorem knows.
+            return None
         if not isinstance(rule, Rule) or rule.guarantee is None or self.order.ndim > 1:
             return None
         return np.asarray(rule.guarantee(self.step_grad_sq, self.step_std, self.x_max_sq))

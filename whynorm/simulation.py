@@ -107,6 +107,7 @@ def choices() -> dict[str, Any]:
         "power:ALPHA": "exact, step eta V^(-ALPHA) grad J with ALPHA from 0 to 1",
         **{f"{name}:G": f"G sampled outputs, {convention.source}" for name, convention in PRESETS.items()},
         "dapo:G": dapo,
+        "custom:G,KEY=VALUE,...": "sampled, spelled out: baseline, scale, ddof, eps, zero_variance, resample",
     }
     named = {"rules": rules, "schedules": SCHEDULES, "p0": DIFFICULTIES, "eta": STEP_SIZES}
     return {"families": families, **{name: dict(forms) for name, forms in named.items()}}
