@@ -1,12 +1,11 @@
-"""The constants of the sources, evaluated on a record: C(T), M, R1, R2, X_max, the orthogonality defect, bounds.
+"""The constants of the sources, evaluated on a record: C(T), M, R1, R2, X_max and the orthogonality defect.
 
 What is about the problem alone comes from :func:`geometry`; what is about a run from :func:`run_constants`; what the
-theorems promise for it from :func:`bounds`.
+theorems promise for it from ``simulator.run_bounds``.
 """
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import numpy as np
@@ -16,20 +15,23 @@ from simulator.problems import Problem
 from simulator.records import Record
 from theory.assumptions import cosine_statistics, gradient_cosines, orthogonality_defect
 from theory.exact import spectral_norm_sq
-from theory.instances import Instance
 from theory.interaction import Constants, measure_constants
 
-__all__ = ["bounds", "cumulative_share", "evaluate_record", "geometry", "mean_factor", "run_constants"]
+__all__ = [
+    "ORTHOGONAL_UP_TO",
+    "cumulative_share",
+    "geometry",
+    "is_complete",
+    "mean_factor",
+    "run_constants",
+]
 
 # Recorded states that M, R1 and R2 are measured on, at most; evenly spread over the record, both ends included.
 MOST_STATES = 200
 # Entries of the largest array that this takes.
 MOST_ENTRIES = 50_000_000
-# Steps up to which expectations over prompt orders are computed; they cost T^2.
-MOST_STEPS = 5000
 # Features whose defect is below this are orthogonal up to rounding.
 ORTHOGONAL_UP_TO = 1e-12
-_THEOREM_PARTS = re.compile(r"^(?!P-STEP).*(-(DESCENT|SUM|MIN)(-FIXED)?|X-POWER-\d+)$")
 
 
 def geometry(problem: Problem) -> dict[str, float | None]:
@@ -43,7 +45,8 @@ def geometry(problem: Problem) -> dict[str, float | None]:
     }
 
 
-def _complete(record: Record) -> bool:
+def is_complete(record: Record) -> bool:
+    """Whether the record holds every state, t = 0..T."""
     return len(record.t) == len(record.order) + 1
 
 
@@ -53,7 +56,7 @@ def mean_factor(record: Record) -> float:
     Exact where every state is recorded, or all prompts move at every step. Otherwise it is ``8/(3 T) sum_t`` of the
     drawn prompts' standard deviation, an unbiased estimate where prompts are drawn uniformly at random.
     """
-    std = record.std[:-1] if _complete(record) else record.step_std
+    std = record.std[:-1] if is_complete(record) else record.step_std
     return float(8 / 3 * std.mean())
 
 
@@ -102,7 +105,7 @@ def run_constants(record: Record, problem: Problem) -> dict[str, Any]:
     from theory.claims.relaxed import grpo_step, reinforce_step
     from theory.rules import GRPO, REINFORCE
 
-    exact = _complete(record) or record.schedule == "all"
+    exact = is_complete(record) or record.schedule == "all"
     measured = _interaction(record, problem)
     constants, states = measured or (Constants(problem.x_max_sq, np.nan, np.nan, np.nan), 0)
     orthogonal = orthogonality_defect(problem.features) < ORTHOGONAL_UP_TO
@@ -129,72 +132,3 @@ def run_constants(record: Record, problem: Problem) -> dict[str, Any]:
         },
         "step_sizes": {theorem: _finite(float(eta)) for theorem, eta in steps.items()},
     }
-
-
-def _silence(record: Record, problem: Problem, orthogonal: bool) -> str | None:
-    """Why no theorem about whole runs speaks of this one; None if some may."""
-    if record.schedule not in ("uniform", "all"):
-        return f"the theorems draw prompts uniformly, or take all; this run is {record.schedule}"
-    if not orthogonal:
-        return "prompts interact: Theorems 3.3 and 3.4 are about means over all orders (whynorm verify --claim P-T34)"
-    if len(record.order) > MOST_STEPS:
-        return f"more than {MOST_STEPS} steps: expectations over prompt orders cost T^2"
-    return None
-
-
-def bounds(record: Record, problem: Problem) -> tuple[list[dict[str, Any]], str | None]:
-    """The claims that cover the run (rule, schedule, step size, orthogonal prompts), each with both of its sides.
-
-    Expectations are those over all prompt orders, exactly; with all prompts a step the run itself.
-
-    Returns:
-        For each claim its id, title, ``largest_ratio`` of its sides over prompts and prefixes (at most 1 where it
-        holds), and for a single inequality ``left`` and ``right`` at T for the prompt where they are closest; and, if
-        there is no such claim, why.
-    """
-    orthogonal = orthogonality_defect(problem.features) < ORTHOGONAL_UP_TO
-    reason = _silence(record, problem, orthogonal)
-    if reason is not None:
-        return [], reason
-    from simulator.checks import build_context
-    from theory.claims import load_registry
-    from theory.judge import compare
-
-    scope = "joint" if record.schedule == "all" else "expectation"
-    covering = [
-        claim
-        for claim in load_registry()
-        if claim.scope == scope
-        and claim.rule is not None
-        and claim.rule.name == record.rule
-        and claim.fixed_by is None
-        and _THEOREM_PARTS.search(claim.id)
-        and claim.step_size is not None
-        and problem.x_max_sq > 0
-        and np.isclose(float(claim.step_size(problem.x_max_sq)), record.eta, rtol=1e-12, atol=0.0)
-    ]
-    if not covering:
-        return [], f"no theorem is about {record.rule} with step size {record.eta:.6g}"
-    zeros = np.zeros(problem.d)
-    instance = Instance(problem.features, problem.answers, problem.theta0, zeros, zeros, len(record.order))
-    found = []
-    with np.errstate(all="ignore"):
-        # The claims have one rule and, up to rounding, one step size, so they share their context.
-        context = build_context(covering[0], instance)
-        for claim in covering:
-            row: dict[str, Any] = {"claim": claim.id, "title": claim.title}
-            row["largest_ratio"] = _finite(compare(claim, context).worst)
-            if claim.relation != "chain":
-                left, right = np.asarray(claim.left(context))[-1], np.asarray(claim.right(context))[-1]
-                ratio = right / left if claim.relation == ">=" else left / right
-                if np.isfinite(ratio).any():
-                    worst = int(np.nanargmax(ratio))
-                    row |= {"prompt": worst, "left": _finite(left[worst]), "right": _finite(right[worst])}
-            found.append(row)
-    return found, None
-
-
-def evaluate_record(record: Record, problem: Problem) -> dict[str, Any]:
-    """All of it, ready for JSON: :func:`geometry`, :func:`run_constants`, and ``bounds`` with ``bounds_missing``."""
-    found, missing = bounds(record, problem)
-    return {**geometry(problem), **run_constants(record, problem), "bounds": found, "bounds_missing": missing}

@@ -10,12 +10,13 @@ import pytest
 from compare import assert_agree
 
 from simulator import constants as module
-from simulator.constants import bounds, evaluate_record, geometry, mean_factor, run_constants
+from simulator.constants import geometry, mean_factor, run_constants
 from simulator.expectations import expectation
 from simulator.families import FAMILIES, make_problem, success_targets
 from simulator.problems import Problem
 from simulator.records import Record
 from simulator.reference import simulate
+from simulator.run_bounds import bounds, evaluate_record
 from simulator.sampled import get_any_rule
 from simulator.schedules import UNIFORM
 from simulator.step_sizes import choose_step, resolve_step
@@ -127,7 +128,10 @@ def test_a_bound_is_the_theorems_formula_on_the_runs_own_sum() -> None:
 @pytest.mark.parametrize(
     ("name", "rule", "options", "words"),
     [
-        ("gaussian", GRPO, {}, "prompts interact"),
+        ("conflicting", GRPO, {}, "the assumptions of Theorem 3.4 fail on this run"),
+        ("shared-skill", GRPO, {}, "asks for a step size of at most"),
+        ("shared-skill", REINFORCE, {}, "ask for --record full"),
+        ("shared-skill", REINFORCE, {"schedule": "all"}, "no theorem is about reinforce with schedule all"),
         ("orthogonal", GRPO, {"schedule": "cyclic"}, "this run is cyclic"),
         ("orthogonal", get_any_rule("trl:4"), {}, "no theorem is about trl:4"),
         ("orthogonal", power(0.3), {}, "no theorem is about power:0.3 with step size 0.1"),
@@ -138,6 +142,23 @@ def test_runs_that_no_theorem_covers_say_why(name: str, rule: Any, options: dict
     found, missing = bounds(simulate(problem, rule, 0.1, 30, **options), problem)
     assert found == []
     assert words in str(missing)
+
+
+@pytest.mark.parametrize("rule", [REINFORCE, GRPO], ids=["reinforce", "grpo"])
+def test_the_relaxed_theorems_are_set_beside_a_full_record(rule: Any) -> None:
+    """``2 n (1 - p0) / eta``, and for GRPO ``n (1 - p0) / eta`` times ``8/3 max C``: the bounds with their own eta."""
+    problem = _problem("shared-skill")
+    eta = choose_step("relaxed", problem, rule, UNIFORM, 60, 1)
+    record = simulate(problem, rule, eta, 60, seed=1, record="full")
+    found, missing = bounds(record, problem)
+    names = {"P-T33-SUM", "P-T33-MIN"} if rule is REINFORCE else {"P-T34-SUM-FIXED", "P-T34-MIN"}
+    assert ({row["claim"] for row in found}, missing) == (names, None)
+    row = next(row for row in found if "-SUM" in row["claim"])
+    i = row["prompt"]
+    assert_agree(row["left"], record.grad_sq[:-1, i].sum(), 1e-13)
+    scale = 2 if rule is REINFORCE else 8 / 3 * record.std[:-1, i].max()
+    assert_agree(row["right"], 3 * record.q[0, i] / eta * scale, 1e-12)
+    assert all(row["of"] == "this order" and 0 < row["largest_ratio"] < 1 for row in found)
 
 
 def test_the_power_family_is_covered_at_its_own_step() -> None:

@@ -16,8 +16,9 @@ _SHOWN = 12
 
 def save_plots(problem: Any, rule: Any, result: Any, out: Path) -> None:
     """Learning curves, and where theorems speak, bounds and one-step gains, as PNG files in ``out``."""
-    from simulator.constants import MOST_STEPS, ORTHOGONAL_UP_TO
+    from simulator.constants import ORTHOGONAL_UP_TO
     from simulator.expectations import expectation
+    from simulator.run_bounds import MOST_STEPS
     from theory.assumptions import orthogonality_defect
     from theory.rules import Rule
     from whynorm.figures import bound_figure, curves_figure, gain_figure, save_png
@@ -50,9 +51,8 @@ def _constants_rows(constants: dict[str, Any]) -> list[tuple[str, str]]:
         measured = ", ".join(f"{name} {_number(constants[name])}" for name in ("M", "R1", "R2"))
         rows.append(("least constants", f"{measured} (on {constants['states']} states)"))
     rows.append(("assumptions", ", ".join(f"{key[1:]} {holds[value]}" for key, value in constants["holds"].items())))
-    rows += [
-        (row["claim"], f"its sides' ratio is at most {_number(row['largest_ratio'])}") for row in constants["bounds"]
-    ]
+    for row in constants["bounds"]:
+        rows.append((row["claim"], f"ratio of its sides at most {_number(row['largest_ratio'])} ({row['of']})"))
     if constants["bounds_missing"]:
         rows.append(("bounds", f"none: {constants['bounds_missing']}"))
     return rows

@@ -102,8 +102,8 @@ def _run(
     """Run, write what was asked for, and return the summary with its constants."""
     import numpy as np
 
-    from simulator.constants import evaluate_record
     from simulator.reference import simulate as run
+    from simulator.run_bounds import evaluate_record
     from whynorm.simulation import save_plots
 
     # A prompt may become solved or hopeless to the last digit; ratios of its bounds are then NaN and left out.
