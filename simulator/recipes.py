@@ -129,7 +129,7 @@ def _family(
     return register
 
 
-_ALONE = {"A4": "both sides are 0: with every M"}
+_ALONE = {"A4": "both sides are 0, so every M will do"}
 
 
 @_family(

@@ -52,7 +52,7 @@ def _constants_rows(constants: dict[str, Any]) -> list[tuple[str, str]]:
         rows.append(("least constants", f"{measured} (on {constants['states']} states)"))
     rows.append(("assumptions", ", ".join(f"{key[1:]} {holds[value]}" for key, value in constants["holds"].items())))
     for row in constants["bounds"]:
-        rows.append((row["claim"], f"ratio of its sides at most {_number(row['largest_ratio'])} ({row['of']})"))
+        rows.append((row["claim"], f"sides' ratio up to {_number(row['largest_ratio'])} ({row['of']})"))
     if constants["bounds_missing"]:
         rows.append(("bounds", f"none: {constants['bounds_missing']}"))
     return rows
