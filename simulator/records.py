@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import numpy.typing as npt
 
 from simulator.files import prepare_directory, read_npz, write_json, write_npz
 from simulator.sampled import get_any_rule
-from theory.errors import expected
+from theory.errors import InputError, expected
 from theory.policy import Array
 from theory.rules import Rule
 
@@ -114,7 +115,11 @@ class Record:
         The one-step inequality is about the prompt that is drawn, whatever schedule drew it, and about exact gradients:
         there is none for sampled rules, nor for steps of several prompts, whose means it does not bound.
         """
-        rule = get_any_rule(self.rule)
+        try:
+            rule = get_any_rule(self.rule)
+        except InputError:
+            # A rule of the caller's own, which no theorem knows.
+            return None
         if not isinstance(rule, Rule) or rule.guarantee is None or self.order.ndim > 1:
             return None
         return np.asarray(rule.guarantee(self.step_grad_sq, self.step_std, self.x_max_sq))
@@ -146,12 +151,12 @@ class Record:
             result["gain_over_bound_median"] = float(np.median(ratio)) if len(ratio) else None
         return result
 
-    def save(self, directory: Path) -> None:
-        """Write ``record.npz`` and ``summary.json`` into ``directory``."""
+    def save(self, directory: Path, more: Mapping[str, Any] | None = None) -> None:
+        """Write ``record.npz`` and ``summary.json`` (with ``more`` in it) into ``directory``."""
         prepare_directory(directory)
         arrays = {name: getattr(self, name) for name in _ARRAYS}
         # The summary comes first: it is what may be refused (NaN is not JSON), and then nothing is left behind.
-        write_json(directory / "summary.json", self.summary())
+        write_json(directory / "summary.json", {**self.summary(), **(more or {})})
         write_npz(directory / "record.npz", **arrays, **self.extra)
 
     @classmethod

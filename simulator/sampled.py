@@ -8,7 +8,7 @@ eta times the mean over the step's prompts. The expectation of this is ``w_G(p) 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import comb
 from typing import Any
 
@@ -39,7 +39,19 @@ Words = npt.NDArray[np.uint64]
 # Groups that DAPO-style resampling draws for a prompt at most; if none of them is mixed, the prompt does not move.
 DAPO_ATTEMPTS = 16
 LARGEST_GROUP = 1 << 20
-RULE_FORMS = (*RULES, "power:ALPHA", *(f"{name}:G" for name in PRESETS), "dapo:G")
+MOST_RESAMPLES = 1000
+# Binomials of larger groups do not fit a float64.
+LARGEST_ENUMERATED = 1000
+RULE_FORMS = (*RULES, "power:ALPHA", *(f"{name}:G" for name in PRESETS), "dapo:G", "custom:G,KEY=VALUE,...")
+# Keys of ``custom:G,...``, each with its values; what is left out is as in the paper.
+_KEYS: dict[str, Callable[[str], Any]] = {
+    "baseline": lambda text: {"none": "none", "mean": "mean", "leave_one_out": "leave_one_out"}[text],
+    "scale": lambda text: {"none": "none", "group": "group", "batch": "batch"}[text],
+    "ddof": lambda text: {"0": 0, "1": 1}[text],
+    "eps": float,
+    "zero_variance": lambda text: {"zero": "zero", "divide": "divide"}[text],
+    "resample": lambda text: {str(times): times for times in range(MOST_RESAMPLES + 1)}[text],
+}
 
 
 @dataclass(frozen=True)
@@ -62,12 +74,14 @@ class SampledRule:
         """Refuse groups that the convention cannot handle.
 
         Raises:
-            InputError: G is too small or absurdly large.
+            InputError: G is too small or absurdly large, or the convention contradicts itself.
         """
         least = 1 if self.convention.baseline == "none" and self.convention.scale == "none" else 2
         if not least <= self.group <= LARGEST_GROUP:
             wanted = f"from {least} to {LARGEST_GROUP} for {self.name}"
             raise expected("group size G", self.group, wanted, "change the number of samples")
+        # Whether eps, ddof and the policy for groups without variance go together.
+        self.convention(np.zeros((1, min(self.group, 2))))
 
     def expected_rule(self) -> Rule:
         r"""The exact rule that moves by the expectation of this one: ``weight = w_G(p)`` (``X-GROUP``).
@@ -76,12 +90,13 @@ class SampledRule:
         ``m = sum_{k=1}^{G-1} C(G, k) p^k q^{G-k}``; the weight is then ``w_G(p) (1 - (1 - m)^A) / m``.
 
         Raises:
-            InputError: the scale is ``batch``: then prompts of a step share a divisor, and there is no such weight.
+            InputError: the scale is ``batch``: then prompts of a step share a divisor, and there is no such weight; or
+                G is above ``LARGEST_ENUMERATED``.
         """
         if self.convention.scale == "batch":
-            raise expected(
-                "rule", self.name, "a rule scaled by group or not at all", "a batch has no weight of its own"
-            )
+            raise expected("rule", self.name, "one not scaled by batch", "prompts of a batch share their divisor")
+        if self.group > LARGEST_ENUMERATED:
+            raise expected("group size G", self.group, f"at most {LARGEST_ENUMERATED}", "binomials overflow beyond")
 
         def weight(p: Any, q: Any) -> Any:
             plain = group_weight(p, q, self.group, self.convention)
@@ -108,9 +123,9 @@ def outputs_of(state: PolicyState, raw: Words) -> Ints:
     j in index order with ``r < q cumsum(w)_j``, where ``r = u - p`` (if p > 1/2: ``q - v``), or the last wrong output
     of positive weight if rounding leaves none.
 
-    The chances are met to within ``2^-64`` (5.4e-20), that of the right output as p -> 0 and that of the wrong ones as
-    q -> 0 alike: at 1e-12 to a relative 5e-8; at q = 1e-19 a wrong output comes with chance 5.4e-20. Below ``2^-64`` a
-    right output still comes at ``u = 0``, and no wrong one comes any more.
+    Chances are met to within ``2^-64`` (5.4e-20) and a rounding of relative ``2^-53``, that of the right output as
+    p -> 0 and that of the wrong ones as q -> 0 alike: 1e-12 to a relative 5e-8; at q = 1e-19 a wrong output comes with
+    chance 5.4e-20. Below ``2^-64`` a right output still comes at ``u = 0``, and no wrong one comes any more.
 
     Args:
         state: the policy of B prompts.
@@ -189,8 +204,10 @@ def sample_words(rule: SampledRule, batch: int, step: int, seed: int, replica: i
 def get_any_rule(name: str) -> Rule | SampledRule:
     """The exact (``theory.rules.get_rule``) or sampled rule called ``name``, e.g. ``grpo``, ``trl:8``, ``dapo:4``.
 
-    ``dapo:G`` takes the advantages of verl, in which DAPO is published, and draws groups without variance again, at
-    most ``DAPO_ATTEMPTS`` groups in all; the prompt does not move if none of them is mixed.
+    ``custom:G,ddof=1,eps=1e-4,...`` spells a convention out, see ``theory.advantages.Convention``; ``resample`` is how
+    often a group without variance is drawn again. ``dapo:G`` takes the advantages of verl, in which DAPO is published,
+    and draws groups without variance again, at most ``DAPO_ATTEMPTS`` groups in all; the prompt does not move if none
+    of them is mixed.
 
     Raises:
         InputError: no such rule, or a number out of range.
@@ -201,9 +218,27 @@ def get_any_rule(name: str) -> Rule | SampledRule:
         if preset == "dapo":
             return SampledRule(f"dapo:{size}", PRESETS["verl"], size, DAPO_ATTEMPTS - 1)
         return SampledRule(f"{preset}:{size}", PRESETS[preset], size)
+    if colon and preset == "custom":
+        return _spelled_out(name, text)
     if preset in (*RULES, "power"):
         return get_rule(name)
     raise _unknown(name)
+
+
+def _spelled_out(name: str, text: str) -> SampledRule:
+    size, *pairs = text.split(",")
+    options: dict[str, Any] = {}
+    for pair in pairs:
+        key, _, value = pair.partition("=")
+        try:
+            options[key] = _KEYS[key](value)
+        except (KeyError, ValueError):
+            keys = "baseline, scale, ddof, eps, zero_variance, resample"
+            raise expected("rule", name, f"custom:G,KEY=VALUE,... with keys {keys}", f"correct {pair!r}") from None
+    if not (size.isascii() and size.isdigit()):
+        raise _unknown(name)
+    resample = options.pop("resample", 0)
+    return SampledRule(name, replace(PRESETS["paper"], source="", **options), int(size[:19]), resample)
 
 
 def _unknown(name: str) -> InputError:

@@ -79,7 +79,8 @@ class Schedule:
         if self.kind == "cyclic":
             return (np.arange(steps, dtype=np.int64) % n)[:, None]
         if self.kind == "all":
-            return np.tile(np.arange(n, dtype=np.int64), (steps, 1))
+            # A view: T n draws that are all known need no memory.
+            return np.broadcast_to(np.arange(n, dtype=np.int64), (steps, n))
         return _minibatches(n, steps, size, seed, replica)
 
 
