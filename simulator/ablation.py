@@ -18,6 +18,7 @@ from simulator.checks import build_context
 from simulator.interacting import InteractingRun
 from simulator.problems import Problem
 from simulator.sampling import sampled_check
+from simulator.several import SeveralRun, SeveralStep
 from simulator.steps import Step
 from theory.assumptions import (
     BOUNDED_STD,
@@ -32,7 +33,7 @@ from theory.claim import Claim
 from theory.instances import Instance
 from theory.judge import Build, Counterexample, recheck
 from theory.search import limits_for, search
-from theory.several import OneAnswerFormulas, SeveralBall, SeveralPoint
+from theory.several import OneAnswerFormulas, SeveralBall, SeveralGroup, SeveralPoint
 
 __all__ = ["Ablation", "ablate", "without"]
 
@@ -83,9 +84,13 @@ def _smaller_bound(claim: Claim, instance: Instance) -> Any:
 
 
 def _several(claim: Claim, instance: Instance) -> Any:
-    if claim.scope == "ball":
-        return SeveralBall(instance)
-    return OneAnswerFormulas(instance) if claim.id == "X-IDENTITY" else SeveralPoint(instance)
+    if claim.rule is not None:
+        context = SeveralStep if claim.scope == "step" else SeveralRun
+        assert claim.step_size is not None
+        return context(instance, claim.rule, claim.step_size)
+    if claim.id == "X-IDENTITY":
+        return OneAnswerFormulas(instance)
+    return {"point": SeveralPoint, "ball": SeveralBall, "group": SeveralGroup}[claim.scope](instance)
 
 
 def _with_constants(names: tuple[str, ...], claim: Claim, instance: Instance) -> Any:
@@ -125,8 +130,7 @@ def without(claim: Claim, assumption: Assumption) -> tuple[Claim, Build] | None:
         return weaker, _smaller_bound
     if assumption in (INTERACTION, SCALE):
         return weaker, partial(_with_constants, _measured(weaker))
-    # The displayed steps are written out for one right output: entry by entry.
-    if assumption is UNIQUE_ANSWER and claim.scope in ("point", "ball") and not claim.id.startswith("P-STEP"):
+    if assumption is UNIQUE_ANSWER and claim.scope not in ("joint", "interacting"):
         return weaker, _several
     return None
 

@@ -1,8 +1,8 @@
 """Replays certificates: small, strict, and without a line of the provers' code.
 
 Strings are parsed with Python's ``ast`` and calculated as exact rational functions with flint. A certificate passes
-only if every step holds modulo the declared relations, every claimed non-negative form is visibly non-negative, and
-the digest fits.
+only if every step holds modulo the declared relations, every claimed non-negative form is visibly non-negative, the
+assumptions and claims that its texts name are the declared ones, and the digest fits.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,7 +18,10 @@ import flint
 
 __all__ = ["CertificateError", "check"]
 
-_KEYS = {"format", "claim", "symbols", "relations", "facts", "derivation", "steps", "conclusion", "sha256"}
+_KEYS = {
+    *("format", "claim", "assumptions", "cites", "symbols", "relations", "facts", "derivation", "steps", "conclusion"),
+    "sha256",
+}
 _STEP_KEYS = {
     "equal": {"kind", "left", "right", "because"},
     "derivative": {"kind", "of", "image", "because"},
@@ -244,6 +248,27 @@ def _integer(node: ast.expr) -> int:
     raise CertificateError(f"the exponent {ast.unparse(node)} is not an integer")
 
 
+# x_a, u_a, e_a and [H r]_a name the one right output that Assumption 1 grants.
+_SINGLE = ("x_a", "u_a", "e_a", "]_a", ",a}", "the right output")
+
+
+def _check_declared(certificate: Mapping[str, Any]) -> None:
+    """What the texts rest on must be declared, and nothing else; otherwise an assumption could slip in unseen."""
+    texts = [*certificate["facts"], *(each["because"] for each in certificate["relations"] + certificate["steps"])]
+    texts += [symbol[key] for symbol in certificate["symbols"] for key in ("name", "meaning")]
+    assumed, cited = set(), set()
+    for text in texts:
+        words = re.split(r"[^A-Za-z0-9_,}\]-]+", text)
+        numbers = (after[:1] for word, after in zip(words, words[1:], strict=False) if word == "Assumption")
+        assumed.update(f"A{number}" for number in numbers)
+        if any(re.search(rf"(?<!\w){re.escape(mark)}(?!\w)", text) for mark in _SINGLE):
+            assumed.add("A1")
+        cited.update(word for word in re.findall(r"[A-Z0-9-]+[A-Z0-9]", text) if word[:2] in ("P-", "S-", "X-"))
+    for name, found in (("assumptions", assumed), ("cites", cited - {certificate["claim"]})):
+        if certificate[name] != sorted(found):
+            raise CertificateError(f"its texts name the {name} {sorted(found)}, not the declared {certificate[name]}")
+
+
 def check(certificate: Mapping[str, Any]) -> int:
     """Replay a certificate.
 
@@ -253,8 +278,8 @@ def check(certificate: Mapping[str, Any]) -> int:
     Raises:
         CertificateError: the certificate is malformed, tampered with, or a step does not hold.
     """
-    if set(certificate) != _KEYS or certificate["format"] != 1:
-        raise CertificateError("not a certificate of format 1")
+    if set(certificate) != _KEYS or certificate["format"] != 2:
+        raise CertificateError("not a certificate of format 2")
     body = {key: value for key, value in certificate.items() if key != "sha256"}
     canonical = json.dumps(body, sort_keys=True, separators=(",", ":"))
     if hashlib.sha256(canonical.encode()).hexdigest() != certificate["sha256"]:
@@ -262,6 +287,7 @@ def check(certificate: Mapping[str, Any]) -> int:
     if not certificate["steps"]:
         raise CertificateError("a certificate without steps")
     try:
+        _check_declared(certificate)
         replay = _Replay(certificate)
         for step in certificate["steps"]:
             replay.step(step)

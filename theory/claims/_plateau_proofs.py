@@ -19,7 +19,8 @@ def _log_odds_step(proof: Proof, group: bool) -> None:
         proof.fact("t <= 1/4: w_G V <= sqrt(V) <= 1/2 by X-GROUP-JENSEN, and eta X^2 = 1/2.")
     else:
         proof.fact("t = (4 V)^(1 - alpha) / 4 <= 1/4, as eta X^2 = 4^(-alpha).")
-    proof.fact("L is concave with -y^T Hess L y <= X^2 |y|^2 (X-POWER): t b - t^2 b / 2 <= dL <= t b.")
+    proof.fact("Assumption 1: y^T Hess L y = -s2, as d/ds m = s2 in X-IDENTITY, and 0 <= s2 <= X^2 |y|^2.")
+    proof.fact("So L is concave, with a curvature of at most X^2: t b - t^2 b / 2 <= dL <= t b.")
     rise = t * gap - t**2 * gap / 2
     proof.nonnegative(rise - sp.Rational(7, 8) * t * gap, t * gap * less / 2, "dL >= 7/8 t b")
 
