@@ -172,7 +172,10 @@ def _walks(claim: Claim) -> Iterator[tuple[Build, Instance]]:
     assert rule is not None
     assert step_size is not None
     for p0 in STARTS:
-        yield (lambda _, instance: ConflictRun(instance, rule, step_size)), conflict(p0, conflict_steps(rule, step_size))
+        yield (
+            (lambda _, instance: ConflictRun(instance, rule, step_size)),
+            conflict(p0, conflict_steps(rule, step_size)),
+        )
 
 
 def _candidates(claim: Claim, weaker: Claim, assumption: Assumption, build: Build) -> Iterator[tuple[Build, Instance]]:
@@ -210,6 +213,8 @@ def _ablate(claim: Claim, assumption: Assumption, proof: Basis | None, *effort: 
             if assumption in (ORTHOGONAL, INTERACTION, SCALE):
                 limits = replace(limits, interacting=True, conflicting=assumption is not SCALE)
                 limits = limits if limits.orders is None else replace(limits, steps=STEPS, orders=ORDERS)
+            # Where proofs decide, the search only stands guard over them.
+            examples, evaluations = (examples, evaluations) if used else (examples // 2, evaluations // 2)
             result = search(
                 weaker, build, examples=examples, evaluations=evaluations, seed=seed, shrink=False, limits=limits
             )
@@ -220,5 +225,7 @@ def _ablate(claim: Claim, assumption: Assumption, proof: Basis | None, *effort: 
     if proof is None or used:
         return Ablation(claim.id, assumption.id, "unsettled", f"its proof uses it; {live}")
     also = f" and those of {len(proof.claims) - 1} claims below it" if len(proof.claims) > 1 else ""
-    reason = f"its certificate{also}, {proof.steps} replayed steps, use {', '.join(sorted(proof.assumptions)) or 'none'}"
+    reason = (
+        f"its certificate{also}, {proof.steps} replayed steps, use {', '.join(sorted(proof.assumptions)) or 'none'}"
+    )
     return Ablation(claim.id, assumption.id, "not needed", f"{reason}; {live}", rests_on=proof.claims)

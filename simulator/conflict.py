@@ -1,10 +1,10 @@
-r"""Two prompts in conflict over many steps: rigorous enclosures of expectations where following every order is too much.
+r"""Two prompts in conflict over many steps: expectations enclosed rigorously where there are too many orders to follow.
 
-Both prompts have the outputs 1 and -1, and each wants the other one. All that moves is one number theta, by ``+s(theta)``
-or ``-s(theta)`` with equal odds, ``s = 2 eta weight V``; V and the gradients' norm are the same for both prompts at every
-theta. So ``E f(theta_t)`` follows from ``u_k(theta) = (u_{k-1}(theta + s) + u_{k-1}(theta - s)) / 2`` with ``u_0 = f``,
-``E f(theta_t) = u_t(theta_0)``. Here u is enclosed on every cell of a grid that the walk cannot leave: by ball arithmetic
-in the cells, then by the least and the largest value over all the cells that a step may lead to, rounded outwards.
+Both prompts have the outputs 1 and -1, and each wants the other one. All that moves is one number theta, by s(theta)
+or -s(theta) with equal odds, ``s = 2 eta weight V``; V and the gradients' norm are the same for both prompts. So
+``E f(theta_t) = u_t(theta_0)`` with ``u_0 = f`` and ``u_k(theta) = (u_{k-1}(theta + s) + u_{k-1}(theta - s)) / 2``.
+Here u is enclosed on every cell of a grid that the walk cannot leave: by ball arithmetic in the cells, then by the
+least and the largest value over all the cells that a step may lead to, rounded outwards.
 """
 
 from __future__ import annotations

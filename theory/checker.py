@@ -12,6 +12,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
 import flint
@@ -249,19 +250,20 @@ def _integer(node: ast.expr) -> int:
 
 
 # x_a, u_a, e_a and [H r]_a name the one right output that Assumption 1 grants.
-_SINGLE = ("x_a", "u_a", "e_a", "]_a", ",a}", "the right output")
+_SINGLE = re.compile(r"(?<!\w)(?:[xue]_a|the right output)(?!\w)|\]_a(?!\w)|,a\}")
 
 
 def _check_declared(certificate: Mapping[str, Any]) -> None:
     """What the texts rest on must be declared, and nothing else; otherwise an assumption could slip in unseen."""
     texts = [*certificate["facts"], *(each["because"] for each in certificate["relations"] + certificate["steps"])]
     texts += [symbol[key] for symbol in certificate["symbols"] for key in ("name", "meaning")]
-    assumed, cited = set(), set()
+    assumed: set[str] = set()
+    cited: set[str] = set()
     for text in texts:
         words = re.split(r"[^A-Za-z0-9_,}\]-]+", text)
-        numbers = (after[:1] for word, after in zip(words, words[1:], strict=False) if word == "Assumption")
+        numbers = (after[:1] for word, after in pairwise(words) if word == "Assumption")
         assumed.update(f"A{number}" for number in numbers)
-        if any(re.search(rf"(?<!\w){re.escape(mark)}(?!\w)", text) for mark in _SINGLE):
+        if _SINGLE.search(text):
             assumed.add("A1")
         cited.update(word for word in re.findall(r"[A-Z0-9-]+[A-Z0-9]", text) if word[:2] in ("P-", "S-", "X-"))
     for name, found in (("assumptions", assumed), ("cites", cited - {certificate["claim"]})):

@@ -1,7 +1,7 @@
 """What a claim's proof rests on: the assumptions that it and the proofs of all the claims it cites make use of.
 
-A certificate declares both (``theory.certificates``), and ``theory.checker`` rejects one whose texts name anything else.
-An assumption outside the union over all certificates below a claim is not needed for it: they prove the claim's
+A certificate declares both (``theory.certificates``), and ``theory.checker`` rejects one whose texts name anything
+else. An assumption outside the union over all certificates below a claim is not needed for it: they prove the claim's
 statement where the assumption fails.
 """
 

@@ -35,7 +35,7 @@ def right_outputs(instance: Instance) -> Array:
 
 @dataclass(frozen=True)
 class SeveralState(PolicyState):
-    """As ``PolicyState``; ``right`` is the distribution over the right outputs, 0 at the ``wrong`` ones, ``(n, K)``."""
+    """As ``PolicyState``; ``right`` is the distribution over the right outputs, those ``rewarded``; both ``(n, K)``."""
 
     right: Array
     rewarded: npt.NDArray[np.bool_]

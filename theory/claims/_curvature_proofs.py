@@ -100,7 +100,9 @@ def proof_15() -> Certificate:
 def _entries_at_most(proof: Proof) -> tuple[str, str]:
     """``max |[H r]_j| <= V`` and ``||H r||^2 <= 2 V^2``, for any number of right outputs; in words, what was shown."""
     p, q = probabilities(proof)
-    right, wrong = (proof.symbol(f"p{x}", "nonnegative", f"pi_j of a {w} j") for x, w in (("r", "right"), ("w", "wrong")))
+    right, wrong = (
+        proof.symbol(f"p{x}", "nonnegative", f"pi_j of a {w} j") for x, w in (("r", "right"), ("w", "wrong"))
+    )
     rest_r = proof.symbol("rr", "nonnegative", "p - pi_j of that right j")
     rest_w = proof.symbol("rw", "nonnegative", "q - pi_j of that wrong j")
     proof.relation(rest_r, p - right, "p is the sum over the right outputs")

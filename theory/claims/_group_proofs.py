@@ -84,7 +84,9 @@ def expectation(name: str, preset: str) -> Certificate:
     share = proof.symbol("Y", "nonnegative", "khat (1 - khat) / s, a function of k")
     total = proof.symbol("W", "nonnegative", "E[khat (1 - khat) / s]")
     proof.moments(g.chance * share * gap, {g.chance * share: total}, total * gap, "mean over k")
-    proof.equal(total * gap, total / g.at.variance * (g.at.variance * gap), "grad J . y = V (mr - m): X-SEVERAL-IDENTITY")
+    proof.equal(
+        total * gap, total / g.at.variance * (g.at.variance * gap), "grad J . y = V (mr - m): X-SEVERAL-IDENTITY"
+    )
     formula = f"s with ddof = {PRESETS[preset].ddof}" + (" and eps > 0" if PRESETS[preset].eps else "")
     return proof.done(f"E[update] = w grad J with w = E[khat (1 - khat) / s] / V, {formula}, for all y, K, G and theta")
 
@@ -98,7 +100,11 @@ def unscaled(name: str, preset: str) -> Certificate:
     _, gap = _given_k(proof, g, over)
     spread = _mean_spread(proof, g)
     multiple = sp.Integer(1) if alone else g.less / g.size
-    proof.equal(spread / (g.size * over) * gap, multiple * g.at.variance * gap, "mean over k; grad J . y = V (mr - m): X-SEVERAL-IDENTITY")
+    proof.equal(
+        spread / (g.size * over) * gap,
+        multiple * g.at.variance * gap,
+        "mean over k; grad J . y = V (mr - m): X-SEVERAL-IDENTITY",
+    )
     return proof.done(f"E[update] = {'grad J' if alone else '(G - 1) / G grad J'}, for all y, K, G and theta")
 
 

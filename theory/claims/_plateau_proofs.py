@@ -36,9 +36,7 @@ def _nearly_concave(proof: Proof, size: int) -> sp.Expr:
     t, less = sp.Symbol("t", positive=True), proof.symbol("tv", "nonnegative", "8 V - t")
     proof.relation(t, 8 * p * q - less, f"t = omega / 2 <= sqrt(G - 1) V / 2, G = {size}" if size else "t = V")
     proof.fact("Popoviciu: Var_v(u) <= (1/2) sum of u_j^2 <= X^2 |y|^2 / 2, so dL <= t b + t^2 b / 4.")
-    proof.nonnegative(
-        1 - q**2 * (1 + t / 4), p**2 * (1 + 2 * q + 2 * q**2) + q**2 * less / 4, "q^2 (1 + t/4) <= 1"
-    )
+    proof.nonnegative(1 - q**2 * (1 + t / 4), p**2 * (1 + 2 * q + 2 * q**2) + q**2 * less / 4, "q^2 (1 + t/4) <= 1")
     return t / 4
 
 

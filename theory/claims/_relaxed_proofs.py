@@ -142,7 +142,9 @@ def proof_29() -> Certificate:
     x_sq, grad_sq, slack = taylor_symbols(proof, normalised=True)
     c, over = proof.symbol("c", "positive", "sqrt(V_l)"), proof.symbol("h", "nonnegative", "C - c, Assumption 3")
     f, beyond = proof.symbol("f", "positive", "max(R1, 5M/8) R2"), proof.symbol("o", "nonnegative", "f - 1")
-    slopes = proof.symbol("g", "nonnegative", "4 V^2 X_max^2 - ||grad J_l||^2, X-SEVERAL-LIPSCHITZ: it is at least half of that")
+    slopes = proof.symbol(
+        "g", "nonnegative", "4 V^2 X_max^2 - ||grad J_l||^2, X-SEVERAL-LIPSCHITZ: it is at least half of that"
+    )
     bound = proof.symbol("C", "positive", "C_{l,t-1}")
     proof.relation(beyond, f - 1, "R1 >= 1 and R2 >= 1")
     proof.relation(slopes, 4 * c**4 * x_sq - grad_sq, "||grad J|| <= 2 V X_max")
@@ -163,7 +165,9 @@ def _other_step_in_ball(proof: Proof, c: sp.Symbol, f: sp.Symbol, r2: sp.Symbol,
     """Another prompt's step stays in the observed prompt's ball; returns ``sqrt(V_i)`` of the drawn prompt."""
     c_i = proof.symbol("ci", "positive", "sqrt(V_i(theta_{t-1})), drawn prompt")
     drawn_sq = proof.symbol("Gi", "nonnegative", "||grad J_i(theta_{t-1})||^2")
-    slopes = proof.symbol("gi", "nonnegative", "4 V_i^2 X_max^2 - ||grad J_i||^2, X-SEVERAL-LIPSCHITZ: it is at least half of that")
+    slopes = proof.symbol(
+        "gi", "nonnegative", "4 V_i^2 X_max^2 - ||grad J_i||^2, X-SEVERAL-LIPSCHITZ: it is at least half of that"
+    )
     scale = proof.symbol("h", "nonnegative", "R2 c - ci, Assumption 5")
     beyond = proof.symbol("o1", "nonnegative", "f - 1")
     proof.relation(slopes, 4 * c_i**4 * x_max - drawn_sq, "||grad J|| <= 2 V X_max")
@@ -189,7 +193,9 @@ def proof_31() -> Certificate:
     back = proof.symbol("hb", "nonnegative", "R2 ci - c, Assumption 5")
     over, room = proof.symbol("o2", "nonnegative", "f - 5M/8"), proof.symbol("gx", "nonnegative", "X_max^2 - ||X_l||^2")
     form = proof.symbol("Q", "real", "grad J_i^T Hess J_l(theta') grad J_i")
-    curved = proof.symbol("d", "nonnegative", "(5/2) c ||X_l grad J_i||^2 + Q: P-STEP-16 before its last line, P-STEP-C3-MAX, P-STEP-C3-F")
+    curved = proof.symbol(
+        "d", "nonnegative", "(5/2) c ||X_l grad J_i||^2 + Q: P-STEP-16 before its last line, P-STEP-C3-MAX, P-STEP-C3-F"
+    )
     proof.relation(back, r2 * c_i - c, "Assumption 5, deviations")
     proof.relation(over, f - sp.Rational(5, 8) * m, "f >= 5M/8")
     proof.relation(room, x_max - x_sq, "X_max is the largest")

@@ -79,7 +79,9 @@ def descent_proof(
     proof.fact(f"Taylor with Lagrange remainder along the step; the curvature bound is {name}.")
     if normalised:
         p, q = proof.symbol("p", "positive", "success"), proof.symbol("q", "positive", "failure")
-        slack = proof.symbol("g", "nonnegative", "4 V^2 X_max^2 - ||grad J||^2, X-SEVERAL-LIPSCHITZ: it is at least half of that")
+        slack = proof.symbol(
+            "g", "nonnegative", "4 V^2 X_max^2 - ||grad J||^2, X-SEVERAL-LIPSCHITZ: it is at least half of that"
+        )
         proof.relation(c**2, p * q, "c = sqrt(V)")
         proof.relation(grad_sq, 4 * (p * q) ** 2 * x_sq - slack, "||grad J|| <= sqrt(2) V X_max <= 2 V X_max")
         proof.nonnegative(
@@ -97,13 +99,12 @@ def descent_proof(
         proof.nonnegative(grad_sq / c - grad_sq / bound_c, grad_sq * over / (c * bound_c), "C may replace sqrt(V)")
 
 
-def _telescope(
-    proof: Proof, coefficient: tuple[int, int] | None, one_step: str
-) -> tuple[sp.Expr, sp.Symbol, sp.Expr]:
+def _telescope(proof: Proof, coefficient: tuple[int, int] | None, one_step: str) -> tuple[sp.Expr, sp.Symbol, sp.Expr]:
     """``B - W`` as a visibly non-negative expression, with W the (weighted) sum and B its bound.
 
-    ``one_step`` is the id of the one-step inequality. ``coefficient`` is the a of ``E gain_t >= a E[...] / (n X^2)``; None stands for the talk's runs, where the gain is
-    at least ``a [...] / X^2`` with a positive a that depends on n.
+    ``one_step`` is the id of the one-step inequality. ``coefficient`` is the a of
+    ``E gain_t >= a E[...] / (n X^2)``; None stands for the talk's runs, where the gain is at least ``a [...] / X^2``
+    with a positive a that depends on n.
     """
     total = proof.symbol("W", "nonnegative", "sum over t < T of E ||grad J_i(theta_t)||^2 (/ C_{i,t} if weighted)")
     n = sp.Integer(1) if coefficient is None else proof.symbol("n", "positive", "number of prompts")

@@ -1,9 +1,10 @@
 """The symbols that proofs share: one prompt, one direction y, every K.
 
-``u_j = x_j . y``. ``groups`` speaks of any number of right outputs: ``v`` and ``w`` are the distributions over the right
-and over the wrong outputs, ``mr`` and ``mw`` the means of u under them, ``sr`` and ``sw`` its variances, and ``g_u`` is the
-slack of ``E_v u^2 + E_w u^2 <= ||u||^2 <= X^2 ||y||^2`` (weights are at most 1; spectral norm). ``direction`` speaks of
-one right output, as Assumption 1 has it: ``u_a`` in place of ``mr``, ``sr = 0``, and the slack in its two parts.
+``u_j = x_j . y``. ``groups`` speaks of any number of right outputs: ``v`` and ``w`` are the distributions over the
+right and over the wrong outputs, ``mr`` and ``mw`` the means of u under them, ``sr`` and ``sw`` its variances, and
+``g_u`` is the slack of ``E_v u^2 + E_w u^2 <= ||u||^2 <= X^2 ||y||^2`` (weights are at most 1; spectral norm).
+``direction`` speaks of one right output, as Assumption 1 has it: ``u_a`` in place of ``mr``, ``sr = 0``, the slack in
+its two parts.
 """
 
 from __future__ import annotations

@@ -100,9 +100,7 @@ def global_proof() -> Certificate:
     b = proof.symbol("b", "nonnegative", "|2p - 1|")
     proof.relation(r**2, sp.Integer(3), "r = sqrt(3), so 1 / (3 sqrt 3) = r / 9")
     proof.relation(b**2, 1 - 4 * v, "(1 - 2p)^2 = 1 - 4V")
-    proof.fact(
-        "|y^T Hess J y| <= V max(1/2, 1/2 + b, 2b) X^2 |y|^2: both sides of X-SEVERAL-CURVATURE."
-    )
+    proof.fact("|y^T Hess J y| <= V max(1/2, 1/2 + b, 2b) X^2 |y|^2: both sides of X-SEVERAL-CURVATURE.")
     square = 16 * (v - sp.Rational(1, 6)) ** 2 * (v + sp.Rational(1, 12))
     proof.nonnegative(r / 9 - 2 * v * b, square / (r / 9 + 2 * v * b), "1 / (3 sqrt 3) - 2 V b >= 0")
     room = proof.symbol("d", "nonnegative", "1 - b")

@@ -79,7 +79,9 @@ def _reinforce_proof() -> Certificate:
 
 def _upward_curvature(proof: Proof) -> None:
     """From p upwards, within 4 sqrt(V) of its log-odds, the downward curvature is at most ``X^2 sqrt(V) / 2``."""
-    proof.fact("Below, b' = 2p' - 1, and V' max(1/2, 1/2 + b', 2b') X^2 is X-SEVERAL-CURVATURE's downward bound at p' >= p.")
+    proof.fact(
+        "Below, b' = 2p' - 1, and V' max(1/2, 1/2 + b', 2b') X^2 is X-SEVERAL-CURVATURE's downward bound at p' >= p."
+    )
     c = proof.symbol("c", "positive", "case p >= 1/2: sqrt(V) at p")
     c2 = proof.symbol("c2", "positive", "case p >= 1/2: sqrt(V') at p'")
     less = proof.symbol("h", "nonnegative", "case p >= 1/2: c - c2, as V falls from 1/2 on")

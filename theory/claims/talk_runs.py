@@ -70,7 +70,9 @@ def _descent_certificate(rule: Rule) -> Certificate:
         return proof.done("J_i(theta_t) - J_i(theta_{t-1}) >= (2n - 1) / (2 n^2 X^2) ||grad J_i(theta_{t-1})||^2")
     c = proof.symbol("c", "positive", "sqrt(V_i(theta_{t-1}))")
     p, q = proof.symbol("p", "positive", "success"), proof.symbol("q", "positive", "failure")
-    slack = proof.symbol("g", "nonnegative", "4 V^2 X_max^2 - ||grad J||^2, X-SEVERAL-LIPSCHITZ: it is at least half of that")
+    slack = proof.symbol(
+        "g", "nonnegative", "4 V^2 X_max^2 - ||grad J||^2, X-SEVERAL-LIPSCHITZ: it is at least half of that"
+    )
     more = proof.symbol("m", "nonnegative", "n - 1")
     bound = proof.symbol("C", "positive", "C_i(t-1)")
     over = proof.symbol("h", "nonnegative", "C - c, Assumption 3")

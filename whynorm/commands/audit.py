@@ -1,4 +1,4 @@
-"""``whynorm audit``: is the verifier any good? Mutants that must be refuted, assumptions that are missed or not needed."""
+"""``whynorm audit``: is the verifier any good? Mutants that must be refuted, and assumptions dropped in turn."""
 
 from __future__ import annotations
 
