@@ -214,7 +214,7 @@ def _ablate(claim: Claim, assumption: Assumption, proof: Basis | None, *effort: 
                 limits = replace(limits, interacting=True, conflicting=assumption is not SCALE)
                 limits = limits if limits.orders is None else replace(limits, steps=STEPS, orders=ORDERS)
             # Where proofs decide, the search only stands guard over them.
-            examples, evaluations = (examples, evaluations) if used else (examples // 2, evaluations // 2)
+            examples, evaluations = (examples, evaluations) if used else (max(examples // 2, 1), evaluations // 2)
             result = search(
                 weaker, build, examples=examples, evaluations=evaluations, seed=seed, shrink=False, limits=limits
             )

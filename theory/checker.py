@@ -10,12 +10,12 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
-import re
 from collections.abc import Mapping
-from itertools import pairwise
 from typing import Any
 
 import flint
+
+from theory.declared import misdeclared
 
 __all__ = ["CertificateError", "check"]
 
@@ -249,28 +249,6 @@ def _integer(node: ast.expr) -> int:
     raise CertificateError(f"the exponent {ast.unparse(node)} is not an integer")
 
 
-# x_a, u_a, e_a and [H r]_a name the one right output that Assumption 1 grants.
-_SINGLE = re.compile(r"(?<!\w)(?:[xue]_a|the right output)(?!\w)|\]_a(?!\w)|,a\}")
-
-
-def _check_declared(certificate: Mapping[str, Any]) -> None:
-    """What the texts rest on must be declared, and nothing else; otherwise an assumption could slip in unseen."""
-    texts = [*certificate["facts"], *(each["because"] for each in certificate["relations"] + certificate["steps"])]
-    texts += [symbol[key] for symbol in certificate["symbols"] for key in ("name", "meaning")]
-    assumed: set[str] = set()
-    cited: set[str] = set()
-    for text in texts:
-        words = re.split(r"[^A-Za-z0-9_,}\]-]+", text)
-        numbers = (after[:1] for word, after in pairwise(words) if word == "Assumption")
-        assumed.update(f"A{number}" for number in numbers)
-        if _SINGLE.search(text):
-            assumed.add("A1")
-        cited.update(word for word in re.findall(r"[A-Z0-9-]+[A-Z0-9]", text) if word[:2] in ("P-", "S-", "X-"))
-    for name, found in (("assumptions", assumed), ("cites", cited - {certificate["claim"]})):
-        if certificate[name] != sorted(found):
-            raise CertificateError(f"its texts name the {name} {sorted(found)}, not the declared {certificate[name]}")
-
-
 def check(certificate: Mapping[str, Any]) -> int:
     """Replay a certificate.
 
@@ -289,7 +267,9 @@ def check(certificate: Mapping[str, Any]) -> int:
     if not certificate["steps"]:
         raise CertificateError("a certificate without steps")
     try:
-        _check_declared(certificate)
+        undeclared = misdeclared(certificate)
+        if undeclared:
+            raise CertificateError(undeclared)
         replay = _Replay(certificate)
         for step in certificate["steps"]:
             replay.step(step)

@@ -40,6 +40,42 @@ def _nearly_concave(proof: Proof, size: int) -> sp.Expr:
     return t / 4
 
 
+def _with_excess(proof: Proof, r: sp.Symbol, over: sp.Expr) -> tuple[sp.Symbol, sp.Symbol]:
+    """``q^2 (1 + t/4)`` in place of ``r = q^2``, and what it lacks to 1."""
+    value = proof.symbol("rt", "nonnegative", "q^2 (1 + t/4)")
+    lacking = proof.symbol("rt2", "nonnegative", "1 - q^2 (1 + t/4), shown above")
+    proof.relation(value, r * (1 + over), "definition")
+    proof.relation(lacking, 1 - value, "definition")
+    return value, lacking
+
+
+def _tail(
+    proof: Proof, v: sp.Symbol, first: sp.Expr, rate: sp.Expr, lower: tuple[sp.Expr, ...], upper: tuple[sp.Expr, ...]
+) -> None:
+    """What ``(p/q)^s`` gains in one draw; ``lower`` and ``upper`` hold the factors of either bound."""
+    e_eta, low, least = lower
+    slack, highest, over = upper
+    y = proof.symbol("y", "positive", "(p / q)^s")
+    c, c_least, c_more = _share(proof, "c", "p^(2 s)", "p_0^(2 s)")
+    proof.relation(c, y * v, "(p / q)^s (p q)^s = p^(2 s)")
+    proof.fact("(p/q)^s grows by the factor exp(u); 1 + u <= exp(u) for u >= 0, and exp(u) <= 1 + u + u^2 for u <= 1.")
+    proof.nonnegative(
+        sp.Rational(7, 8) * y * first - sp.Rational(7, 8) * e_eta * low * least * c_least,
+        _at_least(e_eta, (low, least, c_least), sp.Rational(7, 8), sp.Rational(7, 8)),
+        "tail, at least 7/8 s eta gamma k0 p_0^(2 s)",
+    )
+    proof.fact(
+        "s dL <= 17/16 s t b <= 17/32, where exp(z) - 1 <= 24/17 z: so exp(s dL) - 1 <= 3/2 s t b."
+        if over
+        else "s dL <= t b <= 1/2, so exp(s dL) - 1 <= 3/2 s dL."
+    )
+    proof.nonnegative(
+        sp.Rational(3, 2) * (rate - y * first),
+        sp.Rational(3, 2) * e_eta * (slack * c + highest * c_more),
+        "tail, at most 3/2 s eta Gamma k1",
+    )
+
+
 def linear_proof(name: str) -> Certificate:
     """alpha = 1: omega = 1, so the log-odds move linearly."""
     proof = Proof(name)
@@ -60,7 +96,8 @@ def power_proof(name: str, s: str, size: int = 0) -> Certificate:
     proof = Proof(name)
     _log_odds_step(proof, group=size > 0)
     e = sp.Rational(s)
-    # What several right outputs add to the step of L is paid for by q^2 <= 1 - p, which q = q^(2 s) cannot do.
+    # Several right outputs add a share of t/4 to the step of L: for s = 1 that is of order p, and 1 - q^2 pays for it;
+    # for s < 1 it is of order p^s, which 1 - q^(2 s) cannot pay for.
     if e == 1:
         over = _nearly_concave(proof, size)
     else:
@@ -79,12 +116,7 @@ def power_proof(name: str, s: str, size: int = 0) -> Certificate:
     r, r_least, r_more = _share(proof, "r", "q^(2 s)", "q_{T-1}^(2 s)")
     proof.relation(r, x * v, "(q / p)^s (p q)^s = q^(2 s)")
     proof.fact("(q/p)^s falls by the factor exp(-u) with u = s dL; u / (1 + u) <= 1 - exp(-u) <= u for u >= 0.")
-    most_r, most_more = r, r_more
-    if over:
-        most_r = proof.symbol("rt", "nonnegative", "q^2 (1 + t/4)")
-        most_more = proof.symbol("rt2", "nonnegative", "1 - q^2 (1 + t/4), shown above")
-        proof.relation(most_r, r * (1 + over), "definition")
-        proof.relation(most_more, 1 - most_r, "definition")
+    most_r, most_more = (r, r_more) if not over else _with_excess(proof, r, over)
     proof.nonnegative(
         rate - x * first * (1 + over),
         e * eta * (slack * most_r + high * most * most_more),
@@ -102,26 +134,7 @@ def power_proof(name: str, s: str, size: int = 0) -> Certificate:
         _at_least(e * eta, (low, least, r_least), sp.Rational(14, 23), sp.Rational(3, 5)),
         "escape, at least 3/5 s eta gamma k0 q_{T-1}^(2 s)",
     )
-
-    y = proof.symbol("y", "positive", "(p / q)^s")
-    c, c_least, c_more = _share(proof, "c", "p^(2 s)", "p_0^(2 s)")
-    proof.relation(c, y * v, "(p / q)^s (p q)^s = p^(2 s)")
-    proof.fact("(p/q)^s grows by the factor exp(u); 1 + u <= exp(u) for u >= 0, and exp(u) <= 1 + u + u^2 for u <= 1.")
-    proof.nonnegative(
-        sp.Rational(7, 8) * y * first - sp.Rational(7, 8) * e * eta * low * least * c_least,
-        _at_least(e * eta, (low, least, c_least), sp.Rational(7, 8), sp.Rational(7, 8)),
-        "tail, at least 7/8 s eta gamma k0 p_0^(2 s)",
-    )
-    proof.fact(
-        "s dL <= 17/16 s t b <= 17/32, where exp(z) - 1 <= 24/17 z: so exp(s dL) - 1 <= 3/2 s t b."
-        if over
-        else "s dL <= t b <= 1/2, so exp(s dL) - 1 <= 3/2 s dL."
-    )
-    proof.nonnegative(
-        sp.Rational(3, 2) * (rate - y * first),
-        sp.Rational(3, 2) * e * eta * (slack * c + high * most * c_more),
-        "tail, at most 3/2 s eta Gamma k1",
-    )
+    _tail(proof, v, first, rate, (e * eta, low, least), (slack, high * most, over))
     proof.fact("Sum over T draws.")
     return proof.done("both sides of (q_0/p_0)^s - (q_T/p_T)^s and of (p_T/q_T)^s - (p_0/q_0)^s, for every K and T")
 
