@@ -14,7 +14,7 @@ from simulator.engines.arrays import Draws
 from simulator.engines.columns import Columns
 from simulator.engines.ensemble import Ensemble
 from simulator.engines.kernel import Shape, compile_run
-from simulator.engines.layout import Space, lay_out
+from simulator.engines.layout import Layout, Space, lay_out
 from simulator.problems import Problem, check_step
 from simulator.records import snapshot_times
 from simulator.reference import prompt_draws
@@ -42,7 +42,7 @@ def run_lanes(
     theta0: npt.ArrayLike | None = None,
     record: str = "log",
     keep_theta: bool = False,
-    space: Space = "auto",
+    space: Space | Layout = "auto",
     threads: int | None = None,
 ) -> Ensemble:
     """Run many replicas of ``simulator.reference.simulate``; results do not depend on ``threads``.
@@ -58,7 +58,7 @@ def run_lanes(
         theta0: starts ``(d,)`` or ``(R, d)``; the problem's own if None.
         record: ``log`` or ``full``.
         keep_theta: record theta at the snapshots.
-        space: see :class:`simulator.engines.layout.Layout`.
+        space: see :class:`simulator.engines.layout.Layout`; what ``lay_out`` made of the problem saves doing it again.
         threads: all cores if None.
 
     Raises:
@@ -73,7 +73,9 @@ def run_lanes(
     starts = _per_replica("theta0", starts, (len(numbers), problem.d))
     chosen = get_schedule(schedule) if isinstance(schedule, str) else schedule
     name, draws = _draws(problem, chosen, steps, seed)
-    layout = lay_out(problem, "features" if keep_theta else space)
+    layout = space if isinstance(space, Layout) else lay_out(problem, "features" if keep_theta else space)
+    if keep_theta and layout.space != "features":
+        raise expected("space", layout.space, "features where theta is kept", "lay the problem out in feature space")
     times = snapshot_times(steps, record)
     width, across = _lanes(problem.n, len(numbers))
     if across:
