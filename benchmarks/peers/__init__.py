@@ -40,7 +40,7 @@ PEERS = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Case:
     """A problem and its matrices, which every peer is given.
 

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ FLAGS = ("-O3", "-march=native", "-mprefer-vector-width=512", "-ffast-math", "-f
 _VECTOR = 8
 
 
-def build(case: Case, lanes: int, rows: int, source: Path = Path(__file__).with_suffix(".c")) -> ctypes.CDLL:
+@lru_cache(maxsize=8)
+def build(case: Case, lanes: int, rows: int) -> ctypes.CDLL:
     """Compile for the dimensions of the case.
 
     Raises:
@@ -42,7 +44,7 @@ def build(case: Case, lanes: int, rows: int, source: Path = Path(__file__).with_
     with tempfile.TemporaryDirectory() as folder:
         library = Path(folder) / "lanes.so"
         defines = [f"-D{name}={value}" for name, value in sizes.items()]
-        command = [compiler, *FLAGS, *defines, str(source), "-o", str(library), "-lmvec", "-lm"]
+        command = [compiler, *FLAGS, *defines, str(Path(__file__).with_suffix(".c")), "-o", str(library), "-lmvec", "-lm"]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             raise ImportError(f"gcc: {done.stderr.strip().splitlines()[0]}")

@@ -6,6 +6,7 @@ LLVM's vectoriser may do with these loops what it can. Dimensions are fixed when
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import numba
@@ -45,6 +46,7 @@ def _evaluation(n: int, wrong: int, d: int, rank: int, gram: bool) -> Any:
     return evaluate
 
 
+@lru_cache(maxsize=8)
 def _program(n: int, wrong: int, d: int, rank: int, length: int, gram: bool) -> Any:
     evaluate = _evaluation(n, wrong, d, rank, gram)
     low, half = np.uint64(0xFFFFFFFF), np.uint64(32)

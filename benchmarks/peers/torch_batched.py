@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -51,15 +52,18 @@ def _step(case: Case, replicas: int) -> Any:
     return step
 
 
+@lru_cache(maxsize=2)
+def _compiled(case: Case, replicas: int) -> Any:
+    torch._dynamo.reset()
+    return torch.compile(_step(case, replicas), fullgraph=True, dynamic=False)
+
+
 def prepare(case: Case, steps: int, replicas: int, threads: int, variant: str = "eager") -> Callable[[], Result]:
     """See :mod:`benchmarks.peers`."""
     if variant == "compiled" and not shutil.which("g++"):
         raise ImportError("torch.compile needs g++")
     torch.set_num_threads(threads)
-    step = _step(case, replicas)
-    if variant == "compiled":
-        torch._dynamo.reset()
-        step = torch.compile(step, fullgraph=True, dynamic=False)
+    step = _compiled(case, replicas) if variant == "compiled" else _step(case, replicas)
     n = case.problem.n
 
     def run() -> Result:
