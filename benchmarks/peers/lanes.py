@@ -15,7 +15,7 @@ def prepare(case: Case, steps: int, replicas: int, threads: int, variant: str = 
     """See :mod:`benchmarks.peers`."""
 
     def run() -> Result:
-        options = {"replicas": replicas, "space": case.layout, "threads": threads}
+        options = {"replicas": replicas, "space": case.layout, "threads": threads, "record": "ends"}
         done = run_lanes(case.problem, GRPO, case.eta, steps, **options)  # type: ignore[arg-type]
         scale = case.layout.scale**2
         sums = done.sum_J.sum(axis=1), done.sum_grad_sq.sum(axis=1) * scale

@@ -56,7 +56,7 @@ def run_lanes(
         seed: of all runs.
         schedule: which prompts move at each step, or its name.
         theta0: starts ``(d,)`` or ``(R, d)``; the problem's own if None.
-        record: ``log`` or ``full``.
+        record: ``log``, ``full`` or ``ends``.
         keep_theta: record theta at the snapshots.
         space: see :class:`simulator.engines.layout.Layout`; what ``lay_out`` made of the problem saves doing it again.
         threads: all cores if None.
