@@ -44,7 +44,16 @@ def build(case: Case, lanes: int, rows: int) -> ctypes.CDLL:
     with tempfile.TemporaryDirectory() as folder:
         library = Path(folder) / "lanes.so"
         defines = [f"-D{name}={value}" for name, value in sizes.items()]
-        command = [compiler, *FLAGS, *defines, str(Path(__file__).with_suffix(".c")), "-o", str(library), "-lmvec", "-lm"]
+        command = [
+            compiler,
+            *FLAGS,
+            *defines,
+            str(Path(__file__).with_suffix(".c")),
+            "-o",
+            str(library),
+            "-lmvec",
+            "-lm",
+        ]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             raise ImportError(f"gcc: {done.stderr.strip().splitlines()[0]}")

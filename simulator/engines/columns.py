@@ -30,9 +30,9 @@ class Columns:
         lanes = np.concatenate([values, padding]).reshape(self.count, self.side, -1)
         return np.ascontiguousarray(lanes.transpose(0, 2, 1)).reshape(self.count, -1)
 
-    def outputs(self, column: int) -> Outputs:
-        """Where the column writes."""
-        return Outputs(*(self.values[name][column] for name in self.values), self.states[column])
+    def outputs(self) -> Outputs:
+        """Where the columns write: the arrays of :class:`Outputs`, one after the other for all columns."""
+        return Outputs(*self.values.values(), self.states)
 
     def collect(self, scale: float) -> dict[str, Floats]:
         """The arrays of an :class:`Ensemble`, of the unscaled features."""

@@ -65,7 +65,9 @@ def _keep(outputs: Outputs, snapshot: int, state: Any, p: Any, q: Any, grad_sq: 
 
 @lru_cache(maxsize=64)
 def compile_run(shape: Shape, rule: str | None) -> Any:
-    """The run of a column; compiled at its first call, in a few seconds.
+    """The runs of columns ``begin`` to ``end - 1``; compiled at its first call, in a few seconds.
+
+    Many columns make one call, because numba takes some 50 microseconds to unpack its arguments.
 
     Args:
         shape: dimensions and layout.
@@ -123,7 +125,21 @@ def compile_run(shape: Shape, rule: str | None) -> Any:
             for b in range(batch):
                 update(b, drawn[b], bandit.steps, p, q, eta, e, coefficients, scale, sums, state)
 
-    return run
+    @njit(**_options)
+    def run_columns(n, bandit, starts, etas, draws, sampling, replica, times, outputs, begin, end):  # type: ignore[no-untyped-def]
+        for column in range(begin, end):
+            own = Outputs(
+                outputs.p[column],
+                outputs.q[column],
+                outputs.grad_sq[column],
+                outputs.sum_p[column],
+                outputs.sum_grad_sq[column],
+                outputs.state[column],
+            )
+            first = replica + column * replicas
+            run(n, bandit, starts[column], etas[column], draws, sampling, first, times, own)
+
+    return run_columns
 
 
 def _places(shape: Shape) -> Any:

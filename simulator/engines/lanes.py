@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -88,12 +90,10 @@ def run_lanes(
     scaled = columns.spread(etas[:, None] / draws.batch / layout.scale**2)
     states = columns.spread(layout.start(starts))
 
-    def one(column: int) -> None:
-        first = numbers[0] + column * columns.side
-        run(problem.n, bandit, states[column], scaled[column], draws, sampling, first, times, columns.outputs(column))
+    def part(ends: tuple[int, int]) -> None:
+        run(problem.n, bandit, states, scaled, draws, sampling, numbers[0], times, columns.outputs(), *ends)
 
-    with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
-        list(pool.map(one, range(columns.count)))
+    _side_by_side(part, columns.count, threads or os.cpu_count() or 1)
     return Ensemble(
         problem=problem.name,
         rule=rule.name,
@@ -106,6 +106,17 @@ def run_lanes(
         t=times,
         **columns.collect(layout.scale),
     )
+
+
+def _side_by_side(part: Callable[[tuple[int, int]], None], count: int, threads: int) -> None:
+    """Deal out ``range(count)``, in a few parts for each thread, so that a thread that is held up delays little."""
+    pieces = min(count, 4 * threads) if threads > 1 else 1
+    ends = [count * k // pieces for k in range(pieces + 1)]
+    if pieces == 1:
+        part((0, count))
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(part, pairwise(ends)))
 
 
 def _lanes(n: int, replicas: int) -> tuple[int, bool]:
