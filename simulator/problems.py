@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,7 @@ class Problem:
         """Number of features."""
         return int(self.features.shape[2])
 
-    @property
+    @cached_property
     def x_max_sq(self) -> float:
         """``X_max^2 = max_i ||X_i||^2`` (spectral norm)."""
         return max(float(spectral_norm_sq(x)) for x in self.features)

@@ -23,15 +23,17 @@ Floats = npt.NDArray[np.float64]
 
 
 def snapshot_times(steps: int, mode: str) -> npt.NDArray[np.int64]:
-    """Times at which a run is recorded: ``full`` is 0..T, ``log`` about 20 a decade (0 and T included).
+    """Times of snapshots: ``full`` is 0..T, ``ends`` 0 and T, ``log`` about 20 a decade (0 and T included).
 
     Raises:
         InputError: no such mode.
     """
     if mode == "full":
         return np.arange(steps + 1)
+    if mode == "ends":
+        return np.unique([0, steps])
     if mode != "log":
-        raise expected("record", mode, "log or full", "log keeps about 20 snapshots a decade")
+        raise expected("record", mode, "log, full or ends", "log keeps about 20 snapshots a decade")
     spaced = np.rint(10 ** np.arange(0, np.log10(max(steps, 1)) + 1e-9, 0.05)).astype(np.int64)
     return np.unique(np.concatenate([[0], spaced[spaced <= steps], [steps]]))
 

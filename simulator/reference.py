@@ -73,7 +73,7 @@ def simulate(
         schedule: which prompts move at each step, or its name.
         seed: names the prompt order and the samples, together with ``replica``.
         replica: independent repetition with the same seed.
-        record: ``log`` or ``full``, see :func:`simulator.records.snapshot_times`.
+        record: ``log``, ``full`` or ``ends``, see :func:`simulator.records.snapshot_times`.
         progress: called with t after each step.
 
     Raises:

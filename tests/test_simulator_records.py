@@ -40,6 +40,11 @@ def test_full_times_are_all_times(steps: int) -> None:
     assert snapshot_times(steps, "full").tolist() == list(range(steps + 1))
 
 
+@given(steps=st.integers(0, 3000))
+def test_the_ends_are_the_first_and_the_last_time(steps: int) -> None:
+    assert snapshot_times(steps, "ends").tolist() == sorted({0, steps})
+
+
 @given(steps=st.integers(1, 10**6))
 def test_log_times_do_not_move_when_a_run_is_longer(steps: int) -> None:
     short, long = snapshot_times(steps, "log"), snapshot_times(3 * steps, "log")
@@ -47,7 +52,7 @@ def test_log_times_do_not_move_when_a_run_is_longer(steps: int) -> None:
 
 
 def test_an_unknown_mode_is_refused() -> None:
-    with pytest.raises(InputError, match="record is 'all'; expected log or full"):
+    with pytest.raises(InputError, match="record is 'all'; expected log, full or ends"):
         snapshot_times(10, "all")
 
 

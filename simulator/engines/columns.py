@@ -30,9 +30,9 @@ class Columns:
         lanes = np.concatenate([values, padding]).reshape(self.count, self.side, -1)
         return np.ascontiguousarray(lanes.transpose(0, 2, 1)).reshape(self.count, -1)
 
-    def outputs(self, column: slice) -> Outputs:
+    def outputs(self) -> Outputs:
         """Where the columns write."""
-        return Outputs(**{name: self.values[name][column] for name in self.values}, state=self.states[column])
+        return Outputs(**self.values, state=self.states)
 
     def collect(self, scale: float) -> dict[str, Floats]:
         """The arrays of an :class:`Ensemble`, of the unscaled features."""

@@ -26,6 +26,9 @@ def draw_block(draws: Draws, n: int, first: int, replica: int, order: Any, left:
             for b in range(batch):
                 order[step, b, :] = draws.given[first + step, b]
         return
+    if batch == 1:
+        _draw_singles(draws, n, first, replica, order)
+        return
     for lane in range(width):
         words = (np.uint64(0), np.uint64(0), np.uint64(0), np.uint64(0))
         for index in range(steps * batch):
@@ -36,9 +39,6 @@ def draw_block(draws: Draws, n: int, first: int, replica: int, order: Any, left:
             half = word >> _HALF if index % 2 else word & _LOW
             b = index % batch
             other = b + np.int64((half * np.uint64(n - b)) >> _HALF)
-            if batch == 1:
-                order[index, 0, lane] = other
-                continue
             if b == 0:
                 for prompt in range(n):
                     left[prompt] = prompt
@@ -46,6 +46,26 @@ def draw_block(draws: Draws, n: int, first: int, replica: int, order: Any, left:
             left[other] = left[b]
             left[b] = drawn
             order[index // batch, b, lane] = drawn
+
+
+@njit(nogil=True)
+def _draw_singles(draws: Draws, n: int, first: int, replica: int, order: Any) -> None:
+    """The same for one prompt a step: 8 at a time, as an index into a tuple of words costs more than these."""
+    size = np.uint64(n)
+    for step in range(0, order.shape[0], 8):
+        block = np.uint64((first + step) // 8)
+        for lane in range(order.shape[2]):
+            a, b, c, d = philox_block(block, draws.seed, np.uint64(replica + lane), np.uint64(ORDER_STREAM))
+            _two(a, size, order, step, lane)
+            _two(b, size, order, step + 2, lane)
+            _two(c, size, order, step + 4, lane)
+            _two(d, size, order, step + 6, lane)
+
+
+@njit(inline="always")
+def _two(word: np.uint64, size: np.uint64, order: Any, step: int, lane: int) -> None:
+    order[step, 0, lane] = ((word & _LOW) * size) >> _HALF
+    order[step + 1, 0, lane] = ((word >> _HALF) * size) >> _HALF
 
 
 @njit(nogil=True)

@@ -6,7 +6,7 @@ A column is ``width`` replicas side by side, or one replica with ``width`` of it
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -23,19 +23,55 @@ __all__ = ["compile_run"]
 BLOCK = 64
 
 
+class Room(NamedTuple):
+    """Arrays that the columns of a run work in, one column after the other in each.
+
+    Attributes:
+        e: exponentials of all prompts, or of the drawn ones only.
+        work: exponentials of one prompt.
+        p: of all prompts; likewise ``q``, ``grad_sq`` and the sums since the last snapshot.
+        drawn_p: of the drawn prompts where only theirs are kept, else p again; likewise ``drawn_q``.
+        state: theta, or the margins.
+        order: prompts of ``BLOCK`` steps, ``(BLOCK, B, columns, replicas)``.
+        left: prompts not drawn yet, ``(n,)``.
+        numbers: 0..n-1 as bit patterns.
+    """
+
+    e: Any
+    work: Any
+    p: Any
+    q: Any
+    drawn_p: Any
+    drawn_q: Any
+    grad_sq: Any
+    sum_p: Any
+    sum_g: Any
+    state: Any
+    order: Any
+    left: Any
+    numbers: Any
+
+
 @njit(nogil=True)
-def _keep(outputs: Outputs, c: int, snapshot: int, state: Any, p: Any, q: Any, g: Any, sum_p: Any, sum_g: Any) -> None:
-    """Record a snapshot of a column and begin its next sums."""
-    outputs.p[c, snapshot], outputs.q[c, snapshot], outputs.grad_sq[c, snapshot] = p, q, g
-    outputs.sum_p[c, snapshot], outputs.sum_grad_sq[c, snapshot] = sum_p, sum_g
-    sum_p[:], sum_g[:] = 0.0, 0.0
+def _keep(
+    outputs: Outputs, c: int, columns: int, snapshot: int, state: Any, p: Any, q: Any, g: Any, sum_p: Any, sum_g: Any
+) -> None:
+    """Record a snapshot of column c and begin its next sums."""
+    size = len(p) // columns
+    own = slice(c * size, (c + 1) * size)
+    outputs.p[c, snapshot], outputs.q[c, snapshot], outputs.grad_sq[c, snapshot] = p[own], q[own], g[own]
+    outputs.sum_p[c, snapshot], outputs.sum_grad_sq[c, snapshot] = sum_p[own], sum_g[own]
+    sum_p[own], sum_g[own] = 0.0, 0.0
     if outputs.state.shape[1] > 0:
-        outputs.state[c, snapshot] = state[: outputs.state.shape[2]]
+        begin = c * (len(state) // columns)
+        outputs.state[c, snapshot] = state[begin : begin + outputs.state.shape[2]]
 
 
 @lru_cache(maxsize=64)
 def compile_run(shape: Shape, rule: str | None, grouped: bool, one_drawn: bool) -> Any:
-    """The run of some columns; compiled at its first call, in a few seconds.
+    """The runs of columns ``begin`` to ``end - 1``; compiled at its first call, in a few seconds.
+
+    Many columns make one call, because numba takes some 50 microseconds to unpack its arguments.
 
     Args:
         shape: dimensions and layout.
@@ -43,75 +79,129 @@ def compile_run(shape: Shape, rule: str | None, grouped: bool, one_drawn: bool) 
         grouped: whether replicas that draw the same prompt at a step are updated together, see ``compile_update``.
         one_drawn: whether a step draws one prompt for each replica, replicas side by side; see ``evaluate_prompts``.
     """
-    width, across, n_wrong, dimension, length, rank = shape
+    run = _compile_columns(shape, rule, grouped, one_drawn)
+    replicas = 1 if shape.across_prompts else shape.width
+
+    @njit(**OPTIONS)
+    def run_all(n, bandit, starts, etas, draws, sampling, replica, times, outputs, begin, end, together):  # type: ignore[no-untyped-def]
+        for a in range(begin, end, together):
+            b = min(a + together, end)
+            own = Outputs(
+                outputs.p[a:b],
+                outputs.q[a:b],
+                outputs.grad_sq[a:b],
+                outputs.sum_p[a:b],
+                outputs.sum_grad_sq[a:b],
+                outputs.state[a:b],
+            )
+            run(n, bandit, starts[a:b], etas[a:b], draws, sampling, replica + a * replicas, times, own)
+
+    return run_all
+
+
+def _compile_columns(shape: Shape, rule: str | None, grouped: bool, one_drawn: bool) -> Any:
+    """Compiled: some columns step by step, all of them one step before the next."""
+    width, across, n_wrong, _, length, _ = shape
     replicas, padded = 1 if across else width, padded_length(length)
-    evaluate = evaluate_prompts(width, across, n_wrong, dimension, rank, one_drawn)
+    make_room, evaluate = _room(shape, one_drawn), _evaluation(shape, one_drawn)
     coefficients_of = _sampled_coefficients(shape, one_drawn)
     update = compile_update(shape, rule, grouped, one_drawn)
-    entries = width if across else 1
-    shared = dimension is not None
-    depth = 0 if dimension is None else dimension
-    room = padded if across else length * width
+    size = padded if across else length * width
 
     @njit(**OPTIONS)
     def run(n, bandit, start, eta, draws, sampling, replica, times, outputs):  # type: ignore[no-untyped-def]
-        columns, batch, groups = len(start), draws.batch, (n + width - 1) // width if across else n
-        size, many = groups * width, groups * n_wrong * width
-        p, q, numbers = aligned(columns * size), aligned(columns * size), np.arange(n).view(np.float64)
-        # What is kept of e, p and q for the update: of all prompts, or of the drawn ones.
-        kept = 1 if one_drawn else groups
-        e, room_for_e = aligned(columns * kept * n_wrong * width), aligned(n_wrong * width)
-        drawn_p, drawn_q = (aligned(columns * width), aligned(columns * width)) if one_drawn else (p, q)
-        grad_sq, sum_p, sum_g = aligned(columns * size), aligned(columns * size), aligned(columns * size)
+        columns, batch = len(start), draws.batch
+        # Taken apart here, as each use of a field within the loop would count a reference.
+        room = make_room(n, columns, batch)
+        e, work, p, q, drawn_p, drawn_q, grad_sq, sum_p, sum_g, state, order, left, numbers = room
         sums, scale = aligned(columns * replicas * row_stride(padded)), aligned(2 * columns * replicas)
-        state, left = aligned(columns * room), np.empty(n, np.int64)
-        order = np.zeros((BLOCK, batch, columns, replicas), np.int64)
         firsts, counts = np.empty(columns * replicas, np.int64), np.zeros((batch, n_wrong + 1), np.int64)
         coefficients = aligned(1 if rule is not None else columns * batch * n_wrong * width)
         for c in range(columns):
-            state[c * room : c * room + length * replicas] = start[c]
+            state[c * size : c * size + length * replicas] = start[c]
         snapshot, last = 0, times[-1]
         for t in range(last + 1):
             if t % BLOCK == 0 and t < last:
                 for c in range(columns):
                     draw_block(draws, n, t, replica + c * replicas, order[:, :, c], left)
             drawn = order[t % BLOCK]
+            now = t == times[snapshot]
             for c in range(columns):
-                own_order = drawn[0, c].view(np.float64)
-                for i in range(groups):
-                    at = c * size + i * width
-                    evaluate(
-                        (
-                            (bandit.differences, i * n_wrong * depth * entries),
-                            (bandit.factors, i * rank * n_wrong * entries),
-                            (state, c * room + (0 if shared else i * n_wrong * width)),
-                            (room_for_e, 0) if one_drawn else (e, c * many + i * n_wrong * width),
-                            (p, at),
-                            (q, at),
-                            (grad_sq, at),
-                            (sum_p, at),
-                            (sum_g, at),
-                            (own_order, 0),
-                            (numbers, 0 if across else i),
-                            (e, c * n_wrong * width),
-                            (drawn_p, c * width),
-                            (drawn_q, c * width),
-                        )
-                    )
-                if t == times[snapshot]:
-                    a, b = c * size, (c + 1) * size
-                    own = state[c * room : (c + 1) * room]
-                    _keep(outputs, c, snapshot, own, p[a:b], q[a:b], grad_sq[a:b], sum_p[a:b], sum_g[a:b])
-            if t == times[snapshot]:
-                snapshot += 1
+                own = drawn[0, c].view(np.float64)
+                evaluate(
+                    n, bandit.differences, bandit.factors, c, own, numbers,
+                    e, work, p, q, drawn_p, drawn_q, grad_sq, sum_p, sum_g, state,
+                )  # fmt: skip
+                if now:
+                    _keep(outputs, c, columns, snapshot, state, p, q, grad_sq, sum_p, sum_g)
+            snapshot += now
             if t == last:
                 break
             if rule is None:
                 coefficients_of(draws, sampling, t, drawn, replica, drawn_p, drawn_q, e, counts, coefficients)
             for b in range(batch):
-                update(n, b, drawn[b], bandit.steps, drawn_p, drawn_q, eta, e, coefficients, scale, sums, state, firsts)
+                own, steps = drawn[b], bandit.steps
+                update(n, b, own, steps, drawn_p, drawn_q, eta, e, coefficients, scale, sums, state, firsts)
 
     return run
+
+
+def _room(shape: Shape, one_drawn: bool) -> Any:
+    """Compiled: the arrays to work in."""
+    width, across, n_wrong, _, length, _ = shape
+    replicas, state = 1 if across else width, padded_length(length) if across else length * width
+
+    @njit(nogil=True)
+    def make_room(n, columns, batch):  # type: ignore[no-untyped-def]
+        groups = (n + width - 1) // width if across else n
+        size, kept = columns * groups * width, columns * (1 if one_drawn else groups) * width
+        p, q = aligned(size), aligned(size)
+        drawn_p, drawn_q = (aligned(kept), aligned(kept)) if one_drawn else (p, q)
+        order, left = np.zeros((BLOCK, batch, columns, replicas), np.int64), np.empty(n, np.int64)
+        numbers, work = np.arange(n).view(np.float64), aligned(n_wrong * width)
+        return Room(
+            aligned(kept * n_wrong), work, p, q, drawn_p, drawn_q, aligned(size), aligned(size), aligned(size),
+            aligned(columns * state), order, left, numbers,
+        )  # fmt: skip
+
+    return make_room
+
+
+def _evaluation(shape: Shape, one_drawn: bool) -> Any:
+    """Compiled: the policy of all prompts of a column."""
+    width, across, n_wrong, dimension, length, rank = shape
+    stage = evaluate_prompts(width, across, n_wrong, dimension, rank, one_drawn)
+    entries, depth = width if across else 1, dimension or 0
+    size = padded_length(length) if across else length * width
+
+    # Inlined by numba itself: to pass this many arrays at every step, and count who refers to them, costs more than it.
+    @njit(inline="always")
+    def evaluate(  # type: ignore[no-untyped-def]
+        n, differences, factors, c, order, numbers, e, work, p, q, drawn_p, drawn_q, grad_sq, sum_p, sum_g, state
+    ):
+        groups = (n + width - 1) // width if across else n
+        for i in range(groups):
+            at = (c * groups + i) * width
+            stage(
+                (
+                    (differences, i * n_wrong * depth * entries),
+                    (factors, i * rank * n_wrong * entries),
+                    (state, c * size + (0 if dimension is not None else i * n_wrong * width)),
+                    (work, 0) if one_drawn else (e, at * n_wrong),
+                    (p, at),
+                    (q, at),
+                    (grad_sq, at),
+                    (sum_p, at),
+                    (sum_g, at),
+                    (order, 0),
+                    (numbers, 0 if across else i),
+                    (e, c * n_wrong * width),
+                    (drawn_p, c * width),
+                    (drawn_q, c * width),
+                )
+            )
+
+    return evaluate
 
 
 def _sampled_coefficients(shape: Shape, one_drawn: bool) -> Any:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from typing import Any
 
 import numpy.typing as npt
@@ -65,21 +67,24 @@ def lanes(plan: Plan, threads: int | None = None) -> Ensemble:
     grouped = not across and columns.count > 1 and layout.steps.nbytes > BEYOND_CACHE
     run, bandit = compile_run(shape, plan.exact, grouped, one_drawn), layout.compiled()
     eta, start = columns.spread(plan.scaled_eta[:, None]), columns.spread(layout.start(plan.theta0))
-    at_once = min(-(-columns.count // workers), AT_ONCE) if grouped else TOGETHER
+    together = min(-(-columns.count // workers), AT_ONCE) if grouped else TOGETHER
+    outputs, first = columns.outputs(), plan.replicas[0]
 
-    def some(first: int) -> None:
-        chosen = slice(first, first + at_once)
-        replica, outputs = plan.replicas[0] + first * side, columns.outputs(chosen)
-        run(problem.n, bandit, start[chosen], eta[chosen], plan.draws, plan.sampling, replica, plan.times, outputs)
+    def part(ends: tuple[int, int]) -> None:
+        run(problem.n, bandit, start, eta, plan.draws, plan.sampling, first, plan.times, outputs, *ends, together)
 
-    firsts = range(0, columns.count, at_once)
-    if workers == 1:
-        for first in firsts:
-            some(first)
-    else:
-        with ThreadPoolExecutor(workers) as pool:
-            list(pool.map(some, firsts))
+    _side_by_side(part, columns.count, workers, 1 if grouped else 4)
     return ensemble_of(plan, "lanes", **columns.collect(layout.scale))
+
+
+def _side_by_side(part: Callable[[tuple[int, int]], None], count: int, threads: int, pieces: int) -> None:
+    """Deal out ``range(count)``, in ``pieces`` parts for each thread, so that one that is held up delays little."""
+    if threads == 1:
+        part((0, count))
+        return
+    parts = min(count, pieces * threads)
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(part, pairwise(count * k // parts for k in range(parts + 1))))
 
 
 def _lanes(n: int, replicas: int) -> tuple[int, bool]:

@@ -80,7 +80,7 @@ def make_plan(
     theta0: npt.ArrayLike | None = None,
     record: str = "log",
     keep_theta: bool = False,
-    space: Space = "auto",
+    space: Space | Layout = "auto",
 ) -> Plan:
     """Check what is asked for and prepare it.
 
@@ -93,9 +93,9 @@ def make_plan(
         seed: of all runs.
         schedule: which prompts move at each step, or its name.
         theta0: starts ``(d,)`` or ``(R, d)``; the problem's own if None.
-        record: ``log`` or ``full``, see :func:`simulator.records.snapshot_times`.
+        record: ``log``, ``full`` or ``ends``, see :func:`simulator.records.snapshot_times`.
         keep_theta: record theta at the snapshots; then the run is in feature space.
-        space: see :class:`simulator.engines.layout.Layout`.
+        space: see :class:`simulator.engines.layout.Layout`; what ``lay_out`` made of the problem saves doing it again.
 
     Raises:
         InputError: what ``simulator.reference.simulate`` refuses, arrays of the wrong shape, no replica, or theta asked
@@ -107,8 +107,9 @@ def make_plan(
     etas = _per_replica("eta", eta, (len(numbers),))
     for value in (etas.min(), etas.max()):
         check_step(float(value), steps)
-    if keep_theta and space == "gram":
-        raise expected("space", space, "features or auto where theta is recorded", "Gram space has no theta")
+    layout = space if isinstance(space, Layout) else lay_out(problem, _space(space, keep_theta))
+    if keep_theta and layout.space == "gram":
+        raise expected("space", "gram", "features or auto where theta is recorded", "Gram space has no theta")
     philox(seed)
     chosen = get_schedule(schedule) if isinstance(schedule, str) else schedule
     name, draws = _draws(problem, chosen, steps, seed)
@@ -123,9 +124,13 @@ def make_plan(
         times=snapshot_times(steps, record),
         draws=draws,
         sampling=sampling_of(rule, draws.batch),
-        layout=lay_out(problem, "features" if keep_theta else space),
+        layout=layout,
         keep_theta=keep_theta,
     )
+
+
+def _space(space: Space, keep_theta: bool) -> Space:
+    return "features" if keep_theta and space == "auto" else space
 
 
 def _per_replica(name: str, values: Any, shape: tuple[int, ...]) -> Floats:

@@ -65,7 +65,8 @@ def compile_update(shape: Shape, rule: str | None, grouped: bool, one_drawn: boo
     weigh = exact_weights(replicas, exact, one_drawn)
     in_groups = _grouped_sums(width, n_wrong, padded, block, stride) if grouped else None
 
-    @njit(**OPTIONS)
+    # Inlined by numba itself: to pass this many arrays at every step, and count who refers to them, costs more than it.
+    @njit(inline="always")
     def update(n, b, drawn, steps, p, q, eta, e, coefficients, scale, sums, state, firsts):  # type: ignore[no-untyped-def]
         columns = len(drawn)
         size, batch = len(p) // columns, len(coefficients) // (columns * n_wrong * width)

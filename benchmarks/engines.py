@@ -1,0 +1,180 @@
+"""The engines side by side: every peer, every case, interleaved in one run, with the limits of the machine.
+
+    python -m benchmarks.engines [--quick] [--cases 4,4,4 64,64,1024,gram] [--replicas 1 1024] [--threads 1 2]
+                                 [--peers lanes c] [--out benchmarks/results/engines.json]
+
+Work unit: one replica-step, the prompt drawn, J and ``||grad J||^2`` of all n prompts computed, float64, GRPO (see
+``benchmarks.work`` for what is counted and for the limits). The least of many interleaved calls is reported: noise
+only adds. Each number of threads has a process of its own, which may use that many cores, and BLAS, torch, XLA, numba
+and OpenMP are told so before they start.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from benchmarks.limits import measure
+from benchmarks.peers import PEERS, Case, make_case
+from benchmarks.table import print_rows
+from benchmarks.timing import Budget, time_peers
+from benchmarks.work import bounds, cache_bytes, work
+from simulator.files import write_json
+
+CASES = ("4,4,4", "8,8,8", "32,16,16", "64,64,1024,gram", "64,64,1024,features")
+REPLICAS = (1, 16, 1024, 16384)
+FULL, QUICK = Budget(0.06, 5.0, 40.0), Budget(0.02, 0.3, 3.0)
+# The reference engine runs one replica after the other: more of them cost the same each.
+_ONLY_ONE = "reference"
+
+
+def parse_case(text: str) -> Case:
+    """``n,K,d`` in feature space, or ``n,K,d,space``."""
+    n, outputs, d, *space = text.split(",")
+    return make_case(int(n), int(outputs), int(d), space[0] if space else "features")
+
+
+def machine() -> dict[str, Any]:
+    """What timings depend on."""
+    packages = {}
+    for name in ("numpy", "numba", "llvmlite", "jax", "torch"):
+        try:
+            packages[name] = version(name)
+        except PackageNotFoundError:
+            packages[name] = "missing"
+    models = [x.split(":")[1].strip() for x in _lines("/proc/cpuinfo") if x.startswith("model name")]
+    return {
+        "processor": models[0] if models else platform.processor(),
+        "cores": os.cpu_count(),
+        "second_level_cache": cache_bytes(),
+        "load_at_start": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
+        "python": platform.python_version(),
+        "compiler": _first_line("gcc", "--version"),
+        **packages,
+    }
+
+
+def _lines(path: str) -> list[str]:
+    return Path(path).read_text().splitlines() if Path(path).exists() else []
+
+
+def _first_line(*command: str) -> str:
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[0]
+    except (OSError, subprocess.CalledProcessError):
+        return "missing"
+
+
+def _affordable(
+    names: Sequence[str], before: dict[str, float], replicas: int, longest: float
+) -> tuple[list[str], dict[str, str]]:
+    """Peers whose shortest call should not take longer than that, from what a replica-step cost before."""
+    chosen, skipped = [], {}
+    for name in names:
+        seconds = before.get(name, 0.0) * replicas * 8e-9
+        if name == _ONLY_ONE and replicas > 1:
+            skipped[name] = "one replica after the other: see 1 replica"
+        elif seconds > longest:
+            skipped[name] = f"skipped: a call would take {seconds:.0f} s"
+        else:
+            chosen.append(name)
+    return chosen, skipped
+
+
+def cells(case: Case, arguments: argparse.Namespace, threads: int) -> Iterator[dict[str, Any]]:
+    """Rows of one case, one for each number of replicas and peer; limits are measured anew for each number."""
+    budget = QUICK if arguments.quick else FULL
+    before: dict[str, float] = {}
+    for replicas in arguments.replicas:
+        limits = measure(threads)
+        chosen, skipped = _affordable(arguments.peers, before, replicas, budget.longest)
+        timed = time_peers(case, chosen, replicas, threads, budget)
+        before |= {name: one.ns for name, one in timed.items() if one.ns is not None}
+        rows = [{"peer": name, **asdict(one)} for name, one in timed.items()]
+        rows += [{"peer": name, "ns": None, "note": note} for name, note in skipped.items()]
+        ns = {name: one.ns for name, one in timed.items()}
+        for row in rows:
+            row |= {"case": case.name, "replicas": replicas, "threads": threads}
+            if row["ns"] is not None:
+                bound = bounds(case, replicas, row["steps"], limits)
+                row |= {"over_" + peer: row["ns"] / time for peer in ("c", "jax") if (time := ns.get(peer))}
+                row |= {"limit": bound.name, "limit_ns": bound.binding, "over_limit": row["ns"] / bound.binding}
+                row |= {"exp_ns": bound.exp, "fma_ns": bound.fma, "memory_ns": bound.memory}
+                row["over_ports"] = row["ns"] / bound.ports
+        yield {"case": case.name, "replicas": replicas, "threads": threads, "limits": asdict(limits), "rows": rows}
+
+
+def _child(arguments: argparse.Namespace) -> None:
+    """Measure with one number of threads and write every cell as a line."""
+    threads = arguments.threads[0]
+    with arguments.child.open("a") as handle:
+        for text in arguments.cases:
+            case = parse_case(text)
+            for cell in cells(case, arguments, threads):
+                cell["work"] = asdict(work(case, cell["replicas"], threads))
+                print_rows(cell)
+                handle.write(json.dumps(cell) + "\n")
+                handle.flush()
+
+
+def _spawn(arguments: argparse.Namespace, threads: int, target: Path) -> None:
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+    environment = os.environ | dict.fromkeys(names, str(threads)) | {"JAX_PLATFORMS": "cpu"}
+    command = [sys.executable, "-m", "benchmarks.engines", *_same(arguments), "--threads", str(threads)]
+    if hasattr(os, "sched_setaffinity"):
+        cores = sorted(os.sched_getaffinity(0))[-threads:]
+        subprocess.run([*command, "--child", str(target)], env=environment, check=True, preexec_fn=_pin(cores))
+    else:
+        subprocess.run([*command, "--child", str(target)], env=environment, check=True)
+
+
+def _pin(cores: list[int]) -> Any:
+    return lambda: os.sched_setaffinity(0, cores)
+
+
+def _same(arguments: argparse.Namespace) -> list[str]:
+    options = ["--cases", *arguments.cases, "--replicas", *map(str, arguments.replicas), "--peers", *arguments.peers]
+    return [*options, "--quick"] if arguments.quick else options
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--cases", nargs="+", default=list(CASES))
+    parser.add_argument("--replicas", nargs="+", type=int, default=list(REPLICAS))
+    parser.add_argument("--threads", nargs="+", type=int, default=[1, 2])
+    parser.add_argument("--peers", nargs="+", default=list(PEERS), choices=list(PEERS))
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Measure, print, and write if asked."""
+    arguments = _arguments()
+    if arguments.child is not None:
+        _child(arguments)
+        return
+    described = machine()
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder) / "cells.jsonl"
+        for threads in arguments.threads:
+            _spawn(arguments, threads, target)
+        measured = [json.loads(line) for line in target.read_text().splitlines()]
+    if arguments.out is not None:
+        command = "python -m benchmarks.engines " + " ".join(sys.argv[1:])
+        write_json(arguments.out, {"command": command, "machine": described, "cells": measured})
+
+
+if __name__ == "__main__":
+    main()

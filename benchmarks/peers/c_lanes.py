@@ -1,0 +1,89 @@
+"""Hand-written C with libmvec's exp (``c_lanes.c``), compiled for the case by gcc and called through ctypes."""
+
+from __future__ import annotations
+
+import ctypes
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.peers import Case, Result
+
+__all__ = ["FLAGS", "build", "prepare"]
+
+FLAGS = ("-O3", "-march=native", "-mprefer-vector-width=512", "-ffast-math", "-fopenmp", "-fPIC", "-shared")
+_VECTOR = 8
+
+
+@lru_cache(maxsize=8)
+def build(case: Case, lanes: int, rows: int) -> ctypes.CDLL:
+    """Compile for the dimensions of the case.
+
+    Raises:
+        ImportError: there is no gcc, or it fails, as it does where there is no libmvec.
+    """
+    compiler = shutil.which("gcc")
+    if compiler is None:
+        raise ImportError("needs gcc")
+    n, wrong, d = case.layout.differences.shape
+    sizes = {
+        "N": n,
+        "W": wrong,
+        "DIM": d if case.layout.space == "features" else 0,
+        "LENGTH": case.layout.length,
+        "RANK": case.layout.factors.shape[1],
+        "LANES": lanes,
+        "ROWS": rows,
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        library = Path(folder) / "lanes.so"
+        defines = [f"-D{name}={value}" for name, value in sizes.items()]
+        command = [
+            compiler,
+            *FLAGS,
+            *defines,
+            str(Path(__file__).with_suffix(".c")),
+            "-o",
+            str(library),
+            "-lmvec",
+            "-lm",
+        ]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            raise ImportError(f"gcc: {done.stderr.strip().splitlines()[0]}")
+        return ctypes.CDLL(str(library))
+
+
+def _pointer(array: Any) -> Any:
+    return array.ctypes.data_as(ctypes.c_void_p)
+
+
+def prepare(case: Case, steps: int, replicas: int, threads: int, variant: str = "") -> Callable[[], Result]:
+    """See :mod:`benchmarks.peers`; ``variant`` is ``LANES,ROWS``."""
+    n, wrong, _ = case.layout.differences.shape
+    default = (8, 4) if replicas <= 8 else (16, 4)
+    lanes, at_once = (int(x) for x in variant.split(",")) if variant else default
+    library = build(case, lanes, at_once)
+    rows = np.zeros((n, wrong, -(-case.layout.length // _VECTOR) * _VECTOR))
+    rows[:, :, : case.layout.length] = case.rows
+    matrices = [np.ascontiguousarray(x) for x in (case.layout.differences, case.layout.factors, rows, case.start)]
+    blocks = -(-replicas // lanes)
+
+    def order(replica: int) -> Any:
+        drawn = np.empty(steps, dtype=np.int64)
+        library.order(ctypes.c_int64(replica), ctypes.c_int64(steps), _pointer(drawn))
+        return drawn
+
+    def run() -> Result:
+        out = np.empty((4, blocks, n, lanes))
+        counts = ctypes.c_int64(steps), ctypes.c_int64(blocks), ctypes.c_int(threads)
+        library.run(*map(_pointer, matrices), ctypes.c_double(case.scaled_eta), *counts, _pointer(out))
+        return Result(*out.transpose(0, 1, 3, 2).reshape(4, blocks * lanes, n)[:, :replicas], order)
+
+    return run
