@@ -22,7 +22,7 @@ Floats = npt.NDArray[np.float64]
 
 
 def snapshot_times(steps: int, mode: str) -> npt.NDArray[np.int64]:
-    """Times at which a run is recorded: ``full`` is 0..T, ``ends`` 0 and T, ``log`` about 20 a decade (0 and T included).
+    """Times at which a run is recorded: ``full`` is 0..T, ``ends`` 0 and T, ``log`` both and about 20 a decade.
 
     Raises:
         InputError: no such mode.

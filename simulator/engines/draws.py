@@ -50,7 +50,7 @@ def draw_block(draws: Draws, n: int, first: int, replica: int, order: Any, left:
 
 @njit(nogil=True)
 def _draw_singles(draws: Draws, n: int, first: int, replica: int, order: Any) -> None:
-    """The same for one prompt a step: a block of 8 at a time, as an index into a tuple of words costs more than these."""
+    """The same for one prompt a step: a Philox block of 8 at a time, as indexing a tuple of words takes long."""
     size = np.uint64(n)
     for step in range(0, order.shape[0], 8):
         block = np.uint64((first + step) // 8)

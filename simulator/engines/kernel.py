@@ -125,6 +125,12 @@ def compile_run(shape: Shape, rule: str | None) -> Any:
             for b in range(batch):
                 update(b, drawn[b], bandit.steps, p, q, eta, e, coefficients, scale, sums, state)
 
+    return _for_columns(run, replicas)
+
+
+def _for_columns(run: Any, replicas: int) -> Any:
+    """Compiled: the runs of columns ``begin`` to ``end - 1``, each of so many replicas."""
+
     @njit(**_options)
     def run_columns(n, bandit, starts, etas, draws, sampling, replica, times, outputs, begin, end):  # type: ignore[no-untyped-def]
         for column in range(begin, end):
