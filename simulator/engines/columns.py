@@ -32,7 +32,7 @@ class Columns:
 
     def outputs(self) -> Outputs:
         """Where the columns write: the arrays of :class:`Outputs`, one after the other for all columns."""
-        return Outputs(*self.values.values(), self.states)
+        return Outputs(**self.values, state=self.states)
 
     def collect(self, scale: float) -> dict[str, Floats]:
         """The arrays of an :class:`Ensemble`, of the unscaled features."""

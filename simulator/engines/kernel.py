@@ -22,7 +22,7 @@ __all__ = ["Shape", "compile_run"]
 
 # Steps whose prompts are drawn at once; a multiple of the 8 half-words of a Philox block.
 BLOCK = 64
-_options = {"nogil": True, "boundscheck": False, "error_model": "numpy"}
+_options: Any = {"nogil": True, "boundscheck": False, "error_model": "numpy"}
 
 
 class Shape(NamedTuple):
