@@ -172,6 +172,7 @@ def main() -> None:
             _spawn(arguments, threads, target)
         measured = [json.loads(line) for line in target.read_text().splitlines()]
     if arguments.out is not None:
+        arguments.out.parent.mkdir(parents=True, exist_ok=True)
         command = "python -m benchmarks.engines " + " ".join(sys.argv[1:])
         write_json(arguments.out, {"command": command, "machine": described, "cells": measured})
 

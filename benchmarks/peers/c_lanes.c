@@ -152,7 +152,7 @@ void order(int64_t replica, int64_t steps, int64_t *out) {
 /* rows padded to PAD columns; out is [4][blocks][N][LANES]: J and ||grad J||^2 at T, then their sums over 0..T */
 void run(const double *differences, const double *factors, const double *rows, const double *start, double eta,
          int64_t steps, int64_t blocks, int threads, double *out) {
-#pragma omp parallel for schedule(dynamic) num_threads(threads)
+#pragma omp parallel for schedule(dynamic) num_threads(threads < blocks ? threads : (int)blocks)
     for (int64_t x = 0; x < blocks; x++) {
         block *b = aligned_alloc(64, sizeof(block));
         memset(b->sum_p, 0, sizeof b->sum_p);

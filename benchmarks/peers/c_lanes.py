@@ -1,4 +1,11 @@
-"""Hand-written C with libmvec's exp (``c_lanes.c``), compiled for the case by gcc and called through ctypes."""
+"""Hand-written C with libmvec's exp (``c_lanes.c``), compiled for the case by gcc and called through ctypes.
+
+Tried, at 1024 replicas of (4, 4, 4) / (8, 8, 8) / (32, 16, 16), ns per replica-step on one busy core, (lanes, rows):
+(8, 4) 23 / 82 / 915; (8, 8) 23 / 98 / 907; (16, 3) 20 / 77 / 825; (16, 4) 20 / 79 / 758; (16, 5) 20 / 80 / 694;
+(32, 4) 18 / 74 / 705, which is kept; (32, 6) 19 / 78 / 729. The norm goes through triangular factors, as in the engine.
+Not tried: prompts side by side for a single replica (one lane of 8 works there), and grouping replicas by the prompt
+they draw, which is what Gram space with a matrix beyond the caches would need.
+"""
 
 from __future__ import annotations
 
@@ -67,7 +74,7 @@ def _pointer(array: Any) -> Any:
 def prepare(case: Case, steps: int, replicas: int, threads: int, variant: str = "") -> Callable[[], Result]:
     """See :mod:`benchmarks.peers`; ``variant`` is ``LANES,ROWS``."""
     n, wrong, _ = case.layout.differences.shape
-    default = (8, 4) if replicas <= 8 else (16, 4)
+    default = (next((size for size in (8, 16) if replicas <= size), 32), 4)
     lanes, at_once = (int(x) for x in variant.split(",")) if variant else default
     library = build(case, lanes, at_once)
     rows = np.zeros((n, wrong, -(-case.layout.length // _VECTOR) * _VECTOR))

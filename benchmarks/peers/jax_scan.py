@@ -1,8 +1,8 @@
 """JAX: ``lax.scan`` over steps, ``vmap`` over replicas, float64, one jitted program; prompts from ``jax.random``.
 
 The number of threads is that of the cores the process may use when jax is first imported (see
-``benchmarks.engines``). Tried: gathering the drawn prompt's rows against multiplying by all rows with coefficients of
-zero; gathering is kept until the gathered rows exceed 2^24 doubles.
+``benchmarks.engines``). The drawn prompts' rows are gathered until they exceed 2^24 doubles, which bounds the memory;
+beyond that, all rows are multiplied, by coefficients of zero where a prompt was not drawn. Nothing else was tried.
 """
 
 from __future__ import annotations
