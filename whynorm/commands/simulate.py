@@ -14,10 +14,8 @@ from rich.text import Text
 from theory.errors import expected
 from whynorm.console import progress, say
 
-__all__ = ["parse_range", "resolve_eta", "simulate"]
+__all__ = ["simulate"]
 
-# Two gigabytes of features; beyond it a machine starts to swap rather than to say that its memory is full.
-_LARGEST = 250_000_000
 # Prompts that the table names one by one.
 _SHOWN = 12
 
@@ -47,6 +45,8 @@ def simulate(
     --problem also reads a counterexample: a .json file of `whynorm refute --out` or `whynorm verify --json`, or FILE:ID
     where it holds several. Rule, step size and steps are then the claim's, unless given.
     """
+    from simulator.options import build_problem, resolve_eta
+    from simulator.problems import load_problem
     from theory.rules import get_rule
     from whynorm.counterexamples import is_json
     from whynorm.outputs import output_directory
@@ -56,7 +56,7 @@ def simulate(
     if problem is not None and is_json(problem):
         bandit, rule, eta, steps = _refuting(problem, rule, eta, steps)
     else:
-        bandit = _problem(problem, family, n, k, d, p0, seed)
+        bandit = build_problem(family, n, k, d, p0, seed) if problem is None else load_problem(problem)
     chosen = get_rule(rule or "grpo")
     step_size = resolve_eta(eta, chosen, bandit.x_max_sq)
     with output_directory(out):
@@ -86,50 +86,6 @@ def _run(problem: Any, rule: Any, eta: float, steps: int, seed: int, record: str
             result.save(out)
             _plots(problem, rule, eta, result, out)
         return result.summary()
-
-
-def parse_range(text: str) -> tuple[float, float]:
-    """``0.2`` or ``LOW:HIGH`` as a pair.
-
-    Raises:
-        InputError: not one or two numbers.
-    """
-    parts = text.split(":")
-    try:
-        numbers = [float(part) for part in parts]
-    except ValueError:
-        numbers = []
-    if len(numbers) not in (1, 2):
-        raise expected("p0", text, "a probability or LOW:HIGH", "e.g. 0.2 or 0.05:0.9")
-    return numbers[0], numbers[-1]
-
-
-def resolve_eta(eta: float | None, rule: Any, x_max_sq: float) -> float:
-    """The given step size, or the theorem's own for the rule.
-
-    Raises:
-        InputError: none is given and no theorem of the sources covers the rule, or all features are zero.
-    """
-    if eta is not None:
-        return eta
-    if rule.step_size is None:
-        raise expected("eta", None, f"a step size, as no theorem of the sources covers {rule.name}", "pass --eta")
-    if x_max_sq <= 0:
-        raise expected("X_max^2", x_max_sq, "a number above 0 to derive the step size from", "pass other features")
-    return float(rule.step_size(x_max_sq))
-
-
-def _problem(path: Path | None, family: str, n: int, k: int, d: int | None, p0: str, seed: int) -> Any:
-    from simulator.families import make_problem, success_targets
-    from simulator.problems import load_problem
-
-    if path is not None:
-        return load_problem(path)
-    low, high = parse_range(p0)
-    numbers = n * k * (n * k if d is None else d)
-    if numbers > _LARGEST:
-        raise expected("n K d", numbers, f"at most {_LARGEST} features", "lower --n, --k or --d")
-    return make_problem(family, n, k, d, p0=success_targets(max(n, 1), low, high), seed=seed)
 
 
 def _refuting(path: Path, rule: str | None, eta: float | None, steps: int | None) -> tuple[Any, Any, Any, Any]:
