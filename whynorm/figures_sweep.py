@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from simulator.sweeps.summarise import Group
 from whynorm.figures import RULE_COLOURS, legend_below, panel
@@ -15,7 +16,9 @@ __all__ = ["line_figure", "map_figure"]
 
 _COLOURS = ("#1a94a3", "#d9733a", "#8a63c7", "#5b8c3a", "#c2476b", "#4a6fa5", "#a08020", "#6b6f78")
 # Beyond this ratio of largest to smallest an axis is logarithmic.
-_WIDE = 30.0
+_WIDE = {"x": 10.0, "y": 100.0}
+# So many values of a logarithmic axis are each given a tick.
+_TICKS = 7
 # Cells of a map that have room for their number.
 _NUMBERED = 60
 
@@ -63,8 +66,12 @@ def line_figure(groups: Sequence[Group], x: str, y: str, by: str | None, title: 
             )
             axes.fill_between(at, mean - half, mean + half, color=colour, alpha=0.18, linewidth=0)
         _scale(axes, "x", list(places.values()), names)
-        _scale(axes, "y", [group.mean for group in groups], None)
-        axes.set(xlabel=_NAMES.get(x, x), ylabel=_wrapped(_NAMES.get(y, y)))
+        if not y.startswith("mean_J"):
+            _scale(axes, "y", [group.mean for group in groups], None)
+        low, high = axes.get_ylim()
+        # Intervals of a mean know nothing of where the quantity ends.
+        least, most = (-0.02, 1.02) if y.startswith("mean_J") else (0.0 if y.startswith("steps_to") else low, high)
+        axes.set(xlabel=_NAMES.get(x, x), ylabel=_wrapped(_NAMES.get(y, y)), ylim=(max(low, least), min(high, most)))
         legend_below(figure, axes)
     return figure
 
@@ -132,10 +139,16 @@ def _positions(values: Sequence[Any]) -> tuple[dict[Any, float], list[str] | Non
 
 
 def _scale(axes: Any, which: str, values: Sequence[float], names: Sequence[str] | None) -> None:
+    axis = getattr(axes, f"{which}axis")
+    distinct = sorted(set(values))
     if names is not None:
-        axes.set_xticks(range(len(names)), names)
-    elif min(values) > 0 and max(values) / min(values) >= _WIDE:
+        axis.set_ticks(range(len(names)), names)
+    elif distinct[0] > 0 and distinct[-1] / distinct[0] >= _WIDE[which]:
         axes.set(**{f"{which}scale": "log"})
+        axis.set_major_formatter("{x:g}")
+        if which == "x" and len(distinct) <= _TICKS:
+            axis.set_ticks(distinct)
+        axis.set_minor_formatter(NullFormatter())
 
 
 def _wrapped(text: str) -> str:

@@ -91,7 +91,8 @@ class DaskExecutor:
         return max(2 * sum(worker["nthreads"] for worker in self._workers().values()), 2)
 
     def _workers(self) -> Mapping[str, Any]:
-        return self._client.scheduler_info(n_workers=-1)["workers"]  # type: ignore[no-any-return]
+        workers: Mapping[str, Any] = self._client.scheduler_info(n_workers=-1)["workers"]
+        return workers
 
     def submit(self, message: Message) -> None:
         """See :class:`simulator.sweeps.executors.Executor`."""

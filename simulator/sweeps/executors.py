@@ -38,13 +38,12 @@ class Outcome:
 
 
 class Executor(Protocol):
-    """What the coordinator asks of an executor.
+    """What the coordinator asks of an executor."""
 
-    Attributes:
-        slots: how many tasks to hand over at a time.
-    """
-
-    slots: int
+    @property
+    def slots(self) -> int:
+        """How many tasks to hand over at a time."""
+        raise NotImplementedError
 
     def submit(self, message: Message) -> None:
         """Start a task: the argument of :func:`simulator.sweeps.perform.perform`."""

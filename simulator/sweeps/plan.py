@@ -26,6 +26,8 @@ __all__ = ["Plan", "Task", "make_plan", "task_id"]
 # A task is to take seconds: short enough to lose little with a worker, long enough for its file to cost nothing.
 PACK_STEPS = 50_000
 PACK_RUNS = 1000
+# A small sweep is cut into at least about so many tasks, so that there is work for several processes.
+_LEAST_TASKS = 16
 # Problems of at most this many features are built before anything runs, to see whether they can be.
 _PROBED_FEATURES, _PROBED_PROBLEMS = 20_000, 50
 
@@ -80,9 +82,10 @@ class Plan:
         """Runs in order, cut where a task has enough work."""
         steps = np.array(self.values["steps"], dtype=np.float64)[self.codes["steps"]]
         most = self.pack or PACK_RUNS
+        enough = np.inf if self.pack else min(PACK_STEPS, float(steps.sum()) / _LEAST_TASKS)
         tasks, start, work = [], 0, 0.0
         for index, cost in enumerate(steps.tolist()):
-            full = index - start >= most or (self.pack is None and work + cost > PACK_STEPS)
+            full = index - start >= most or work + cost > enough
             if full and index > start:
                 tasks.append(Task(task_id(self.ids[start:index]), start, index, int(work)))
                 start, work = index, 0.0

@@ -1,4 +1,4 @@
-"""``whynorm sweep``: many runs from one specification, on any number of workers; killed at any moment, nothing is lost."""
+"""``whynorm sweep``: many runs from one specification, on any number of workers, killed and resumed at any moment."""
 
 from __future__ import annotations
 
