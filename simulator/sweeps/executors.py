@@ -19,6 +19,8 @@ __all__ = ["Executor", "LocalExecutor", "Message", "Outcome"]
 
 Message = dict[str, Any]
 
+_WORKER = "simulator.sweeps.worker"
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -122,14 +124,14 @@ class LocalExecutor:
 
 
 class _Worker:
-    """A process of :mod:`simulator.sweeps.worker`, and the pipes to it."""
+    """A worker process, and the pipes to it."""
 
     def __init__(self) -> None:
         """Start it. Linear algebra keeps to one thread, as there is a process per core."""
         paths = os.pathsep.join(path for path in sys.path if path)
         threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
         # -P: a file of the working directory cannot stand in for a module.
-        command = [sys.executable, "-P", "-m", "simulator.sweeps.worker"]
+        command = [sys.executable, "-P", "-m", _WORKER]
         environment = {**os.environ, **threads, "PYTHONPATH": paths}
         pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
         self._process = subprocess.Popen(command, env=environment, **pipes)

@@ -7,13 +7,13 @@ runs share; what is named nowhere takes its default (:class:`simulator.sweeps.ru
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass as plain_dataclass
 from dataclasses import field
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass
 
 from simulator.sweeps.draws import Distribution, draw
@@ -30,12 +30,22 @@ LARGEST = 5_000_000
 Positive = Annotated[int, Field(ge=1, le=LARGEST)]
 
 
+def _many(name: str) -> Callable[[Any], Any]:
+    def check(value: Any) -> Any:
+        count = isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= LARGEST
+        if not (count or isinstance(value, list)):
+            raise expected(name, value, "how many, or a list of them", f"e.g. {name} = 5")
+        return value
+
+    return check
+
+
 @dataclass(frozen=True, config=_STRICT)
 class _Repeat:
     """``seeds`` and ``replicas``: how many (from 0), or which."""
 
-    seeds: Positive | list[int] = 1
-    replicas: Positive | list[int] = 1
+    seeds: Annotated[Any, BeforeValidator(_many("seeds"))] = 1
+    replicas: Annotated[Any, BeforeValidator(_many("replicas"))] = 1
 
 
 @dataclass(frozen=True, config=_STRICT)
