@@ -22,9 +22,7 @@ _JOBS_AT_A_TIME = 64
 _PATIENCE_SECONDS = 60.0
 
 
-def choose_executor(
-    on: str, workers: int, directory: Path, settings: Mapping[str, str], say: Callable[[str], None]
-) -> Callable[[], Executor]:
+def choose_executor(on: str, workers: int, directory: Path, settings: Mapping[str, str]) -> Callable[[], Executor]:
     """What makes the executor that ``on`` names: ``local``, ``dask:ADDRESS``, ``slurm`` or ``slurm:local``.
 
     Args:
@@ -32,7 +30,6 @@ def choose_executor(
         workers: number of local processes.
         directory: of the sweep; submitit's logs go to ``jobs/`` below.
         settings: submitit's parameters by name, such as ``timeout_min`` and ``slurm_partition``.
-        say: told what a person should know.
 
     Raises:
         InputError: no such executor, its extra is not installed, or settings for one that takes none.
@@ -44,7 +41,7 @@ def choose_executor(
         return lambda: LocalExecutor(workers)
     if kind == "dask" and place:
         _require("distributed", "dask")
-        return lambda: DaskExecutor(place, say)
+        return lambda: DaskExecutor(place)
     if on in ("slurm", "slurm:local"):
         _require("submitit", "slurm")
         return lambda: SubmititExecutor(directory / "jobs", place or "slurm", settings)
@@ -63,19 +60,18 @@ class DaskExecutor:
 
     Args:
         address: of the scheduler.
-        say: told the dashboard's address.
 
     Raises:
         InputError: no scheduler answers there.
     """
 
-    def __init__(self, address: str, say: Callable[[str], None] = lambda line: None) -> None:
+    def __init__(self, address: str) -> None:
         """Connect."""
         import distributed
 
         self._distributed = distributed
         try:
-            self._client = distributed.Client(address, timeout=10, set_as_default=False)
+            self._client = distributed.Client(address, timeout=5)
         except (OSError, ValueError) as error:
             reason = " ".join(str(error).split())[:100]
             raise expected(
@@ -83,7 +79,6 @@ class DaskExecutor:
             ) from None
         self._tasks: dict[Any, str] = {}
         self._attempts = 0
-        say(f"Dask dashboard: {self._client.dashboard_link}")
 
     @property
     def slots(self) -> int:
@@ -159,8 +154,9 @@ class SubmititExecutor:
             # submitit raises RuntimeError, NameError, TypeError, AssertionError for what a person may get wrong.
             reason = " ".join(str(error).split())[:200]
             raise InputError(f"submitit cannot use {cluster}: {reason}; correct --on or --slurm") from None
+        self._longest_pause = 5.0
         if cluster == "local":
-            self.slots = 2
+            self.slots, self._longest_pause = 2, 0.2
         self._jobs: dict[Any, str] = {}
 
     def submit(self, message: Message) -> None:
@@ -175,7 +171,7 @@ class SubmititExecutor:
             if ready:
                 return [self._outcome(job) for job in ready]
             time.sleep(pause)
-            pause = min(1.5 * pause, 5.0)
+            pause = min(1.5 * pause, self._longest_pause)
 
     def _outcome(self, job: Any) -> Outcome:
         task = self._jobs.pop(job)

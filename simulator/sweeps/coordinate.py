@@ -10,8 +10,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-import pyarrow.compute as pc
-
 from simulator.sweeps.executors import Executor, Outcome
 from simulator.sweeps.manifest import Entry, Manifest
 from simulator.sweeps.pack import DamagedFileError
@@ -206,6 +204,5 @@ def _known_runs(plan: Plan, store: Store, todo: Iterable[Task]) -> dict[str, str
             table = store.table(other)
         except DamagedFileError:
             continue
-        kept = table.filter(pc.not_equal(table["status"], "refused"))
-        known.update({run: other for run in kept["run_id"].to_pylist() if run in wanted})
+        known.update({run: other for run in table["run_id"].to_pylist() if run in wanted})
     return known

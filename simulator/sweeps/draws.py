@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import zlib
+from statistics import NormalDist
 from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
-from scipy.special import ndtri
 
 from simulator.random import VALUE_STREAM, generator
 from theory.errors import expected
@@ -73,7 +73,9 @@ def draw(key: str, distribution: Distribution, samples: int, seed: int) -> list[
         return [int(low) + int(i) for i in u * (int(high) - int(low) + 1)]
     if distribution.kind == "lognormal":
         assert distribution.median is not None
-        values = distribution.median * np.exp((distribution.sigma or 0.0) * ndtri(u))
+        # In (0, 1), where the normal distribution has its quantiles.
+        normal = np.array([NormalDist().inv_cdf(float(p) + 2.0**-54) for p in u])
+        values = distribution.median * np.exp((distribution.sigma or 0.0) * normal)
     elif distribution.kind == "uniform":
         values = low + (high - low) * u
     elif distribution.kind == "loguniform":

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.csv
-import pyarrow.dataset
 import pyarrow.parquet as pq
 
 from simulator.files import atomic
@@ -69,11 +67,10 @@ def status(plan: Plan, store: Store) -> Status:
     timed = [entry for entry in found.done.values() if entry.seconds > 0]
     work = sum(by_id[entry.task].work for entry in timed)
     remaining = plan.work - sum(by_id[task].work for task in found.done)
-    kinds = {"refused": 0, "diverged": 0}
+    kinds = Counter[str]()
     for task in found.done:
         told = pq.read_table(store.path(task), columns=["status"], use_threads=False)["status"]
-        for pair in pc.value_counts(told).to_pylist():
-            kinds[pair["values"]] = kinds.get(pair["values"], 0) + pair["counts"]
+        kinds.update(told.to_pylist())
     return Status(
         runs=len(plan),
         done=done,
@@ -101,6 +98,8 @@ def export(plan: Plan, store: Store, found: Scan, path: Path) -> int:
     Raises:
         InputError: another suffix, or the file cannot be written.
     """
+    import pyarrow.csv
+
     if path.suffix not in (".parquet", ".csv"):
         raise expected("export file", str(path), "a name that ends in .parquet or .csv", "rename it")
     rows = 0
@@ -124,6 +123,8 @@ def _tables(plan: Plan, store: Store, found: Scan) -> Iterator[pa.Table]:
 
 def _flat(table: pa.Table) -> pa.Table:
     """Lists as strings, for CSV."""
+    import pyarrow.compute as pc
+
     for index, field in enumerate(table.schema):
         if pa.types.is_list(field.type):
             texts = table[field.name].cast(pa.list_(pa.string()))
@@ -152,6 +153,7 @@ def query(store: Store, found: Scan, sql: str) -> Answer:
         InputError: what DuckDB says is wrong.
     """
     import duckdb
+    import pyarrow.dataset
 
     files = [str(store.path(task)) for task in found.done]
     runs = pyarrow.dataset.dataset(files, schema=SCHEMA, format="parquet") if files else SCHEMA.empty_table()

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
-from scipy.special import stdtrit
 
 from simulator.sweeps.coordinate import Scan
 from simulator.sweeps.pack import SCHEMA
@@ -67,6 +66,8 @@ def summarise(store: Store, found: Scan, y: str, columns: tuple[str, ...], where
         InputError: no such column, a condition that DuckDB refuses, no runs, or runs of one setting that differ in
             more than their seeds: their mean would mean nothing.
     """
+    from scipy.special import stdtrit
+
     check_column("y", y, number=True)
     for column in columns:
         check_column("column", column)

@@ -100,7 +100,7 @@ def _run(
         raise expected("workers", workers, "at least 1", "leave it out for one per core")
     settings = dict(_pair(text) for text in slurm)
     plan, store = open_sweep(spec, out)
-    executor = choose_executor(on, processes, store.directory, settings, say)
+    executor = choose_executor(on, processes, store.directory, settings)
     if plan.duplicates:
         say(f"{plan.duplicates} runs are in the specification more than once: each is done once")
     if dry_run:
