@@ -116,7 +116,7 @@ def make_plan(sweep: Sweep, engine: str = ENGINE_VERSION) -> Plan:
         InputError: a combination that cannot be run, such as too few features for a problem of the family.
     """
     values, codes = _expand(sweep)
-    _fill_d(values, codes, sweep.place)
+    _fill_d(values, codes)
     for rule, eta in _distinct(("rule", "eta"), values, codes):
         check_together(rule, eta, sweep.place)
     _probe(values, codes, sweep.place)
@@ -145,27 +145,33 @@ def _expand(sweep: Sweep) -> tuple[dict[str, list[Any]], dict[str, Codes]]:
     return values, codes
 
 
+def _combine(keys: Sequence[str], values: dict[str, list[Any]], codes: dict[str, Codes]) -> tuple[Codes, Codes]:
+    """First run of every distinct combination of some keys, and which combination each run has."""
+    number = np.zeros(len(codes["n"]), dtype=np.int64)
+    for key in keys:
+        if len(values[key]) > 1:
+            # Renumbered at each key, so that the numbers stay below the number of runs times that of the values.
+            number = np.unique(number * len(values[key]) + codes[key], return_inverse=True)[1]
+    first, inverse = np.unique(number, return_index=True, return_inverse=True)[1:]
+    return first, inverse
+
+
 def _distinct(keys: Sequence[str], values: dict[str, list[Any]], codes: dict[str, Codes]) -> Iterator[tuple[Any, ...]]:
-    """Distinct combinations of the values of some keys, in the order of their first run."""
-    table = np.stack([codes[key] for key in keys], axis=1)
-    rows, first = np.unique(table, axis=0, return_index=True)
-    for row in rows[np.argsort(first)].tolist():
-        yield tuple(values[key][code] for key, code in zip(keys, row, strict=True))
+    """Distinct combinations of the values of some keys."""
+    for run in _combine(keys, values, codes)[0].tolist():
+        yield tuple(values[key][codes[key][run]] for key in keys)
 
 
-def _fill_d(values: dict[str, list[Any]], codes: dict[str, Codes], place: str) -> None:
+def _fill_d(values: dict[str, list[Any]], codes: dict[str, Codes]) -> None:
     """Write out the number of features where it was left out."""
     if None not in values["d"]:
         return
     shape = ("family", "n", "k", "d")
-    combinations, inverse = np.unique(np.stack([codes[key] for key in shape], axis=1), axis=0, return_inverse=True)
-    filled = []
-    for row in combinations.tolist():
-        family, n, k, d = (values[key][code] for key, code in zip(shape, row, strict=True))
-        filled.append(default_d(family, n, k) if d is None else d)
+    combination = _combine(shape, values, codes)[1]
+    filled = [default_d(*left) if d is None else d for *left, d in _distinct(shape, values, codes)]
     values["d"] = list(dict.fromkeys(filled))
     index = {value: code for code, value in enumerate(values["d"])}
-    codes["d"] = np.array([index[value] for value in filled])[inverse.ravel()]
+    codes["d"] = np.array([index[value] for value in filled])[combination]
 
 
 def _probe(values: dict[str, list[Any]], codes: dict[str, Codes], place: str) -> None:
@@ -182,14 +188,14 @@ def _probe(values: dict[str, list[Any]], codes: dict[str, Codes], place: str) ->
 
 def _ids(values: dict[str, list[Any]], codes: dict[str, Codes], engine: str) -> list[str]:
     """:func:`simulator.sweeps.runspec.run_id` of every run, put together from pieces that are spelled once."""
-    columns = []
+    columns: list[list[str]] = []
+    text, comma = f"{engine}\n{{", ""
     for key in sorted(KEYS):
-        pieces = [f'"{key}":{json.dumps(value, allow_nan=False)}' for value in values[key]]
-        columns.append([pieces[code] for code in codes[key].tolist()])
-    prefix = hashlib.sha256(f"{engine}\n{{".encode())
-    ids = []
-    for row in zip(*columns, strict=True):
-        digest = prefix.copy()
-        digest.update(f"{','.join(row)}}}".encode())
-        ids.append(digest.hexdigest()[:ID_LENGTH])
-    return ids
+        pieces = [f'{text}{comma}"{key}":{json.dumps(value, allow_nan=False)}' for value in values[key]]
+        text, comma = "", ","
+        if len(pieces) == 1:
+            text = pieces[0]
+        else:
+            columns.append([pieces[code] for code in codes[key].tolist()])
+    rows = zip(*columns, strict=True) if columns else [()] * len(codes["n"])
+    return [hashlib.sha256(f"{''.join(row)}{text}}}".encode()).hexdigest()[:ID_LENGTH] for row in rows]

@@ -10,7 +10,7 @@ import typer
 
 from theory.errors import expected
 from whynorm.commands import sweep_results
-from whynorm.commands.sweep_results import Json, Out, Spec, open_sweep, size_text, time_text
+from whynorm.commands.sweep_results import Json, Out, Spec, open_sweep, results_directory, size_text, time_text
 from whynorm.console import progress, say
 
 __all__ = ["app"]
@@ -76,9 +76,9 @@ def resume(
 
     As `whynorm sweep run`, but the results directory must exist, so that a slip in --out does not start anew.
     """
-    _, store = open_sweep(spec, out)
-    if not store.results.parent.is_dir():
-        raise expected("results directory", str(store.directory), "an existing one", "use `whynorm sweep run` to start")
+    directory = results_directory(spec, out)
+    if not (directory / "results").is_dir():
+        raise expected("results directory", str(directory), "an existing one", "use `whynorm sweep run` to start")
     return _run(spec, out, workers, False, on, slurm or [], json_output)
 
 

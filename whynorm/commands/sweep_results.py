@@ -16,7 +16,20 @@ from rich.text import Text
 from theory.errors import expected
 from whynorm.console import say
 
-__all__ = ["Json", "Out", "Spec", "export", "open_sweep", "plot", "query", "report", "size_text", "status", "time_text"]
+__all__ = [
+    "Json",
+    "Out",
+    "Spec",
+    "export",
+    "open_sweep",
+    "plot",
+    "query",
+    "report",
+    "results_directory",
+    "size_text",
+    "status",
+    "time_text",
+]
 
 Spec = Annotated[Path, typer.Argument(help="TOML file; `whynorm sweep init` writes an example.", metavar="SPEC.toml")]
 Out = Annotated[Path | None, typer.Option(help="Directory of the results; SPEC without .toml if left out.")]
@@ -36,9 +49,18 @@ def open_sweep(spec: Path, out: Path | None) -> tuple[Any, Any]:
     from simulator.sweeps.store import Store
 
     plan = make_plan(load_sweep(spec))
+    return plan, Store(results_directory(spec, out), plan.engine)
+
+
+def results_directory(spec: Path, out: Path | None) -> Path:
+    """``out``, or the name of the specification without its suffix.
+
+    Raises:
+        InputError: there is neither.
+    """
     if out is None and not spec.suffix:
         raise expected("out", None, f"a directory, as {spec} has no suffix to leave out", "pass --out")
-    return plan, Store(spec.with_suffix("") if out is None else out, plan.engine)
+    return spec.with_suffix("") if out is None else out
 
 
 def status(spec: Spec, out: Out = None, json_output: Json = False) -> int:
