@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -19,6 +20,8 @@ __all__ = ["atomic", "prepare_directory", "read_npz", "write_json", "write_npz",
 
 # What a write runs into where there is no room: a full disk, a quota, a limit on the size of files.
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# The umask can only be read by setting it, and it is one for all threads.
+_UMASK = threading.Lock()
 
 
 @contextlib.contextmanager
@@ -38,8 +41,9 @@ def atomic(path: Path) -> Iterator[BinaryIO]:
             handle.flush()
             os.fsync(handle.fileno())
         # NamedTemporaryFile creates private files; results are made readable like any other file.
-        umask = os.umask(0)
-        os.umask(umask)
+        with _UMASK:
+            umask = os.umask(0)
+            os.umask(umask)
         os.chmod(handle.name, 0o666 & ~umask)
         try:
             os.replace(handle.name, path)
