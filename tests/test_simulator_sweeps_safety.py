@@ -263,9 +263,34 @@ def test_two_coordinators_at_once(tmp_path: Path) -> None:
     finally:
         first.send_signal(signal.SIGKILL)
         first.communicate()
-    plan = plan_of(spec)
-    with Store(tmp_path / "spec", plan.engine).locked():
+    store = Store(tmp_path / "spec", plan_of(spec).engine)
+    with store.locked(), pytest.raises(InputError, match="another process"), store.locked():
         pass
+
+
+def test_an_interrupt_is_one_line_and_the_sweep_resumes(tmp_path: Path) -> None:
+    """As ^C at a terminal does, it reaches the workers too."""
+    spec = write_spec(tmp_path / "spec.toml", steps=400, seeds=10)
+    process = start("run", spec, "--workers", 2, start_new_session=True)
+    wait_until(lambda: len(contents(tmp_path / "spec")) > 1)
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert (process.returncode, out, err) == (130, "", "whynorm: interrupted\n")
+    plan = plan_of(spec)
+    before = contents(tmp_path / "spec")
+    assert 1 < len(before) < len(plan.tasks)
+    assert finish(plan, tmp_path / "spec", workers=2) == {}
+    found = contents(tmp_path / "spec")
+    assert {name: found[name] for name in before} == before
+    assert len(found) == len(plan.tasks)
+
+
+def test_workers_that_cannot_start_end_the_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sweep: Sweep) -> None:
+    plan, _, _ = sweep
+    monkeypatch.setattr(executors, "_WORKER", "no.such.module")
+    errors = finish(plan, tmp_path / "new")
+    assert len(errors) == len(plan.tasks)
+    assert set(errors.values()) == {"its worker died (exit code 1)"}
 
 
 def test_results_of_another_engine_are_kept_and_not_used(sweep: Sweep) -> None:

@@ -81,11 +81,16 @@ class LocalExecutor:
 
     def submit(self, message: Message) -> None:
         """Hand a task to an idle worker, or to a new one."""
-        worker = self._idle.pop() if self._idle else self._start()
-        while not worker.send(message):
+        while self._idle:
+            worker = self._idle.pop()
+            if worker.send(message):
+                self._busy[worker] = message["task"]
+                return
             # It died while it waited; no task is to blame.
             self._end(worker)
-            worker = self._idle.pop() if self._idle else self._start()
+        worker = self._start()
+        # If this one is dead already, wait() finds out.
+        worker.send(message)
         self._busy[worker] = message["task"]
 
     def wait(self) -> list[Outcome]:

@@ -114,12 +114,15 @@ class Store:
             raise expected("results directory", str(self.directory), wanted, "choose another with --out") from None
         with handle:
             try:
-                # A POSIX lock: not inherited by workers, freed by the kernel however the process ends.
-                fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
+                # Workers do not inherit the handle, and the kernel frees the lock however this process ends.
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
                 raise InputError(
                     f"another process is running a sweep in {self.directory}; wait for it, or choose another --out"
                 ) from None
+            except OSError as error:
+                wanted = f"a place whose files can be locked ({error.strerror})"
+                raise expected("results directory", str(self.directory), wanted, "choose another with --out") from None
             yield
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import threading
 from queue import SimpleQueue
@@ -30,6 +31,8 @@ def _private_output() -> TextIO:
 
 def main() -> None:
     """Serve until the input ends."""
+    # An interrupt at the terminal reaches all processes; the coordinator decides what it means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     answers = _private_output()
     tasks: SimpleQueue[dict[str, Any]] = SimpleQueue()
     threading.Thread(target=_read, args=(tasks,), daemon=True).start()

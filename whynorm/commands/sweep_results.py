@@ -93,7 +93,9 @@ def report(plan: Any, store: Any, errors: dict[str, str], json_output: bool) -> 
     else:
         typer.echo(f"runs      {now.done} of {now.runs} done, {now.pending} pending, {now.failed} failed")
         if now.refused or now.diverged:
-            typer.echo(f"          of those done, {now.diverged} diverged and {now.refused} could not be run")
+            typer.echo(
+                f"          of those done, {now.diverged} diverged and {now.refused} could not be run (column error)"
+            )
         typer.echo(f"files     {size_text(now.bytes)} in {store.directory}, {now.damaged_files} damaged")
         if now.seconds is not None and now.done < now.runs:
             left = now.seconds / usable_cores()
