@@ -13,6 +13,7 @@ import argparse
 import json
 import os
 import platform
+import resource
 import shutil
 import subprocess
 import sys
@@ -98,7 +99,10 @@ def measure(runs: int) -> dict[str, float]:
         loop = _seconds(lambda: execute_many(plan.runs(0, len(plan))))
         run = _command("run", spec, "--out", out, "--workers", 1)
         free = _free_engine(plan, Path(folder) / "free")
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         resume = min(_command("resume", spec, "--out", out) for _ in range(3))
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        resume_cpu = (after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime) / 3
         size = sum(path.stat().st_size for path in out.rglob("*.parquet"))
         export = _command("export", spec, "--out", out, "--to", Path(folder) / "runs.parquet")
         query = _command("query", spec, "SELECT rule, p0, avg(mean_J_end) FROM runs GROUP BY ALL", "--out", out)
@@ -115,6 +119,7 @@ def measure(runs: int) -> dict[str, float]:
             "overhead_ms_per_run": 1e3 * (run - loop) / len(plan),
             "free_engine_ms_per_run": 1e3 * free / len(plan),
             "resume_s": resume,
+            "resume_cpu_s": resume_cpu,
             "resume_without_manifest_s": rebuild,
             "export_parquet_s": export,
             "query_s": query,

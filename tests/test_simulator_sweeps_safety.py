@@ -175,11 +175,18 @@ def test_files_that_are_gone_are_done_again(sweep: Sweep) -> None:
     assert_whole(plan, directory, desired)
 
 
-def test_leftovers_of_killed_writers_are_removed(sweep: Sweep) -> None:
+def test_leftovers_of_killed_writers_are_removed(sweep: Sweep, tmp_path: Path) -> None:
+    """Those of earlier coordinators, and those of workers that were killed under this one."""
     plan, directory, desired = sweep
     (directory / "results" / plan.engine / ".x.parquet.tmp").write_bytes(b"half")
     _inline(plan, directory)
     assert_whole(plan, directory, desired)
+
+    def leave(message: dict[str, Any]) -> None:
+        (tmp_path / "new" / "results" / plan.engine / f".{message['task']}.parquet.tmp").write_bytes(b"half")
+
+    _inline(plan, tmp_path / "new", Inline(leave))
+    assert_whole(plan, tmp_path / "new", desired)
 
 
 def _limit_files(size: int) -> None:

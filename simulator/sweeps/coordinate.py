@@ -115,6 +115,7 @@ def coordinate(
                 return _Work(plan, store, manifest, workers, progress, done).run(todo)
             finally:
                 workers.close()
+                store.clear_leftovers()
         finally:
             manifest.close()
 
