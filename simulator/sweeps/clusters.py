@@ -83,11 +83,7 @@ class DaskExecutor:
     @property
     def slots(self) -> int:
         """Twice the threads of the cluster, so that no worker waits for this process."""
-        return max(2 * sum(worker["nthreads"] for worker in self._workers().values()), 2)
-
-    def _workers(self) -> Mapping[str, Any]:
-        workers: Mapping[str, Any] = self._client.scheduler_info(n_workers=-1)["workers"]
-        return workers
+        return max(2 * sum(self._client.nthreads().values()), 2)
 
     def submit(self, message: Message) -> None:
         """See :class:`simulator.sweeps.executors.Executor`."""
@@ -110,7 +106,7 @@ class DaskExecutor:
             except (TimeoutError, self._distributed.TimeoutError):
                 if self._client.status != "running":
                     raise InputError("the Dask scheduler is gone; `whynorm sweep resume` goes on from there") from None
-                if self._workers():
+                if self._client.nthreads():
                     last_seen = time.monotonic()
             if time.monotonic() - last_seen > _PATIENCE_SECONDS:
                 raise InputError("the Dask cluster has no workers left; start some, then `whynorm sweep resume`")

@@ -97,10 +97,6 @@ class Plan:
         """Steps of all runs."""
         return sum(task.work for task in self.tasks)
 
-    def varying(self) -> list[str]:
-        """Keys with more than one value."""
-        return [key for key in KEYS if len(set(self.codes[key].tolist())) > 1]
-
 
 def task_id(ids: Sequence[str]) -> str:
     """Hash of the ids of a task's runs, in order."""
