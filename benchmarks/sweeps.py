@@ -4,8 +4,7 @@
 
 Overhead is the time of the whole command with one worker, less the time of the same runs in one plain loop (on a
 machine that does other things as well, the processor time of both says more); and the time with an engine that takes
-none, in one process. Limits: 1 ms a run, and 2 s for the resume of a finished sweep, from the start of the process to its
-end.
+none, in one process. Limits: 1 ms a run, and 2 s for the resume of a finished sweep, start of the process included.
 """
 
 from __future__ import annotations

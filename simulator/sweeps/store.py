@@ -75,12 +75,19 @@ class Store:
         return hashlib.sha256(self.read(task)).hexdigest()
 
     def set_aside(self, task: str) -> Path:
-        """Move a damaged file out of the way, under a name that is free."""
+        """Move a damaged file out of the way, under a name that is free.
+
+        Raises:
+            InputError: the directory cannot be written.
+        """
         folder = self.directory / "damaged"
-        folder.mkdir(exist_ok=True)
-        taken = set(_names(folder))
-        name = next(name for i in range(len(taken) + 1) if (name := f"{task}.{i}.parquet") not in taken)
-        os.replace(self.path(task), folder / name)
+        try:
+            folder.mkdir(exist_ok=True)
+            taken = set(_names(folder))
+            name = next(name for i in range(len(taken) + 1) if (name := f"{task}.{i}.parquet") not in taken)
+            os.replace(self.path(task), folder / name)
+        except OSError as error:
+            raise expected("damaged files", str(folder), f"a writable place ({error.strerror})", "make room") from None
         return folder / name
 
     def other_engines(self) -> dict[str, int]:
@@ -94,10 +101,10 @@ class Store:
     def clear_leftovers(self) -> None:
         """Remove what killed writers left behind; only for the holder of the lock."""
         for folder in (self.results, self.directory):
-            for name in _names(folder):
-                if name.startswith("."):
-                    with contextlib.suppress(OSError):
-                        (folder / name).unlink()
+            with contextlib.suppress(OSError):
+                for name in _names(folder):
+                    if name.startswith("."):
+                        (folder / name).unlink(missing_ok=True)
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
