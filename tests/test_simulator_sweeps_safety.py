@@ -8,11 +8,13 @@ import resource
 import shutil
 import signal
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sweeping import Inline, assert_whole, call, contents, finish, plan_of, start, wait_until, write_spec
+from sweeping import ROOT, Inline, assert_whole, call, contents, finish, plan_of, start, wait_until, write_spec
 
 import simulator.sweeps.executors as executors
 import simulator.sweeps.perform as perform_module
@@ -394,3 +396,47 @@ def test_a_longer_specification_reuses_what_is_there(sweep: Sweep, monkeypatch: 
     assert {name: found[name] for name in desired} == desired
     store = Store(directory, longer.engine)
     assert query(store, look(longer, store), "SELECT count(*), count(DISTINCT run_id) FROM runs").rows == [(20, 20)]
+
+
+_MOUNTED = """
+set -e
+mount -t tmpfs -o size=200k tmpfs "$1"
+mkdir "$1/out"
+set +e
+"$2" -m whynorm sweep run "$3" --out "$1/out"; echo "full $?"
+cp -r "$1/out/results" "$4"
+mount -o remount,ro "$1"
+"$2" -m whynorm sweep run "$3" --out "$1/out"; echo "read-only $?"
+"$2" -m whynorm sweep status "$3" --out "$1/out" --json; echo "status $?"
+mount -o remount,rw,size=50m "$1"
+"$2" -m whynorm sweep resume "$3" --out "$1/out"; echo "room $?"
+cp -r "$1/out" "$5"
+"""
+
+
+def test_a_file_system_that_fills_up_and_one_that_is_read_only(tmp_path: Path) -> None:
+    """A real one, mounted for this test alone where that is allowed."""
+    unshare = ["unshare", "-m"] if os.geteuid() == 0 else ["unshare", "-rm"]
+    place, early, late = (tmp_path / name for name in ("mount", "early", "late"))
+    place.mkdir()
+    if shutil.which("unshare") is None or subprocess.run([*unshare, "mount", "-t", "tmpfs", "x", place]).returncode:
+        pytest.skip("file systems cannot be mounted here")
+    spec = write_spec(tmp_path / "spec.toml", pack=4, steps=20, seeds=24)
+    plan = plan_of(spec)
+    argv = [*unshare, "bash", "-c", _MOUNTED, "sweep", place, sys.executable, spec, early, late]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([str(arg) for arg in argv], env=environment, capture_output=True, text=True, timeout=120)
+    lines = done.stdout.splitlines()
+    assert [line for line in lines if line.startswith(("full", "read", "room"))] == ["full 2", "read-only 2", "room 0"]
+    # Either a result file or the manifest is the first to find no room; then its last entry may be missing.
+    first, second, *rest = done.stderr.splitlines()
+    assert "No space left on device" in first or "disk is full" in first
+    assert "what is done is kept" in first
+    assert rest in ([], ["1 intact result files were not in the manifest: added"])
+    assert "Read-only file system" in second
+    before = {path.name: path.read_bytes() for path in early.rglob("*.parquet")}
+    assert 0 < len(before) < len(plan.tasks)
+    assert f'"done": {4 * len(before)},' in done.stdout
+    finish(plan, tmp_path / "undisturbed")
+    assert_whole(plan, late, contents(tmp_path / "undisturbed"))
+    assert all(contents(late)[name] == content for name, content in before.items())
