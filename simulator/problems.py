@@ -143,7 +143,10 @@ class Problem:
 
 
 def load_problem(path: Path) -> Problem:
-    """Read a problem from ``.npz``: ``features``, ``answers``, ``theta0``, optional ``order``. Nothing is unpickled.
+    """Read a problem from ``.npz``. Nothing is unpickled.
+
+    The arrays are ``features``, ``answers``, ``theta0``, or, without ``features``, those of :meth:`Problem.from_gram`:
+    ``gram``, ``logits``, ``answers``; and in both cases optionally ``order``.
 
     Raises:
         InputError: no such file, not an npz, an array missing or of the wrong shape, dtype or range.
@@ -151,11 +154,15 @@ def load_problem(path: Path) -> Problem:
     if not path.is_file():
         raise expected("problem file", str(path), "an existing .npz file", "check the path")
     arrays = read_npz(path)
-    missing = [key for key in ("features", "answers", "theta0") if key not in arrays]
+    by_gram = "gram" in arrays and "features" not in arrays
+    wanted = ("gram", "logits", "answers") if by_gram else ("features", "answers", "theta0")
+    missing = [key for key in wanted if key not in arrays]
     if missing:
-        raise expected(
-            "problem file", str(path), f"the arrays features, answers, theta0; {', '.join(missing)} missing", "add them"
-        )
+        told = f"the arrays {', '.join(wanted)}; {', '.join(missing)} missing"
+        raise expected("problem file", str(path), told, "add them")
+    if by_gram:
+        problem = Problem.from_gram(arrays["gram"], arrays["logits"], arrays["answers"], name=path.stem)
+        return problem.with_order(arrays["order"]) if "order" in arrays else problem
     return Problem(arrays["features"], arrays["answers"], arrays["theta0"], arrays.get("order"), name=path.stem)
 
 

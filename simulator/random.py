@@ -7,10 +7,11 @@ import numpy.typing as npt
 
 from theory.errors import expected
 
-__all__ = ["generator", "philox", "uniform_order"]
+__all__ = ["generator", "philox", "uniform_order", "words"]
 
 # Streams of one (seed, run, replica): what each is for is written here and nowhere else.
-ORDER_STREAM, FEATURE_STREAM, SAMPLE_STREAM = 1, 2, 3
+# Samples of attempt a (see simulator.sampled) have the stream SAMPLE_STREAM + 16 a.
+ORDER_STREAM, FEATURE_STREAM, SAMPLE_STREAM, DIFFICULTY_STREAM = 1, 2, 3, 4
 # Values that a sweep draws; the run is a checksum of the key.
 VALUE_STREAM = 5
 
@@ -34,6 +35,22 @@ def philox(seed: int, run: int = 0, replica: int = 0, stream: int = 0) -> np.ran
 def generator(seed: int, run: int = 0, replica: int = 0, stream: int = 0) -> np.random.Generator:
     """A generator on :func:`philox`; same arguments, same errors."""
     return np.random.Generator(philox(seed, run, replica, stream))
+
+
+def words(
+    seed: int, start: int, count: int, *, run: int = 0, replica: int = 0, stream: int = 0
+) -> npt.NDArray[np.uint64]:
+    """Words number ``start`` to ``start + count - 1`` of :func:`philox`, uint64 ``(count,)``, wherever they lie.
+
+    Raises:
+        InputError: seed is not in [0, 2^64).
+    """
+    source = philox(seed, run, replica, stream)
+    if start >= 4:
+        state = source.state
+        state["state"]["counter"][0] = start // 4
+        source.state = state
+    return np.asarray(source.random_raw(start % 4 + count)[start % 4 :])
 
 
 def uniform_order(n: int, steps: int, seed: int, replica: int = 0) -> npt.NDArray[np.int64]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from simulator.files import prepare_directory, read_npz, write_json, write_npz
-from theory.errors import expected
+from simulator.sampled import get_any_rule
+from theory.errors import InputError, expected
 from theory.policy import Array
-from theory.rules import get_rule
+from theory.rules import Rule
 
 __all__ = ["Record", "change_of_success", "snapshot_times", "stable_difference"]
 
@@ -70,15 +72,17 @@ class Record:
         rule: name of the rule.
         eta: step size.
         x_max_sq: ``X_max^2`` that eta was chosen by.
-        order: prompts drawn, ``(T,)``.
+        order: prompts that moved, ``(T,)``, or ``(T, B)`` where B > 1 of them moved at each step.
         t: snapshot times, ``(S,)``.
         J: success probabilities, ``(S, n)``.
         q: failure probabilities, ``(S, n)``.
         grad_sq: ``||grad J_i||^2``, ``(S, n)``.
         theta: parameters at the snapshots, ``(S, d)``; empty ``(S, 0)`` for a language model.
-        step_gain: change of ``J`` of the drawn prompt at each step, ``(T,)``.
+        step_gain: change of ``J`` of the drawn prompt at each step, ``(T,)``; here and in the next two, the mean over
+            the drawn prompts where B > 1.
         step_grad_sq: its ``||grad J||^2`` before the step, ``(T,)``.
         step_std: its ``sqrt(V)`` before the step, ``(T,)``.
+        schedule: name of the prompt schedule, or ``given`` if the problem came with its order.
         extra: further arrays by name (e.g. gradient cosines).
     """
 
@@ -96,6 +100,7 @@ class Record:
     step_gain: Floats
     step_grad_sq: Floats
     step_std: Floats
+    schedule: str = "uniform"
     extra: dict[str, Floats] = field(default_factory=dict)
 
     @property
@@ -105,9 +110,19 @@ class Record:
 
     @property
     def step_bound(self) -> Floats | None:
-        """Gain guaranteed by the rule's theorem at each step, ``(T,)``, or None."""
-        guarantee = get_rule(self.rule).guarantee
-        return None if guarantee is None else np.asarray(guarantee(self.step_grad_sq, self.step_std, self.x_max_sq))
+        """Gain guaranteed by the rule's theorem at each step, ``(T,)``, or None.
+
+        The one-step inequality is about the prompt that is drawn, whatever schedule drew it, and about exact gradients:
+        there is none for sampled rules, nor for steps of several prompts, whose means it does not bound.
+        """
+        try:
+            rule = get_any_rule(self.rule)
+        except InputError:
+            # A rule of the caller's own, which no theorem knows.
+            return None
+        if not isinstance(rule, Rule) or rule.guarantee is None or self.order.ndim > 1:
+            return None
+        return np.asarray(rule.guarantee(self.step_grad_sq, self.step_std, self.x_max_sq))
 
     def summary(self) -> dict[str, Any]:
         """Scalars of the run, ready for JSON."""
@@ -115,6 +130,7 @@ class Record:
             "origin": self.origin,
             "problem": self.problem,
             "rule": self.rule,
+            "schedule": self.schedule,
             "eta": self.eta,
             "x_max_sq": self.x_max_sq,
             "prompts": int(self.J.shape[1]),
@@ -125,6 +141,8 @@ class Record:
             "mean_J_end": float(self.J[-1].mean()),
             "descending_steps": int((self.step_gain < 0).sum()),
         }
+        if self.order.ndim > 1:
+            result["prompts_per_step"] = int(self.order.shape[1])
         if self.step_bound is not None:
             # Below this the change of the log-odds is lost in the rounding of the parameters.
             relevant = self.step_bound > 1e-10 * self.step_std**2
@@ -133,12 +151,12 @@ class Record:
             result["gain_over_bound_median"] = float(np.median(ratio)) if len(ratio) else None
         return result
 
-    def save(self, directory: Path) -> None:
-        """Write ``record.npz`` and ``summary.json`` into ``directory``."""
+    def save(self, directory: Path, more: Mapping[str, Any] | None = None) -> None:
+        """Write ``record.npz`` and ``summary.json`` (with ``more`` in it) into ``directory``."""
         prepare_directory(directory)
         arrays = {name: getattr(self, name) for name in _ARRAYS}
         # The summary comes first: it is what may be refused (NaN is not JSON), and then nothing is left behind.
-        write_json(directory / "summary.json", self.summary())
+        write_json(directory / "summary.json", {**self.summary(), **(more or {})})
         write_npz(directory / "record.npz", **arrays, **self.extra)
 
     @classmethod
@@ -153,6 +171,8 @@ class Record:
             scalars = json.loads((directory / "summary.json").read_text())
             fields = {name: arrays.pop(name) for name in _ARRAYS}
             fields |= {name: _text(name, scalars[name]) for name in ("origin", "problem", "rule")}
+            # Runs written before there were schedules drew prompts at random.
+            fields["schedule"] = _text("schedule", scalars.get("schedule", "uniform"))
             fields |= {name: _number(name, scalars[name]) for name in ("eta", "x_max_sq")}
             _check_shapes(fields)
         except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
@@ -161,7 +181,7 @@ class Record:
         return cls(**fields, extra=arrays)
 
 
-# Axes of each array: T steps, S snapshots, n prompts, d features.
+# Axes of each array: T steps, S snapshots, n prompts, d features. The order may have B draws a step as a second axis.
 _ARRAYS = {
     "order": "T",
     "t": "S",
@@ -192,6 +212,8 @@ def _check_shapes(fields: dict[str, Any]) -> None:
     sizes: dict[str, int] = {}
     for name, axes in _ARRAYS.items():
         array = fields[name]
+        if name == "order" and array.ndim == 2 and array.shape[1] > 1:
+            axes = "TB"
         fits = array.ndim == len(axes) and array.dtype.kind in ("iu" if name in ("order", "t") else "f")
         fits = fits and len(array) > 0
         if not fits or any(sizes.setdefault(axis, size) != size for axis, size in zip(axes, array.shape, strict=True)):

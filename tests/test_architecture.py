@@ -35,9 +35,14 @@ def test_imports_run_one_way(path: Path) -> None:
 
 
 @pytest.mark.parametrize("package", ["theory", "simulator"])
-def test_theory_and_simulator_never_name_torch(package: str) -> None:
+def test_only_the_torch_engine_names_torch(package: str) -> None:
     for path in (ROOT / package).rglob("*.py"):
-        assert not _imports(path) & {"torch", "transformers", "peft"}, path
+        named = _imports(path) & {"torch", "transformers", "peft"}
+        assert named == ({"torch"} if path.name == "torch_engine.py" else set()), path
+
+
+def test_running_another_engine_does_not_import_torch() -> None:
+    assert "torch" not in _modules_after("import simulator.engines.run, simulator.engines.lanes")
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))

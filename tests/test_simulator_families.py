@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from simulator.families import FAMILIES, make_problem, success_targets
 from simulator.random import generator, uniform_order
+from simulator.recipes import EARLY, LATE
 from theory.assumptions import orthogonality_defect
 from theory.errors import InputError
 
@@ -46,15 +47,19 @@ def test_the_start_has_the_asked_success_probability(name: str, p0: float) -> No
     state = problem.at(problem.theta0)
     assert_agree(state.p, np.full(3, p0), 1e-9, "p")
     assert_agree(state.q, np.full(3, 1 - p0), 1e-9, "q")
+    if name == "drifting":
+        assert_agree(np.sort(state.odds.wrong, axis=1), np.tile([0, LATE, EARLY, 1 - EARLY - LATE], (3, 1)), 1e-9)
+        return
     wrong = np.sort(state.odds.wrong, axis=1)[:, 1:]
     assert_agree(wrong, np.full((3, 3), 1 / 3), 1e-9, "wrong outputs are equally likely")
 
 
 @given(seed=st.integers(0, 2**64 - 1), name=st.sampled_from(NAMES), n=st.integers(1, 5), outputs=st.integers(2, 6))
 def test_every_seed_gives_a_problem_of_the_asked_sizes_and_start(seed: int, name: str, n: int, outputs: int) -> None:
-    p0 = np.linspace(0.01, 0.99, n)
+    p0, outputs = np.linspace(0.01, 0.99, n), max(outputs, FAMILIES[name].least_outputs)
     problem = make_problem(name, n, outputs, p0=p0, seed=seed)
-    assert problem.features.shape == (n, outputs, n * outputs + (FAMILIES[name].skill > 0))
+    more = {"shared-skill": 1, "conflicting": n, "drifting": 2}.get(name, 0)
+    assert problem.features.shape == (n, outputs, n * outputs + more)
     assert problem.name == name
     assert_agree(problem.at(problem.theta0).p, p0, 1e-6)
 
@@ -73,7 +78,7 @@ def test_the_answer_is_any_output() -> None:
 
 
 BAD: list[tuple[tuple[Any, ...], dict[str, Any], str]] = [
-    (("nonsense", 2, 3), {}, "family is 'nonsense'; expected one of orthogonal, shared-skill, tabular, gaussian"),
+    (("nonsense", 2, 3), {}, "family is 'nonsense'; expected one of orthogonal, tabular, shared-skill, gaussian"),
     (("tabular", 0, 3), {}, "n is 0"),
     (("tabular", 2, 1), {}, "K is 1"),
     (("orthogonal", 2, 3, 5), {}, "d is 5; expected at least n K = 6"),
@@ -81,6 +86,13 @@ BAD: list[tuple[tuple[Any, ...], dict[str, Any], str]] = [
     (("gaussian", 2, 3, 0), {}, "d is 0"),
     (("gaussian", 2, 3, -4), {}, "d is -4"),
     (("gaussian", 4, 3, 2), {}, "d is 2; expected at least n K = 12"),
+    (("shared-skill", 2, 3, 6), {}, "d is 6; expected at least n K + 1 = 7"),
+    (("conflicting", 2, 3, 7), {}, "d is 7; expected at least n K + 2 = 8"),
+    (("drifting", 2, 3), {}, "K is 3; expected at least 4"),
+    (("tabular", 2, 3), {"strength": 0.5}, "strength is 0.5; expected nothing for tabular"),
+    (("gaussian", 2, 3), {"strength": 1.0}, "strength is 1.0; expected from 0 to below 1"),
+    (("conflicting", 2, 3), {"strength": -0.5}, "strength is -0.5"),
+    (("drifting", 2, 4), {"strength": float("nan")}, "strength is nan"),
     (("tabular", 2, 3), {"p0": 0.0}, "p0 is 0.0"),
     (("tabular", 2, 3), {"p0": [0.5, 1.0]}, "p0 is [0.5, 1.0]"),
     (("tabular", 2, 3), {"p0": float("nan")}, "p0 is nan"),

@@ -66,7 +66,7 @@ def test_the_constant_of_a_shared_skill_is_known_in_closed_form(seed: int) -> No
     x_sq = np.array([float(spectral_norm_sq(x)) for x in problem.features])
     states = node_states(problem.features, problem.answers, problem.theta0[None, :])
     found = measure_constants(states, x_sq, x_sq.max())
-    assert_agree(found.M, max(1.0, shared_skill_bound(problem, state)), 2e-7, "M")
+    assert_agree(found.M, max(1.0, shared_skill_bound(problem, state, 0.5)), 2e-7, "M")
     assert_agree(found.R2, np.sqrt(state.variance.max() / state.variance.min()), 2e-7, "R2")
     norms = np.sqrt(state.grad_sq)
     assert_agree(found.R1, norms.max() / norms.min(), 2e-7, "R1")

@@ -185,6 +185,22 @@ def test_from_gram_of_a_bandit_is_that_bandit() -> None:
     assert_agree(twin.x_max_sq, problem.x_max_sq, 1e-12)
 
 
+def test_a_gram_matrix_can_be_read_from_a_file(tmp_path: Path) -> None:
+    problem = make_problem("gaussian", 3, 4, p0=[1e-6, 0.3, 0.9], seed=1)
+    flat = problem.features.reshape(12, -1)
+    arrays = {"gram": flat @ flat.T, "logits": problem.features @ problem.theta0, "answers": problem.answers}
+    np.savez(tmp_path / "kernel.npz", **arrays)
+    twin = load_problem(tmp_path / "kernel.npz")
+    assert (twin.name, twin.order) == ("kernel", None)
+    assert_agree(twin.at(twin.theta0).grad_sq, problem.at(problem.theta0).grad_sq, 1e-9)
+    np.savez(tmp_path / "ordered.npz", **arrays, order=np.array([2, 0, 1]))
+    assert load_problem(tmp_path / "ordered.npz").order.tolist() == [2, 0, 1]  # type: ignore[union-attr]
+    for name in ("logits", "answers"):
+        np.savez(tmp_path / "less.npz", **{key: value for key, value in arrays.items() if key != name})
+        refused = _refusal(lambda: load_problem(tmp_path / "less.npz"))
+        assert f"expected the arrays gram, logits, answers; {name} missing" in refused
+
+
 EYE, FLAT = np.eye(4), np.zeros((2, 2))
 BAD_GRAM: list[tuple[str, Any, Any, Any, str]] = [
     ("shape", np.eye(3), FLAT, [0, 0], "shape of gram is (3, 3); expected (4, 4)"),

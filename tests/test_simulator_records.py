@@ -20,7 +20,7 @@ from simulator.reference import simulate
 from theory.errors import InputError
 from theory.rules import GRPO, REINFORCE, power
 
-SCALARS = ("origin", "problem", "rule", "eta", "x_max_sq")
+SCALARS = ("origin", "problem", "rule", "schedule", "eta", "x_max_sq")
 ARRAYS = tuple(f.name for f in fields(Record) if f.name not in (*SCALARS, "extra"))
 
 

@@ -15,8 +15,12 @@ from sweeping import Inline, contents, plan_of
 
 import simulator.sweeps.execute as execute_module
 from simulator.families import make_problem, success_targets
+from simulator.options import build_problem
 from simulator.records import Record
 from simulator.reference import simulate
+from simulator.sampled import get_any_rule
+from simulator.schedules import get_schedule
+from simulator.step_sizes import choose_step
 from simulator.sweeps.coordinate import coordinate
 from simulator.sweeps.estimate import estimate
 from simulator.sweeps.execute import ENGINE_VERSION, RESULTS, execute, execute_many
@@ -103,6 +107,27 @@ def test_runs_that_cannot_be_run_and_runs_that_diverge_are_rows(
     assert fine["status"] == "ok"
     now = status(plan, store)
     assert (now.done, now.diverged, now.refused) == (3, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("rule", "schedule", "eta", "family"),
+    [
+        ("trl:4", "minibatch:2", "0.1", "drifting"),
+        ("reinforce", "all", "theorem", "gaussian"),
+        ("grpo", "cyclic", "best", "shared-skill"),
+        ("reinforce", "uniform", "relaxed", "shared-skill"),
+    ],
+)
+def test_every_key_reaches_the_engine(rule: str, schedule: str, eta: str, family: str) -> None:
+    given = {"rule": rule, "schedule": schedule, "eta": eta, "family": family, "strength": 0.25, "p0": "beta:2,5"}
+    (run,) = plan_of({"run": {**given, "n": 3, "k": 4, "steps": 12, "seed": 2, "replica": 1}}).runs(0, 1)
+    row = execute(run)
+    problem = build_problem(family, 3, 4, None, "beta:2,5", 2, 0.25)
+    update, plan = get_any_rule(rule), get_schedule(schedule)
+    size = choose_step(eta, problem, update, plan, 12, 2)
+    record = simulate(problem, update, size, 12, schedule=plan, seed=2, replica=1)
+    assert (row["status"], row["step_size"]) == ("ok", size)
+    assert row["mean_J"] == record.J.mean(axis=1).tolist()
 
 
 def test_many_are_the_same_as_one_by_one() -> None:

@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sweeping import plan_of
 
+from simulator.families import FAMILIES
 from simulator.sweeps import plan as plan_module
 from simulator.sweeps.plan import PACK_RUNS, PACK_STEPS, make_plan, task_id
-from simulator.sweeps.runspec import KEYS, RunSpec, run_id
+from simulator.sweeps.runspec import KEYS, RunSpec, run_id, validate_value
 from simulator.sweeps.spec import load_sweep, parse_sweep
 from theory.errors import InputError
 
@@ -41,14 +42,21 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"run": {"family": "cubic"}}, "family in [run] in x: problem family is 'cubic'; expected one of orthogonal"),
     ({"run": {"rule": "adam"}}, "rule in [run] in x: rule is 'adam'; expected one of reinforce, grpo"),
     ({"run": {"rule": 3}}, "rule in [run] in x is 3"),
-    ({"run": {"p0": 1.0}}, "p0 in [run] in x: p0 is 1.0; expected 0 < LOW <= HIGH < 1"),
+    ({"run": {"p0": 1.0}}, "p0 in [run] in x: p0 is '1.0:1.0'; expected 0 < LOW <= HIGH < 1"),
     ({"run": {"p0": "0.5:0.2"}}, "p0 in [run] in x: p0 is '0.5:0.2'"),
     ({"run": {"p0": "x"}}, "p0 in [run] in x: p0 is 'x'"),
     ({"run": {"p0": [0.2]}}, "p0 in [run] in x is [0.2]"),
     ({"run": {"eta": 0}}, "eta in [run] in x: eta is 0.0; expected a finite number above 0"),
-    ({"run": {"eta": "big"}}, "eta in [run] in x: eta is 'big'; expected a number above 0 or \"theorem\""),
+    ({"run": {"eta": "big"}}, "eta in [run] in x: eta is 'big'; expected a number above 0 or one of theorem, best"),
     ({"run": {"eta": float("nan")}}, "eta in [run] in x: eta is nan"),
     ({"run": {"record": "some"}}, "record in [run] in x: record is 'some'; expected log or full"),
+    ({"run": {"p0": "beta:2"}}, "p0 in [run] in x: p0 is 'beta:2'"),
+    ({"run": {"schedule": "some"}}, "schedule in [run] in x: schedule is 'some'"),
+    ({"run": {"schedule": "minibatch:5"}}, "orthogonal with n = 4, k = 8, d = 32 in x: minibatch size B is 5"),
+    ({"run": {"strength": 0.5}}, "orthogonal with n = 4, k = 8, d = 32 in x: strength is 0.5; expected nothing"),
+    ({"run": {"strength": float("inf")}}, "strength in [run] in x is inf"),
+    ({"run": {"rule": "trl:8"}}, "eta in x, for rule trl:8 and schedule uniform: eta is 'theorem'"),
+    ({"run": {"schedule": "all", "eta": "best"}}, "eta in x, for rule grpo and schedule all: eta is 'best'"),
     ({"pack": 0}, "pack in x is 0"),
     ({"zip": {"n": [1, 2], "k": [2]}}, "lengths in [zip] in x is 'n: 2, k: 1'; expected lists of one length"),
     ({"lists": [{"n": 2}, {"n": 0}]}, "n in [[lists]] number 2 in x is 0"),
@@ -72,7 +80,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"distributions": {"samples": 2, "k": {"kind": "integers", "low": 2.5, "high": 3}}}, "low, high of k"),
     ({"distributions": {"samples": 9, "n": {"kind": U, "low": 2, "high": 3}}}, "n in [distributions] in x is 2."),
     ({"grid": {"n": [1, 2], "d": [3]}, "run": {"k": 3}}, "orthogonal with n = 2, k = 3, d = 3 in x: d is 3"),
-    ({"grid": {"rule": ["grpo", "power:0.3"]}}, "eta in x is 'theorem'; expected a number, as no theorem"),
+    ({"grid": {"rule": ["grpo", "power:0.3"]}}, "eta in x, for rule power:0.3 and schedule uniform: eta is"),
     ({"repeat": {"seeds": 4000, "replicas": 4000}}, "number of runs in x is 16000000; expected at most"),
 ]
 
@@ -158,11 +166,41 @@ def test_spelling_does_not_matter_and_the_engine_does() -> None:
     assert make_plan(sweep, "a-1").ids != make_plan(sweep, "a-2").ids
 
 
+def test_every_way_to_say_a_value_has_one_spelling() -> None:
+    def spelled(key: str, values: list[object]) -> list[object]:
+        return [validate_value(key, value, "in x") for value in values]
+
+    assert spelled("p0", [0.2, "0.20", "0.2:0.2", "0.1:0.50", "hard", "beta:2,5", "loguniform:1e-12,.5"]) == [
+        "0.2",
+        "0.2",
+        "0.2",
+        "0.1:0.5",
+        "hard",
+        "beta:2.0,5.0",
+        "loguniform:1e-12,0.5",
+    ]
+    assert spelled("eta", [1, "1e0", 0.25, "theorem", "best", "relaxed"]) == [
+        "1.0",
+        "1.0",
+        "0.25",
+        "theorem",
+        "best",
+        "relaxed",
+    ]
+
+
+def test_a_familys_strength_is_filled_in() -> None:
+    plan = plan_of({"run": {"n": 2, "k": 4}, "grid": {"family": list(FAMILIES)}})
+    for run in plan.runs(0, len(plan)):
+        assert run["strength"] == FAMILIES[run["family"]].default_strength
+        assert run["d"] == FAMILIES[run["family"]].default_d(2, 4)
+
+
 def test_an_id_is_what_it_was() -> None:
     """Ids name results that people keep: they change with an engine's version or a key more, not by accident."""
     text = (
         'an-engine\n{"d":32,"eta":"theorem","family":"orthogonal","k":8,"n":4,"p0":"0.05:0.6","record":"log",'
-        '"replica":0,"rule":"grpo","seed":0,"steps":1000}'
+        '"replica":0,"rule":"grpo","schedule":"uniform","seed":0,"steps":1000,"strength":null}'
     )
     desired = hashlib.sha256(text.encode()).hexdigest()[:32]
     assert make_plan(parse_sweep({}, "in x"), "an-engine").ids == [desired]

@@ -114,6 +114,6 @@ def test_a_bug_is_not_passed_off_as_bad_input(monkeypatch: pytest.MonkeyPatch) -
     def bug(name: str) -> None:
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr("theory.rules.get_rule", bug)
+    monkeypatch.setattr("simulator.sampled.get_any_rule", bug)
     with pytest.raises(ZeroDivisionError, match="a bug"):
         main(["simulate"])

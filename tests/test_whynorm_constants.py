@@ -5,20 +5,20 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from simulator.constants import geometry
 from simulator.families import make_problem
 from theory.assumptions import gradient_cosines
-from whynorm.constants import _bandit_geometry
 
 
 def test_orthogonal_prompts_are_measured_as_orthogonal() -> None:
-    found = _bandit_geometry(make_problem("orthogonal", 4, 3, p0=0.3, seed=1))
+    found = geometry(make_problem("orthogonal", 4, 3, p0=0.3, seed=1))
     assert found["orthogonality_defect"] == found["cosine_mean"] == found["cosine_std"] == 0.0
     assert found["cosine_small_share"] == 1.0
 
 
 def test_correlated_prompts_are_measured_as_such() -> None:
     problem = make_problem("gaussian", 4, 3, p0=0.3, seed=1)
-    found = _bandit_geometry(problem)
+    found = geometry(problem)
     cosines = gradient_cosines(problem.at(problem.theta0).gradient)
     assert found["orthogonality_defect"] > 0.1  # type: ignore[operator]
     assert found["cosine_mean"] == pytest.approx(cosines.mean())

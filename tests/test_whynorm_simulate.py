@@ -145,3 +145,65 @@ def test_the_cumulative_bound_is_drawn_at_the_theorems_step_only(capsys: Capture
         assert call(capsys, "simulate", *argv, "--steps", 5, "--out", tmp_path / "d")[0] == 0
         assert (tmp_path / "d" / "curves.png").exists()
         assert not (tmp_path / "d" / "bound.png").exists()
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["--rule", "trl:4", "--eta", "0.3"],
+        ["--rule", "dapo:2", "--eta", "0.3", "--schedule", "minibatch:3"],
+        ["--rule", "plain:4", "--eta", "0.3", "--family", "conflicting", "--strength", "1.5"],
+        ["--rule", "trl_batch:8", "--eta", "0.3", "--schedule", "all", "--p0", "hard"],
+        ["--family", "drifting", "--p0", "easy", "--schedule", "cyclic"],
+        ["--family", "gaussian", "--strength", "0.9", "--p0", "loguniform:1e-12,0.5"],
+        ["--eta", "best", "--p0", "beta:2,5"],
+        ["--schedule", "all", "--rule", "reinforce"],
+    ],
+    ids=" ".join,
+)
+def test_options_name_what_runs(argv: list[str], capsys: Capture, tmp_path: Path) -> None:
+    code, stdout, _ = call(capsys, "simulate", "--steps", 60, *argv, "--json", "--out", tmp_path)
+    assert code == 0
+    summary = json.loads(stdout, parse_constant=pytest.fail)
+    options = dict(zip(argv[::2], argv[1::2], strict=True))
+    assert summary["rule"] == options.get("--rule", "grpo")
+    assert summary["schedule"] == options.get("--schedule", "uniform")
+    assert summary["problem"] == options.get("--family", "orthogonal")
+    record = Record.load(tmp_path)
+    assert record.order.shape == {"all": (60, 4), "minibatch:3": (60, 3)}.get(summary["schedule"], (60,))
+    # A figure of gains over guarantees only where the one-step theorem speaks.
+    exact = ":" not in summary["rule"]
+    assert (tmp_path / "gain.png").exists() == (exact and record.order.ndim == 1)
+    code, table, _ = call(capsys, "simulate", "--steps", 60, *argv)
+    assert (code, "C(T)" in table, "nan" in table) == (0, True, False)
+    assert max(map(len, table.splitlines())) <= 80
+
+
+def test_the_strength_reaches_the_family(capsys: Capture) -> None:
+    found = json.loads(call(capsys, "simulate", "--family", "conflicting", "--strength", 2, "--json", "--steps", 3)[1])
+    assert found["x_max_sq"] == pytest.approx(5.0)
+    assert found["constants"]["orthogonality_defect"] == pytest.approx(4 / (3 * (8 + 4)))
+    assert found["constants"]["M"] is None
+
+
+def test_constants_are_in_the_summary_and_their_bounds_in_the_table(capsys: Capture, tmp_path: Path) -> None:
+    _, table, _ = call(capsys, "simulate", "--steps", 40, "--rule", "reinforce", "--out", tmp_path)
+    constants = json.loads((tmp_path / "summary.json").read_text())["constants"]
+    assert {row["claim"] for row in constants["bounds"]} == {"P-T31-DESCENT-FIXED", "P-T31-SUM", "P-T31-MIN"}
+    for row in constants["bounds"]:
+        assert f"{row['largest_ratio']:.4g}" in table
+    assert f"M 1, R1 {constants['R1']:.4g}" in table
+
+
+def test_the_list_names_every_choice(capsys: Capture) -> None:
+    from simulator.families import FAMILIES
+    from simulator.sampled import RULE_FORMS
+
+    code, text, _ = call(capsys, "simulate", "--list")
+    assert code == 0
+    for name in (*FAMILIES, *RULE_FORMS, "minibatch:B", "loguniform:LOW,HIGH", "best"):
+        assert f"  {name}: " in text
+    data = json.loads(call(capsys, "simulate", "--list", "--json")[1])
+    assert data["families"]["conflicting"]["assumptions"]["A4"] == "fails"
+    assert data["families"]["tabular"]["constants"]["X_max^2"] == "1"
+    assert data["families"].keys() == FAMILIES.keys()

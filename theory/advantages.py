@@ -15,7 +15,7 @@ from theory.errors import expected
 
 __all__ = ["PRESETS", "Convention", "advantages", "get_convention", "zero_variance_groups"]
 
-Baseline = Literal["mean", "leave_one_out"]
+Baseline = Literal["none", "mean", "leave_one_out"]
 Scale = Literal["none", "group", "batch"]
 ZeroVariance = Literal["zero", "divide"]
 
@@ -25,7 +25,7 @@ class Convention:
     """One published way to turn rewards into advantages; call it on rewards of shape ``(N, G)``.
 
     Attributes:
-        baseline: ``mean`` of the group, or ``leave_one_out`` (mean of the other G - 1).
+        baseline: ``none``, ``mean`` of the group, or ``leave_one_out`` (mean of the other G - 1).
         scale: divide by nothing, by the standard deviation of the ``group`` or of the whole ``batch``.
         ddof: 0 divides the sum of squares by G, 1 by G - 1.
         eps: added to the standard deviation.
@@ -59,6 +59,7 @@ PRESETS: dict[str, Convention] = {
     "grpo_zero": Convention("mean", "group", 0, 1e-4, "divide", "GRPO-Zero"),
     "dr_grpo": Convention("mean", "none", 0, 0.0, "zero", "Dr. GRPO (understand-r1-zero)"),
     "rloo": Convention("leave_one_out", "none", 0, 0.0, "zero", "RLOO (Ahmadian et al., 2024)"),
+    "plain": Convention("none", "none", 0, 0.0, "zero", "REINFORCE without baseline (Williams, 1992)"),
 }
 
 
@@ -92,7 +93,7 @@ def advantages(
 
     Args:
         rewards: floating array ``(N, G)``, one row per prompt (numpy or torch).
-        baseline: ``b``, the group mean or the mean of the other G - 1 outputs.
+        baseline: ``b``, 0, the group mean or the mean of the other G - 1 outputs.
         scale: ``s``, the standard deviation over the row (``group``) or over all of ``rewards`` (``batch``); with
             ``none`` the divisor is 1 and eps is not used.
         ddof: delta degrees of freedom of the standard deviation, 0 or 1.
@@ -110,7 +111,7 @@ def advantages(
     size = rewards.shape[-1]
     total = xp.sum(rewards, axis=-1, keepdims=True)
     others = (total - rewards) / max(size - 1, 1)
-    centred = rewards - (others if baseline == "leave_one_out" else total / size)
+    centred = rewards - {"none": 0 * total, "mean": total / size, "leave_one_out": others}[baseline]
     if scale == "none":
         return centred
     if scale == "group":

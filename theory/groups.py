@@ -48,11 +48,14 @@ def pair_of_advantages(right: int, size: int, convention: Convention, unit: Any 
 
     Args:
         right: k, from 0 to ``size``.
-        size: G, at least 2.
+        size: G, at least 2 (1 will do without baseline and scale).
         convention: with scale ``none`` or ``group``.
         unit: the number 1 in the arithmetic that is wanted: a float or a ball.
     """
     wrong = size - right
+    if convention.baseline == "none":
+        vanishes = convention.scale == "group" and not 0 < right < size and convention.zero_variance == "zero"
+        return 0 * unit if vanishes else unit / _divisor(right, size, convention, unit), 0 * unit
     if not 0 < right < size:
         # All rewards equal the mean: zero by definition, or 0 / eps. A mean of the others leaves 0 too.
         return 0 * unit, 0 * unit
@@ -65,18 +68,24 @@ def group_weight(p: Any, q: Any, size: int, convention: Convention = PRESETS["pa
     r"""``w_G(p)`` with ``E[update] = w_G(p) grad J``, for floats and balls of any shape.
 
     ``w_G = sum_{k=1}^{G-1} C(G, k) p^{k-1} q^{G-k-1} A_k`` with ``A_k`` the expected length of the update along the
-    gap, ``khat (1 - khat) / (std_k + eps)`` with the group mean as baseline. A sum of positive terms: no digits are
-    lost, and nothing is divided by V.
+    gap, ``khat (1 - khat) / (std_k + eps)`` with the group mean as baseline. Without baseline
+    ``w_G = sum_{k=1}^G C(G, k) p^{k-1} q^{G-k} khat A_right``, 1 if nothing is scaled. A sum of positive terms: no
+    digits are lost, and nothing is divided by V.
 
     Args:
         p: success probability.
         q: failure probability.
-        size: G, at least 2.
+        size: G, at least 2 (1 will do without baseline and scale).
         convention: with scale ``none`` or ``group``.
     """
     # One number in the arithmetic of p: the lengths do not depend on p.
     unit = np.ravel(p)[0] * 0 + 1
     total = 0 * p
+    if convention.baseline == "none":
+        for k in range(1, size + 1):
+            length = pair_of_advantages(k, size, convention, unit)[0] * k / size
+            total = total + comb(size, k) * p ** (k - 1) * q ** (size - k) * length
+        return total
     for k in range(1, size):
         # k A_right / G (or as well -(G - k) A_wrong / G) is the length along the gap.
         length = pair_of_advantages(k, size, convention, unit)[0] * k / size

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from simulator.constants import cumulative_share, mean_factor
+from simulator.constants import geometry as bandit_geometry
 from simulator.problems import Problem
 from simulator.records import Record
-from theory.assumptions import cosine_statistics, gradient_cosines, orthogonality_defect
 from theory.rules import GRPO, REINFORCE
 
 __all__ = ["Row", "breaking_time", "constants_table", "prediction_error"]
@@ -77,28 +78,6 @@ def _least_gain(record: Record) -> float | None:
     return None if value is None else float(value)
 
 
-def _cumulative(record: Record) -> float:
-    """``sum_{t<T} ||grad J_i||^2`` over ``2 n (1 - p0) X_max^2``, for the prompt where it is largest."""
-    sums = record.grad_sq[:-1].sum(axis=0)
-    return float((sums / (2 * record.J.shape[1] * record.q[0] * record.x_max_sq)).max())
-
-
-def _mean_factor(record: Record) -> float:
-    """``C(T) = 8/(3 n T) sum_i sum_{t<T} sqrt(V_i)``."""
-    return float(8 / 3 * record.std[:-1].mean())
-
-
-def _bandit_geometry(problem: Problem) -> dict[str, float | None]:
-    """The same measurements as a model's ``geometry.json``, on a bandit at its start."""
-    centred = problem.features - problem.features.mean(axis=1, keepdims=True)
-    return {
-        "orthogonality_defect": orthogonality_defect(problem.features),
-        "x_max_sq": problem.x_max_sq,
-        "x_max_sq_centred": max(float(np.linalg.norm(x, 2) ** 2) for x in centred),
-        **cosine_statistics(gradient_cosines(problem.at(problem.theta0).gradient)),
-    }
-
-
 _GEOMETRY = (
     ("orthogonality_defect", "orthogonality defect (Assumption 2)", "0"),
     ("cosine_mean", "mean cosine between prompts' gradients", "0 (Lemma D.1)"),
@@ -117,7 +96,7 @@ def constants_table(runs: Mapping[str, Record], geometry: Mapping[str, Any], pro
         geometry: content of ``geometry.json``.
         problem: of the simulated runs on orthogonal prompts.
     """
-    bandit = _bandit_geometry(problem)
+    bandit = bandit_geometry(problem)
     linearised = {"x_max_sq": runs["linearised-grpo-theorem"].x_max_sq}
     rows = [_row(name, theory, bandit[key], linearised.get(key), geometry[key]) for key, name, theory in _GEOMETRY]
     for rule in (REINFORCE, GRPO):
@@ -144,9 +123,9 @@ def _rule_rows(rule: str, runs: Mapping[str, Record]) -> list[Row]:
         _row(
             f"{label}: sum of ||grad||^2 / bound of Theorem 3.1",
             "at most 1 (mean over orders)",
-            *(_cumulative(r) for r in trio),
+            *(cumulative_share(r) for r in trio),
         ),
-        _row(f"{label}: C(T)", "printed criterion for GRPO: below 1", *(_mean_factor(r) for r in trio)),
+        _row(f"{label}: C(T)", "printed criterion for GRPO: below 1", *(mean_factor(r) for r in trio)),
         _row(f"{label}: mean J gained in the run", "more than 0", *(_gained(r) for r in trio)),
         _row(
             f"{label}: the same at {scale} times that step",

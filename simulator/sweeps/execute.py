@@ -8,12 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from simulator.options import build_problem, resolve_eta
+from simulator.options import build_problem
 from simulator.problems import Problem
 from simulator.records import Record
 from simulator.reference import simulate
+from simulator.sampled import get_any_rule
+from simulator.schedules import get_schedule
+from simulator.step_sizes import choose_step
 from theory.errors import InputError
-from theory.rules import get_rule
 
 __all__ = ["ENGINE_VERSION", "RESULTS", "THRESHOLDS", "execute", "execute_many"]
 
@@ -52,12 +54,11 @@ def execute(run: Mapping[str, Any]) -> dict[str, Any]:
     row: dict[str, Any] = dict.fromkeys(RESULTS)
     try:
         with np.errstate(all="ignore"):
-            problem = _problem(*(run[key] for key in ("family", "n", "k", "d", "p0", "seed")))
-            rule = get_rule(run["rule"])
-            eta = resolve_eta(None if run["eta"] == "theorem" else float(run["eta"]), rule, problem.x_max_sq)
-            seeds = {"seed": run["seed"], "replica": run["replica"]}
-            record = simulate(problem, rule, eta, run["steps"], record=run["record"], **seeds)
-            return row | _results(record)
+            problem = _problem(*(run[key] for key in ("family", "n", "k", "d", "p0", "seed", "strength")))
+            rule, schedule = get_any_rule(run["rule"]), get_schedule(run["schedule"])
+            eta = choose_step(run["eta"], problem, rule, schedule, run["steps"], run["seed"])
+            options = {key: run[key] for key in ("seed", "replica", "record")}
+            return row | _results(simulate(problem, rule, eta, run["steps"], schedule=schedule, **options))
     except InputError as error:
         return row | {"status": "refused", "error": str(error)}
 
@@ -68,9 +69,9 @@ def execute_many(runs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 @lru_cache(maxsize=1)
-def _problem(family: str, n: int, k: int, d: int, p0: str, seed: int) -> Problem:
+def _problem(family: str, n: int, k: int, d: int, p0: str, seed: int, strength: float | None) -> Problem:
     """Replicas come one after the other and share their problem."""
-    return build_problem(family, n, k, d, p0, seed)
+    return build_problem(family, n, k, d, p0, seed, strength)
 
 
 def _results(record: Record) -> dict[str, Any]:

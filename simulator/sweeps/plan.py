@@ -16,8 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from simulator.options import build_problem
+from simulator.schedules import get_schedule
 from simulator.sweeps.execute import ENGINE_VERSION
-from simulator.sweeps.runspec import ID_LENGTH, KEYS, check_together, default_d
+from simulator.sweeps.runspec import DEFAULTS, ID_LENGTH, KEYS, check_together
 from simulator.sweeps.spec import Sweep
 from theory.errors import InputError
 
@@ -112,9 +113,10 @@ def make_plan(sweep: Sweep, engine: str = ENGINE_VERSION) -> Plan:
         InputError: a combination that cannot be run, such as too few features for a problem of the family.
     """
     values, codes = _expand(sweep)
-    _fill_d(values, codes)
-    for rule, eta in _distinct(("rule", "eta"), values, codes):
-        check_together(rule, eta, sweep.place)
+    for key in DEFAULTS:
+        _fill(key, values, codes)
+    for rule, eta, schedule in _distinct(("rule", "eta", "schedule"), values, codes):
+        check_together(rule, eta, schedule, sweep.place)
     _probe(values, codes, sweep.place)
     ids = _ids(values, codes, engine)
     if len(set(ids)) == len(ids):
@@ -158,26 +160,28 @@ def _distinct(keys: Sequence[str], values: dict[str, list[Any]], codes: dict[str
         yield tuple(values[key][codes[key][run]] for key in keys)
 
 
-def _fill_d(values: dict[str, list[Any]], codes: dict[str, Codes]) -> None:
-    """Write out the number of features where it was left out."""
-    if None not in values["d"]:
+def _fill(key: str, values: dict[str, list[Any]], codes: dict[str, Codes]) -> None:
+    """Write out a key where it was left out."""
+    if None not in values[key]:
         return
-    shape = ("family", "n", "k", "d")
+    shape = ("family", "n", "k", key)
     combination = _combine(shape, values, codes)[1]
-    filled = [default_d(*left) if d is None else d for *left, d in _distinct(shape, values, codes)]
-    values["d"] = list(dict.fromkeys(filled))
-    index = {value: code for code, value in enumerate(values["d"])}
-    codes["d"] = np.array([index[value] for value in filled])[combination]
+    filled = [DEFAULTS[key](*others) if given is None else given for *others, given in _distinct(shape, values, codes)]
+    values[key] = list(dict.fromkeys(filled))
+    index = {value: code for code, value in enumerate(values[key])}
+    codes[key] = np.array([index[value] for value in filled])[combination]
 
 
 def _probe(values: dict[str, list[Any]], codes: dict[str, Codes], place: str) -> None:
     """Build a few small problems of different shapes, so that a slip in the specification shows before the work."""
     probed = 0
-    for family, n, k, d in _distinct(("family", "n", "k", "d"), values, codes):
+    shape = ("family", "n", "k", "d", "strength", "schedule")
+    for family, n, k, d, strength, schedule in _distinct(shape, values, codes):
         if n * k * d <= _PROBED_FEATURES and probed < _PROBED_PROBLEMS:
             probed += 1
             try:
-                build_problem(family, n, k, d, values["p0"][0], 0)
+                get_schedule(schedule).batch(n)
+                build_problem(family, n, k, d, values["p0"][0], 0, strength)
             except InputError as error:
                 raise InputError(f"{family} with n = {n}, k = {k}, d = {d} {place}: {error}") from None
 

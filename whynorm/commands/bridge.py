@@ -102,14 +102,14 @@ def _run(settings: Any, out: Path | None) -> Any:
 
 def _check_run(rule: str, eta: float | None, eta_scale: float, steps: int, seed: int) -> None:
     """Find out what is wrong with a run's options before a model is loaded."""
-    from simulator.options import resolve_eta
     from simulator.problems import check_step
     from simulator.random import generator
+    from simulator.step_sizes import resolve_step
     from theory.rules import get_rule
 
     if not 0 < eta_scale < float("inf"):
         raise expected("eta-scale", eta_scale, "a finite number above 0", "1 is the theorem's step size")
-    check_step(resolve_eta(eta, get_rule(rule), 1.0), steps)
+    check_step(resolve_step("theorem", get_rule(rule), 1.0) if eta is None else eta, steps)
     generator(seed)
 
 
@@ -177,7 +177,7 @@ def require_llm(model: str) -> None:
 
 def _settings(model: str, prompts: str, n: int, p0: str, **rest: Any) -> Any:
     from llm_bridge.tasks import prompts_from_names
-    from simulator.options import parse_range
+    from simulator.difficulty import parse_range
 
     low, high = parse_range(p0)
     if not 0 < low < high < 1:

@@ -1,0 +1,1 @@
+"""Fast engines: each reproduces ``simulator.reference.simulate`` for many replicas at once."""

@@ -1,0 +1,99 @@
+"""Prompts and sampled outputs of a compiled run: the draws of ``simulator.schedules`` and ``simulator.sampled``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from simulator.engines.arrays import Draws, Sampling
+from simulator.engines.philox import philox_block
+from simulator.random import ORDER_STREAM, SAMPLE_STREAM
+
+__all__ = ["draw_block", "sample", "sample_words"]
+
+_LOW = np.uint64(0xFFFFFFFF)
+_HALF = np.uint64(32)
+
+
+@njit(nogil=True)
+def draw_block(draws: Draws, n: int, first: int, replica: int, order: Any, left: Any) -> None:
+    """Prompts of steps from ``first`` on, of ``width`` replicas, into ``order``, ``(steps, B, width)``."""
+    steps, batch, width = order.shape
+    if not draws.random:
+        for step in range(min(steps, len(draws.given) - first)):
+            for b in range(batch):
+                order[step, b, :] = draws.given[first + step, b]
+        return
+    for lane in range(width):
+        words = (np.uint64(0), np.uint64(0), np.uint64(0), np.uint64(0))
+        for index in range(steps * batch):
+            if index % 8 == 0:
+                block = np.uint64((first * batch + index) // 8)
+                words = philox_block(block, draws.seed, np.uint64(replica + lane), np.uint64(ORDER_STREAM))
+            word = words[index % 8 // 2]
+            half = word >> _HALF if index % 2 else word & _LOW
+            b = index % batch
+            other = b + np.int64((half * np.uint64(n - b)) >> _HALF)
+            if batch == 1:
+                order[index, 0, lane] = other
+                continue
+            if b == 0:
+                for prompt in range(n):
+                    left[prompt] = prompt
+            drawn = left[other]
+            left[other] = left[b]
+            left[b] = drawn
+            order[index // batch, b, lane] = drawn
+
+
+@njit(nogil=True)
+def _choose(u: float, v: float, p: float, q: float, e: Any, counts: Any) -> None:
+    """Count one sampled output: the right one if ``u < p``, else the wrong one in whose share ``u - p`` falls."""
+    right = v > q if p > 0.5 else u < p
+    if right:
+        counts[-1] += 1
+        return
+    excess = q - v if p > 0.5 else u - p
+    chance, last = 0.0, -1
+    for j in range(len(counts) - 1):
+        share = p * e[j]
+        chance += share
+        if share > 0:
+            last = j
+        if excess < chance:
+            last = j
+            break
+    counts[last] += 1
+
+
+@njit(nogil=True)
+def sample(draws: Draws, sampling: Sampling, place: int, replica: int, p: float, q: float, e: Any, counts: Any) -> None:
+    """Counts of the outputs of one group: wrong ones in index order, the right one last."""
+    group = sampling.group
+    for attempt in range(sampling.attempts):
+        counts[:] = 0
+        stream = np.uint64(SAMPLE_STREAM + 16 * attempt)
+        words = (np.uint64(0), np.uint64(0), np.uint64(0), np.uint64(0))
+        for g in range(group):
+            number = place * group + g
+            if g == 0 or number % 4 == 0:
+                words = philox_block(np.uint64(number // 4), draws.seed, np.uint64(replica), stream)
+            word = words[number % 4]
+            u, v = np.float64(word) * 2.0**-64, (np.float64(~word) + 1.0) * 2.0**-64
+            _choose(u, v, p, q, e, counts)
+        if 0 < counts[-1] < group:
+            return
+
+
+@njit(nogil=True)
+def sample_words(first: int, seed: np.uint64, replica: int, stream: np.uint64, words: Any) -> None:
+    """Words from number ``first`` on of consecutive replicas into ``words``, uint64 ``(R, count)``."""
+    for row in range(words.shape[0]):
+        block = (np.uint64(0), np.uint64(0), np.uint64(0), np.uint64(0))
+        for index in range(words.shape[1]):
+            number = first + index
+            if index == 0 or number % 4 == 0:
+                block = philox_block(np.uint64(number // 4), seed, np.uint64(replica + row), stream)
+            words[row, index] = block[number % 4]

@@ -1,0 +1,89 @@
+"""The fast CPU engine: replicas side by side in vector registers, explicit SIMD, one thread per block of columns."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy.typing as npt
+
+from simulator.engines.arrays import Shape
+from simulator.engines.columns import Columns
+from simulator.engines.ensemble import Ensemble, ensemble_of
+from simulator.engines.kernel import compile_run
+from simulator.engines.plan import Plan, make_plan
+from simulator.problems import Problem
+from simulator.sampled import SampledRule
+from theory.rules import Rule
+
+__all__ = ["WIDTHS", "lanes", "run_lanes"]
+
+# Replicas of a column. The wider one hides latencies better and needs enough replicas to fill it.
+WIDTHS = (16, 32)
+# Bytes of the rows that steps combine, beyond which replicas are grouped by prompt; and columns in a group at most.
+BEYOND_CACHE, AT_ONCE = 1 << 20, 32
+
+
+def run_lanes(
+    problem: Problem,
+    rule: Rule | SampledRule,
+    eta: npt.ArrayLike,
+    steps: int,
+    *,
+    threads: int | None = None,
+    **options: Any,
+) -> Ensemble:
+    """Run many replicas of ``simulator.reference.simulate``; results do not depend on ``threads``.
+
+    Args:
+        problem: the bandit.
+        rule: exact or sampled.
+        eta: step size, a number or ``(R,)``.
+        steps: T.
+        threads: all cores if None.
+        options: see :func:`simulator.engines.plan.make_plan`.
+
+    Raises:
+        InputError: see there.
+    """
+    return lanes(make_plan(problem, rule, eta, steps, **options), threads)
+
+
+def lanes(plan: Plan, threads: int | None = None) -> Ensemble:
+    """The runs of a plan; logits within 690 of the right output's are exact, beyond they count as 690."""
+    problem, layout = plan.problem, plan.layout
+    width, across = _lanes(problem.n, len(plan.replicas))
+    if across:
+        layout = layout.side_by_side(width)
+    side = 1 if across else width
+    columns = Columns(problem.n, layout, side, len(plan.replicas), len(plan.times), plan.keep_theta)
+    shape = Shape(width, across, problem.outputs - 1, layout.dimension, layout.length, layout.factors.shape[1])
+    workers = min(threads or os.cpu_count() or 1, columns.count)
+    grouped = not across and columns.count > 1 and layout.steps.nbytes > BEYOND_CACHE
+    run, bandit = compile_run(shape, plan.exact, grouped), layout.compiled()
+    eta, start = columns.spread(plan.scaled_eta[:, None]), columns.spread(layout.start(plan.theta0))
+    at_once = min(-(-columns.count // workers), AT_ONCE) if grouped else 1
+
+    def some(first: int) -> None:
+        chosen = slice(first, first + at_once)
+        replica, outputs = plan.replicas[0] + first * side, columns.outputs(chosen)
+        run(problem.n, bandit, start[chosen], eta[chosen], plan.draws, plan.sampling, replica, plan.times, outputs)
+
+    firsts = range(0, columns.count, at_once)
+    if workers == 1:
+        for first in firsts:
+            some(first)
+    else:
+        with ThreadPoolExecutor(workers) as pool:
+            list(pool.map(some, firsts))
+    return ensemble_of(plan, "lanes", **columns.collect(layout.scale))
+
+
+def _lanes(n: int, replicas: int) -> tuple[int, bool]:
+    """Width of a column, and whether its lanes are prompts: a few replicas would leave most lanes idle."""
+    beside = next((size for size in (4, 8) if n <= size), WIDTHS[0])
+    one_by_one = replicas * -(-n // beside) * beside
+    width = WIDTHS[0] if replicas <= WIDTHS[0] else WIDTHS[1]
+    side_by_side = -(-replicas // width) * width * n
+    return (beside, True) if 2 * one_by_one < side_by_side else (width, False)

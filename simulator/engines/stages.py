@@ -1,0 +1,161 @@
+r"""The vectorised evaluation of prompts: probabilities, gradient norms and what an update needs.
+
+Notation: ``D_ij = x_ij - x_ia`` over the wrong outputs j, margins ``m_ij = D_ij . theta``, ``e_ij = exp(m_ij)``,
+``E_i = sum_j e_ij``. Then, without any subtraction,
+
+    p = 1 / (1 + E),    q = E p,    grad J = -p^2 sum_j e_j D_j,    ||grad J||^2 = p^2 ||F (p e)||^2,
+
+where ``F_i`` is the triangular factor of ``D_i^T`` (``F^T F = D D^T``), which halves the work of the norm. Margins are
+clamped to +-690, so that p and q down to 1e-299 are exact and nothing overflows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+from llvmlite import ir
+
+from simulator.engines.functions import LARGEST_EXPONENT, exp
+from simulator.engines.vectors import Emitter, Lanes, Pointer, staged
+
+__all__ = ["evaluate_prompts"]
+
+# Rows whose sums are kept in registers at once, and the largest loop that is written out.
+_ROWS, _UNROLLED = 6, 32
+# Beyond this many wrong outputs their exponentials are read back instead of held.
+_HELD = 7
+
+
+def _blocks(total: int) -> list[tuple[int, int]]:
+    """``range(total)`` in pieces of nearly equal length, at most ``_ROWS`` long."""
+    count = -(-total // _ROWS)
+    ends = [round(total * k / count) for k in range(count + 1)]
+    return list(pairwise(ends))
+
+
+Entry = Callable[[int, Any], Lanes]
+Column = Callable[[Any], Lanes]
+
+
+def _row_sums(emitter: Emitter, entry: Entry, rows: range, vector: Column, columns: range) -> list[Lanes]:
+    """``sum_c entry(r, c) vector(c)`` for the rows; a loop of the machine where it would be long."""
+
+    def body(column: Any, sums: list[Lanes]) -> list[Lanes]:
+        x = vector(column)
+        return [entry(row, column).fma(x, total) for row, total in zip(rows, sums, strict=True)]
+
+    sums = [emitter.constant(0.0) for _ in rows]
+    if len(columns) > _UNROLLED:
+        return emitter.loop(columns.start, columns.stop, 1, sums, body)
+    for column in columns:
+        sums = body(column, sums)
+    return sums
+
+
+def _entries(matrix: Pointer, columns: int, across_prompts: bool) -> Entry:
+    """Entries of a matrix that all lanes share, or of as many matrices as there are lanes, lanes innermost."""
+    if across_prompts:
+        width = matrix.emitter.width
+        return lambda row, column: (matrix.vector(column) + row * columns * width).load()
+    return lambda row, column: (matrix + column + row * columns).scalar()
+
+
+def evaluate_prompts(width: int, across_prompts: bool, wrong: int, dimension: int | None, rank: int) -> Any:
+    """Stage ``(D, F, state, e, p, q, g, sum_p, sum_g)``: one prompt of ``width`` replicas, or ``width`` prompts of one.
+
+    Args:
+        width: lanes.
+        across_prompts: whether the lanes are prompts; then D and F hold ``width`` prompts, lanes innermost.
+        wrong: K - 1.
+        dimension: d where ``state`` is theta: ``(d, width)`` across replicas, ``(d,)`` across prompts; None where it
+            holds the margins, ``(K - 1, width)``.
+        rank: rows of ``F_i``, at most K - 1.
+    """
+
+    def text(
+        differences: Pointer,
+        factor: Pointer,
+        state: Pointer,
+        e: Pointer,
+        p_out: Pointer,
+        q_out: Pointer,
+        g_out: Pointer,
+        sum_p: Pointer,
+        sum_g: Pointer,
+    ) -> None:
+        margins = None
+        if dimension is not None:
+            entry = _entries(differences, dimension, across_prompts)
+            theta = (lambda c: (state + c).scalar()) if across_prompts else (lambda c: state.vector(c).load())
+            margins = lambda rows: _row_sums(e.emitter, entry, rows, theta, range(dimension))  # noqa: E731
+        odds, held = _exponentials(margins, state, e, wrong)
+        p = 1.0 / (odds + 1.0)
+        entry = _entries(factor, wrong, across_prompts)
+        length = _squared_length(entry, held or (lambda j: e.vector(j).load()), p, wrong, rank)
+        g = p * p * length
+        for place, value in ((p_out, p), (q_out, odds * p), (g_out, g)):
+            place.store(value)
+        for place, value in ((sum_p, p), (sum_g, g)):
+            place.store(place.load() + value)
+
+    return staged(width, text)
+
+
+def _exponentials(
+    margins: Callable[[range], list[Lanes]] | None, state: Pointer, e: Pointer, wrong: int
+) -> tuple[Lanes, Column | None]:
+    """Write ``e_j``; return their sum, and a way to those that are still in registers.
+
+    Args:
+        margins: from rows to their margins; None where the state holds them.
+        state: of the run.
+        e: where to write.
+        wrong: K - 1.
+    """
+    kept: list[Lanes] = []
+    emitter = e.emitter
+
+    def one(row: Any, margin: Lanes) -> Lanes:
+        value = exp(margin.minimum(LARGEST_EXPONENT).maximum(-LARGEST_EXPONENT))
+        e.vector(row).store(value)
+        kept.append(value)
+        return value
+
+    if margins is None and wrong > _UNROLLED:
+        step = max(size for size in (4, 3, 2, 1) if wrong % size == 0)
+
+        def body(row: ir.Value, sums: list[Lanes]) -> list[Lanes]:
+            rows = [emitter.builder.add(row, ir.Constant(row.type, k)) for k in range(step)]
+            return [sum((one(r, state.vector(r).load()) for r in rows), start=sums[0])]
+
+        return emitter.loop(0, wrong, step, [emitter.constant(0.0)], body)[0], None
+    for start, stop in _blocks(wrong):
+        rows = range(start, stop)
+        values = [state.vector(row).load() for row in rows] if margins is None else margins(rows)
+        for row, margin in zip(rows, values, strict=True):
+            one(row, margin)
+    if wrong <= _HELD:
+        return sum(kept[1:], start=kept[0]), kept.__getitem__
+    return sum((e.vector(row).load() for row in range(1, wrong)), start=e.vector(0).load()), None
+
+
+def _squared_length(factor: Entry, e: Column, p: Lanes, wrong: int, rank: int) -> Lanes:
+    """``||F (p e)||^2`` with F upper triangular: entries below the diagonal are not read."""
+    total = p.emitter.constant(0.0)
+    for start, stop in _blocks(rank):
+        sums = [p.emitter.constant(0.0) for _ in range(start, stop)]
+        head = range(start, min(stop, wrong))
+        for column in head:
+            x = e(column)
+            for row in range(start, min(stop, column + 1)):
+                sums[row - start] = factor(row, column).fma(x, sums[row - start])
+        if head.stop < wrong:
+            tail = _row_sums(p.emitter, factor, range(start, stop), e, range(head.stop, wrong))
+            sums = [a + b for a, b in zip(sums, tail, strict=True)]
+        for row_sum in sums:
+            # p times the sum, not times each e: e may be as large as 1e299, their square would overflow.
+            scaled = p * row_sum
+            total = scaled.fma(scaled, total)
+    return total
