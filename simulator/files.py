@@ -1,11 +1,13 @@
-"""Atomic writes: a file appears whole under its name, or not at all."""
+"""Atomic writes: a file appears whole under its name, or not at all, also after a crash of the machine."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -16,13 +18,18 @@ from theory.errors import InputError, expected
 
 __all__ = ["atomic", "prepare_directory", "read_npz", "write_json", "write_npz", "write_text"]
 
+# What a write runs into where there is no room: a full disk, a quota, a limit on the size of files.
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# The umask can only be read by setting it, and it is one for all threads.
+_UMASK = threading.Lock()
+
 
 @contextlib.contextmanager
 def atomic(path: Path) -> Iterator[BinaryIO]:
     """A binary file that is flushed to disk and renamed to ``path`` on success, and removed on failure.
 
     Raises:
-        InputError: the directory does not exist or cannot be written, or ``path`` is a directory.
+        InputError: the directory does not exist or cannot be written, has no room left, or ``path`` is a directory.
     """
     try:
         handle = tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False)  # noqa: SIM115
@@ -34,17 +41,31 @@ def atomic(path: Path) -> Iterator[BinaryIO]:
             handle.flush()
             os.fsync(handle.fileno())
         # NamedTemporaryFile creates private files; results are made readable like any other file.
-        umask = os.umask(0)
-        os.umask(umask)
+        with _UMASK:
+            umask = os.umask(0)
+            os.umask(umask)
         os.chmod(handle.name, 0o666 & ~umask)
         try:
             os.replace(handle.name, path)
         except OSError as error:
             raise _unwritable(path, error) from None
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(OSError):
             os.unlink(handle.name)
+        if isinstance(error, OSError) and error.errno in _NO_ROOM:
+            raise _unwritable(path, error) from None
         raise
+    _sync_directory(path.parent)
+
+
+def _sync_directory(path: Path) -> None:
+    """Make a new name last; file systems that cannot do so are left as they are."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _unwritable(path: Path, error: OSError) -> InputError:

@@ -12,6 +12,8 @@ __all__ = ["generator", "philox", "uniform_order", "words"]
 # Streams of one (seed, run, replica): what each is for is written here and nowhere else.
 # Samples of attempt a (see simulator.sampled) have the stream SAMPLE_STREAM + 16 a.
 ORDER_STREAM, FEATURE_STREAM, SAMPLE_STREAM, DIFFICULTY_STREAM = 1, 2, 3, 4
+# Values that a sweep draws; the run is a checksum of the key.
+VALUE_STREAM = 5
 
 
 def philox(seed: int, run: int = 0, replica: int = 0, stream: int = 0) -> np.random.Philox:

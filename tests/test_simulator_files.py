@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
 import stat
 import zipfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -73,11 +75,19 @@ def test_the_target_appears_only_when_the_block_ends(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [target]
 
 
-def test_all_content_is_on_disk_before_the_name_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    synced: list[tuple[int, bool]] = []
-    monkeypatch.setattr(os, "fsync", lambda fd: synced.append((os.fstat(fd).st_size, (tmp_path / "a").exists())))
+def test_all_content_is_on_disk_before_the_name_is_and_the_name_after(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[tuple[int | str, bool]] = []
+
+    def record(descriptor: int) -> None:
+        about = os.fstat(descriptor)
+        what = "directory" if stat.S_ISDIR(about.st_mode) else about.st_size
+        synced.append((what, (tmp_path / "a").exists()))
+
+    monkeypatch.setattr(os, "fsync", record)
     write_text(tmp_path / "a", "12345")
-    assert synced == [(5, False)]
+    assert synced == [(5, False), ("directory", True)]
 
 
 def test_a_relative_name_is_written_to_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -242,3 +252,32 @@ def test_arrays_come_back_bit_by_bit(tmp_path: Path) -> None:
     again = read_npz(tmp_path / "a.npz")
     assert again.keys() == arrays.keys()
     assert all((again[k].dtype, again[k].tobytes()) == (a.dtype, a.tobytes()) for k, a in arrays.items())
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+def test_no_room_is_bad_input_and_leaves_the_old_file(code: int, tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    write_text(path, "old")
+
+    def fail() -> None:
+        with atomic(path) as handle:
+            handle.write(b"new")
+            raise OSError(code, os.strerror(code))
+
+    with pytest.raises(InputError, match="expected a writable place"):
+        fail()
+    assert path.read_text() == "old"
+    assert [each.name for each in tmp_path.iterdir()] == ["file"]
+
+
+def test_other_errors_of_the_writer_are_not_passed_off_as_bad_input(tmp_path: Path) -> None:
+    with pytest.raises(ConnectionError), atomic(tmp_path / "file"):
+        raise ConnectionError
+    assert not list(tmp_path.iterdir())
+
+
+def test_threads_that_write_at_once_leave_the_umask_alone(tmp_path: Path, umask: int) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda i: write_text(tmp_path / str(i), "x"), range(200)))
+    assert os.umask(umask) == umask
+    assert {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()} == {0o666 & ~umask}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,7 +9,8 @@ from typing import Annotated, Any
 from pydantic import ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass
 
-from theory.errors import InputError, expected
+from simulator.validation import read_toml, refusal
+from theory.errors import expected
 
 __all__ = ["Settings", "load_settings", "parse_settings"]
 
@@ -57,14 +57,7 @@ def parse_settings(values: Mapping[str, Any], source: str) -> Settings:
     try:
         settings = Settings(**values)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"]) or "settings"
-        if first["type"] == "unexpected_keyword_argument":
-            known = ", ".join(Settings.__dataclass_fields__)
-            raise expected(f"key {source}", key, f"one of {known}", "remove or rename it") from None
-        message = first["msg"].removeprefix("Input should be ")
-        message = f"a number {message}" if message.startswith(("greater", "less")) else message
-        raise expected(f"{key} {source}", first["input"], message, "correct it") from None
+        raise refusal(error, Settings.__dataclass_fields__, source) from None
     if settings.low >= settings.high:
         raise expected(f"low {source}", settings.low, f"a number below high = {settings.high}", "correct it")
     return settings
@@ -76,9 +69,4 @@ def load_settings(path: Path) -> dict[str, Any]:
     Raises:
         InputError: no such file, or not TOML; the message says where.
     """
-    try:
-        return tomllib.loads(path.read_text())
-    except OSError as error:
-        raise expected("config", str(path), f"a readable TOML file ({error.strerror})", "check the path") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"config {path} is not TOML: {' '.join(str(error).split())}; correct that place") from None
+    return read_toml(path, "config")

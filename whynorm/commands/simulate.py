@@ -14,9 +14,6 @@ from whynorm.console import progress, say
 
 __all__ = ["simulate"]
 
-# Two gigabytes of features; beyond it a machine starts to swap rather than to say that its memory is full.
-_LARGEST = 250_000_000
-
 
 def simulate(
     rule: Annotated[
@@ -65,6 +62,8 @@ def simulate(
     --problem also reads a counterexample: a .json file of `whynorm refute --out` or `whynorm verify --json`, or FILE:ID
     where it holds several. Rule, step size, steps and schedule are then the claim's, unless given.
     """
+    from simulator.options import build_problem
+    from simulator.problems import load_problem
     from simulator.sampled import get_any_rule
     from simulator.schedules import get_schedule
     from simulator.step_sizes import choose_step
@@ -81,7 +80,7 @@ def simulate(
     if problem is not None and is_json(problem):
         bandit, rule, eta, steps, schedule = _refuting(problem, rule, eta, steps, schedule)
     else:
-        bandit = _problem(problem, family, n, k, d, p0, seed, strength)
+        bandit = load_problem(problem) if problem else build_problem(family, n, k, d, p0, seed, strength)
     chosen, plan = get_any_rule(rule or "grpo"), get_schedule(schedule or "uniform")
     length = 1000 if steps is None else steps
     step_size = choose_step("theorem" if eta is None else eta, bandit, chosen, plan, length, seed)
@@ -117,22 +116,6 @@ def _run(
             result.save(out, constants)
             save_plots(problem, rule, result, out)
         return {**result.summary(), **constants}
-
-
-def _problem(
-    path: Path | None, family: str, n: int, k: int, d: int | None, p0: str, seed: int, strength: float | None
-) -> Any:
-    from simulator.difficulty import get_difficulty
-    from simulator.families import make_problem
-    from simulator.problems import load_problem
-
-    if path is not None:
-        return load_problem(path)
-    difficulty = get_difficulty(p0)
-    numbers = n * k * (n * k if d is None else d)
-    if numbers > _LARGEST:
-        raise expected("n K d", numbers, f"at most {_LARGEST} features", "lower --n, --k or --d")
-    return make_problem(family, n, k, d, p0=difficulty.targets(max(n, 1), seed), seed=seed, strength=strength)
 
 
 def _refuting(

@@ -1,0 +1,144 @@
+"""Where results lie: ``results/ENGINE/TASK.parquet`` below the sweep's directory, and who may write there.
+
+A file is written under another name, flushed and renamed, so that it is whole or absent. Damaged files are moved to
+``damaged/``, never deleted. One coordinator at a time holds a lock that the kernel frees when its process ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from simulator.files import atomic
+from simulator.sweeps.pack import DamagedFileError, unpack
+from theory.errors import InputError, expected
+
+__all__ = ["Store"]
+
+
+class Store:
+    """The result files of one engine below a directory.
+
+    Args:
+        directory: of the sweep; need not exist to be read.
+        engine: version of the engine.
+    """
+
+    def __init__(self, directory: Path, engine: str) -> None:
+        """Remember the place."""
+        self.directory, self.engine = directory, engine
+        self.results = directory / "results" / engine
+
+    def path(self, task: str) -> Path:
+        """File of a task."""
+        return self.results / f"{task}.parquet"
+
+    def tasks(self) -> set[str]:
+        """Ids of all tasks that have a file, intact or not."""
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            return {name.removesuffix(".parquet") for name in _names(self.results) if name.endswith(".parquet")}
+        return set()
+
+    def write(self, task: str, content: bytes) -> None:
+        """Commit a task's file; writing it twice is harmless, as the bytes are the same."""
+        with atomic(self.path(task)) as handle:
+            handle.write(content)
+
+    def read(self, task: str) -> bytes:
+        """Bytes of a task's file.
+
+        Raises:
+            DamagedFileError: it cannot be read.
+        """
+        try:
+            return self.path(task).read_bytes()
+        except OSError as error:
+            raise DamagedFileError(f"{error.strerror}") from None
+
+    def table(self, task: str) -> pa.Table:
+        """Rows of a task, verified.
+
+        Raises:
+            DamagedFileError: they are not what was written.
+        """
+        return unpack(self.read(task), task, self.engine)
+
+    def digest(self, task: str) -> str:
+        """SHA-256 of a file's bytes: told apart from a changed file without decoding it."""
+        return hashlib.sha256(self.read(task)).hexdigest()
+
+    def set_aside(self, task: str) -> Path:
+        """Move a damaged file out of the way, under a name that is free.
+
+        Raises:
+            InputError: the directory cannot be written.
+        """
+        folder = self.directory / "damaged"
+        try:
+            folder.mkdir(exist_ok=True)
+            taken = set(_names(folder))
+            name = next(name for i in range(len(taken) + 1) if (name := f"{task}.{i}.parquet") not in taken)
+            os.replace(self.path(task), folder / name)
+        except OSError as error:
+            raise expected("damaged files", str(folder), f"a writable place ({error.strerror})", "make room") from None
+        return folder / name
+
+    def other_engines(self) -> dict[str, int]:
+        """Number of runs kept of every other engine version; files that cannot be read count for nothing."""
+        found = {}
+        for folder in sorted(self.results.parent.glob("*/")):
+            if folder != self.results:
+                found[folder.name] = sum(_rows(path) for path in folder.glob("*.parquet"))
+        return {engine: runs for engine, runs in found.items() if runs}
+
+    def clear_leftovers(self) -> None:
+        """Remove what killed writers left behind; only for the holder of the lock."""
+        for folder in (self.results, self.directory):
+            with contextlib.suppress(OSError):
+                for name in _names(folder):
+                    if name.startswith("."):
+                        (folder / name).unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Create the directory and be its only coordinator.
+
+        Raises:
+            InputError: it cannot be written, or another process is at work in it.
+        """
+        try:
+            self.results.mkdir(parents=True, exist_ok=True)
+            handle = (self.directory / "lock").open("w")
+        except OSError as error:
+            wanted = f"a writable directory ({error.strerror})"
+            raise expected("results directory", str(self.directory), wanted, "choose another with --out") from None
+        with handle:
+            try:
+                # Workers do not inherit the handle, and the kernel frees the lock however this process ends.
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise InputError(
+                    f"another process is running a sweep in {self.directory}; wait for it, or choose another --out"
+                ) from None
+            except OSError as error:
+                wanted = f"a place whose files can be locked ({error.strerror})"
+                raise expected("results directory", str(self.directory), wanted, "choose another with --out") from None
+            yield
+
+
+def _names(folder: Path) -> list[str]:
+    return os.listdir(folder)
+
+
+def _rows(path: Path) -> int:
+    try:
+        return int(pq.read_metadata(path).num_rows)
+    except (OSError, pa.ArrowException):
+        return 0

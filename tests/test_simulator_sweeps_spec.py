@@ -1,0 +1,242 @@
+"""Specifications: what they expand to, and that what is wrong with one is said with the key's name."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sweeping import plan_of
+
+from simulator.families import FAMILIES
+from simulator.sweeps import plan as plan_module
+from simulator.sweeps.plan import PACK_RUNS, PACK_STEPS, make_plan, task_id
+from simulator.sweeps.runspec import KEYS, RunSpec, run_id, validate_value
+from simulator.sweeps.spec import load_sweep, parse_sweep
+from theory.errors import InputError
+
+EXAMPLE = Path(plan_module.__file__).parent / "example.toml"
+U = "uniform"
+
+# What is wrong, and the beginning of the message.
+REFUSED: list[tuple[dict[str, Any], str]] = [
+    ({"gird": {}}, "key in x is 'gird'; expected one of title, pack, run, grid, zip, lists, distributions, repeat"),
+    ({"run": {"stepz": 3}}, "key in [run] in x is 'stepz'; expected one of family, n, k"),
+    ({"grid": {"stepz": [3]}}, "key in [grid] in x is 'stepz'"),
+    ({"distributions": {"samples": 2, "stepz": {"kind": U}}}, "key in [distributions] in x is 'stepz'"),
+    ({"run": 3}, "run in x is 3"),
+    ({"grid": {"n": 3}}, "grid.n in x is 3; expected a valid list"),
+    ({"grid": {"n": []}}, "n in [grid] in x is []; expected at least one value"),
+    ({"grid": {"n": [2, "3"]}}, "n in [grid] in x is '3'; expected a valid integer"),
+    ({"grid": {"n": [2.0]}}, "n in [grid] in x is 2.0"),
+    ({"run": {"n": True}}, "n in [run] in x is True"),
+    ({"run": {"n": 0}}, "n in [run] in x is 0; expected a number greater than or equal to 1"),
+    ({"run": {"k": 1}}, "k in [run] in x is 1"),
+    ({"run": {"steps": 0}}, "steps in [run] in x is 0"),
+    ({"run": {"seed": -1}}, "seed in [run] in x is -1"),
+    ({"run": {"seed": 2**63}}, "seed in [run] in x is"),
+    ({"run": {"family": "cubic"}}, "family in [run] in x: problem family is 'cubic'; expected one of orthogonal"),
+    ({"run": {"rule": "adam"}}, "rule in [run] in x: rule is 'adam'; expected one of reinforce, grpo"),
+    ({"run": {"rule": 3}}, "rule in [run] in x is 3"),
+    ({"run": {"p0": 1.0}}, "p0 in [run] in x: p0 is '1.0:1.0'; expected 0 < LOW <= HIGH < 1"),
+    ({"run": {"p0": "0.5:0.2"}}, "p0 in [run] in x: p0 is '0.5:0.2'"),
+    ({"run": {"p0": "x"}}, "p0 in [run] in x: p0 is 'x'"),
+    ({"run": {"p0": [0.2]}}, "p0 in [run] in x is [0.2]"),
+    ({"run": {"eta": 0}}, "eta in [run] in x: eta is 0.0; expected a finite number above 0"),
+    ({"run": {"eta": "big"}}, "eta in [run] in x: eta is 'big'; expected a number above 0 or one of theorem, best"),
+    ({"run": {"eta": float("nan")}}, "eta in [run] in x: eta is nan"),
+    ({"run": {"record": "some"}}, "record in [run] in x: record is 'some'; expected log or full"),
+    ({"run": {"p0": "beta:2"}}, "p0 in [run] in x: p0 is 'beta:2'"),
+    ({"run": {"schedule": "some"}}, "schedule in [run] in x: schedule is 'some'"),
+    ({"run": {"schedule": "minibatch:5"}}, "orthogonal with n = 4, k = 8, d = 32 in x: minibatch size B is 5"),
+    ({"run": {"strength": 0.5}}, "orthogonal with n = 4, k = 8, d = 32 in x: strength is 0.5; expected nothing"),
+    ({"run": {"strength": float("inf")}}, "strength in [run] in x is inf"),
+    ({"run": {"rule": "trl:8"}}, "eta in x, for rule trl:8 and schedule uniform: eta is 'theorem'"),
+    ({"run": {"schedule": "all", "eta": "best"}}, "eta in x, for rule grpo and schedule all: eta is 'best'"),
+    ({"pack": 0}, "pack in x is 0"),
+    ({"zip": {"n": [1, 2], "k": [2]}}, "lengths in [zip] in x is 'n: 2, k: 1'; expected lists of one length"),
+    ({"lists": [{"n": 2}, {"n": 0}]}, "n in [[lists]] number 2 in x is 0"),
+    ({"run": {"n": 2}, "grid": {"n": [3]}}, "n in x is 'run and grid'; expected in one section"),
+    ({"grid": {"n": [2]}, "zip": {"n": [3]}}, "n in x is 'grid and zip'"),
+    ({"grid": {"seed": [2]}, "repeat": {"seeds": 3}}, "seed in x is 'grid and repeat'"),
+    ({"repeat": {"seed": 3}}, "key in [repeat] in x is 'seed'; expected one of seeds, replicas"),
+    ({"repeat": {"seeds": 0}}, "seeds in [repeat] in x: seeds is 0; expected how many, or a list"),
+    ({"repeat": {"replicas": "3"}}, "replicas in [repeat] in x: replicas is '3'"),
+    ({"repeat": {"replicas": []}}, "replica in [repeat] in x is []; expected at least one value"),
+    ({"repeat": {"seeds": [1, -1]}}, "seed in [repeat] in x is -1"),
+    ({"distributions": {"n": {"kind": U}}}, "keys in [distributions] in x is 'n'; expected samples"),
+    ({"distributions": {"samples": 3}}, "keys in [distributions] in x is 'samples'"),
+    ({"distributions": {"samples": 0, "eta": {"kind": U}}}, "samples in [distributions] in x is 0"),
+    ({"distributions": {"samples": 2, "eta": 3}}, "eta in [distributions] in x is 3; expected a table"),
+    ({"distributions": {"samples": 2, "eta": {"kind": "beta"}}}, "kind of eta in [distributions] in x is 'beta'"),
+    ({"distributions": {"samples": 2, "eta": {"kind": U}}}, "eta in [distributions] in x is None; expected low and hi"),
+    ({"distributions": {"samples": 2, "eta": {"kind": U, "low": 2, "high": 1}}}, "low, high of eta"),
+    ({"distributions": {"samples": 2, "eta": {"kind": "loguniform", "low": 0, "high": 1}}}, "low, high of eta"),
+    ({"distributions": {"samples": 2, "eta": {"kind": "choice", "values": []}}}, "values of eta"),
+    ({"distributions": {"samples": 2, "k": {"kind": "integers", "low": 2.5, "high": 3}}}, "low, high of k"),
+    ({"distributions": {"samples": 9, "n": {"kind": U, "low": 2, "high": 3}}}, "n in [distributions] in x is 2."),
+    ({"grid": {"n": [1, 2], "d": [3]}, "run": {"k": 3}}, "orthogonal with n = 2, k = 3, d = 3 in x: d is 3"),
+    ({"grid": {"rule": ["grpo", "power:0.3"]}}, "eta in x, for rule power:0.3 and schedule uniform: eta is"),
+    ({"repeat": {"seeds": 4000, "replicas": 4000}}, "number of runs in x is 16000000; expected at most"),
+]
+
+
+@pytest.mark.parametrize(("values", "message"), REFUSED, ids=[message[:40] for _, message in REFUSED])
+def test_what_is_wrong_is_named(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError) as caught:
+        plan_of(values)
+    text = str(caught.value)
+    assert text.startswith(message), text
+    assert "\n" not in text
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="readable TOML file"):
+        load_sweep(tmp_path / "none.toml")
+    (tmp_path / "bad.toml").write_text("[grid\n")
+    with pytest.raises(InputError, match="is not TOML"):
+        load_sweep(tmp_path / "bad.toml")
+
+
+def test_left_out_keys_have_the_defaults_of_one_run() -> None:
+    (run,) = plan_of({}).runs(0, 1)
+    fields = RunSpec.__dataclass_fields__
+    assert run == {key: 32 if key == "d" else fields[key].default for key in KEYS}
+
+
+def test_axes_are_multiplied_and_the_last_varies_fastest() -> None:
+    values = {
+        "grid": {"rule": ["grpo", "reinforce"], "n": [1, 2]},
+        "zip": {"k": [2, 3], "steps": [5, 6]},
+        "lists": [{"p0": 0.1}, {"eta": 0.5, "p0": "0.2:0.3"}],
+        "repeat": {"seeds": [7, 9], "replicas": 2},
+    }
+    plan = plan_of(values)
+    parts = itertools.product(
+        ["grpo", "reinforce"], [1, 2], [(2, 5), (3, 6)], [("0.1", "theorem"), ("0.2:0.3", "0.5")], [7, 9], [0, 1]
+    )
+    desired = [
+        {"rule": rule, "n": n, "k": k, "steps": steps, "p0": p0, "eta": eta, "seed": seed, "replica": replica}
+        for rule, n, (k, steps), (p0, eta), seed, replica in parts
+    ]
+    found = plan.runs(0, len(plan))
+    assert [{key: run[key] for key in desired[0]} for run in found] == desired
+    assert all(run["d"] == run["n"] * run["k"] for run in found)
+
+
+VALUES = {
+    "rule": st.sampled_from(["grpo", "reinforce"]),
+    "p0": st.sampled_from([0.1, "0.1", "0.10", 0.25, "0.1:0.3"]),
+    "eta": st.sampled_from(["theorem", 1, 1.0, "1e0", 0.5]),
+    "n": st.integers(1, 3),
+    "k": st.integers(2, 3),
+    "steps": st.integers(1, 30_000),
+}
+
+
+@given(st.data())
+def test_ids_and_packing_of_any_grid(data: st.DataObject) -> None:
+    """Ids are those of single runs, equal settings are one run, tasks hold all runs in order and are not too large."""
+    keys = data.draw(st.lists(st.sampled_from(sorted(VALUES)), unique=True))
+    grid = {key: data.draw(st.lists(VALUES[key], min_size=1, max_size=3)) for key in keys}
+    pack = data.draw(st.none() | st.integers(1, 5))
+    plan = plan_of({"grid": grid, "repeat": {"seeds": 2}} | ({} if pack is None else {"pack": pack}))
+    runs = plan.runs(0, len(plan))
+    assert plan.ids == [run_id(run, plan.engine) for run in runs]
+    assert len(set(plan.ids)) == len(plan.ids)
+    assert len(plan) + plan.duplicates == 2 * len(list(itertools.product(*grid.values())))
+    assert [i for task in plan.tasks for i in range(task.start, task.stop)] == list(range(len(plan)))
+    for task in plan.tasks:
+        assert task.id == task_id(plan.ids[task.start : task.stop])
+        steps = sum(run["steps"] for run in runs[task.start : task.stop])
+        assert task.work == steps
+        assert task.runs <= (pack or PACK_RUNS)
+        assert pack or steps <= PACK_STEPS or task.runs == 1
+
+
+def test_spelling_does_not_matter_and_the_engine_does() -> None:
+    one = plan_of({"run": {"p0": 0.2, "eta": 1, "n": 2, "k": 2}})
+    other = plan_of({"run": {"k": 2, "n": 2, "d": 4, "eta": "1.0", "p0": "0.20:0.2", "family": "orthogonal"}})
+    assert one.ids == other.ids
+    sweep = parse_sweep({}, "in x")
+    assert make_plan(sweep, "a-1").ids != make_plan(sweep, "a-2").ids
+
+
+def test_every_way_to_say_a_value_has_one_spelling() -> None:
+    def spelled(key: str, values: list[object]) -> list[object]:
+        return [validate_value(key, value, "in x") for value in values]
+
+    assert spelled("p0", [0.2, "0.20", "0.2:0.2", "0.1:0.50", "hard", "beta:2,5", "loguniform:1e-12,.5"]) == [
+        "0.2",
+        "0.2",
+        "0.2",
+        "0.1:0.5",
+        "hard",
+        "beta:2.0,5.0",
+        "loguniform:1e-12,0.5",
+    ]
+    assert spelled("eta", [1, "1e0", 0.25, "theorem", "best", "relaxed"]) == [
+        "1.0",
+        "1.0",
+        "0.25",
+        "theorem",
+        "best",
+        "relaxed",
+    ]
+
+
+def test_a_familys_strength_is_filled_in() -> None:
+    plan = plan_of({"run": {"n": 2, "k": 4}, "grid": {"family": list(FAMILIES)}})
+    for run in plan.runs(0, len(plan)):
+        assert run["strength"] == FAMILIES[run["family"]].default_strength
+        assert run["d"] == FAMILIES[run["family"]].default_d(2, 4)
+
+
+def test_an_id_is_what_it_was() -> None:
+    """Ids name results that people keep: they change with an engine's version or a key more, not by accident."""
+    text = (
+        'an-engine\n{"d":32,"eta":"theorem","family":"orthogonal","k":8,"n":4,"p0":"0.05:0.6","record":"log",'
+        '"replica":0,"rule":"grpo","schedule":"uniform","seed":0,"steps":1000,"strength":null}'
+    )
+    desired = hashlib.sha256(text.encode()).hexdigest()[:32]
+    assert make_plan(parse_sweep({}, "in x"), "an-engine").ids == [desired]
+
+
+def test_values_are_drawn_by_seed_and_each_key_has_its_own() -> None:
+    eta = {"kind": "loguniform", "low": 0.01, "high": 10}
+    many = {
+        "samples": 400,
+        "eta": eta,
+        "p0": {"kind": "logituniform", "low": 0.001, "high": 0.5},
+        "k": {"kind": "integers", "low": 2, "high": 4},
+        "rule": {"kind": "choice", "values": ["grpo", "reinforce"]},
+    }
+    plan = plan_of({"distributions": many})
+    runs = plan.runs(0, len(plan))
+    assert {run["k"] for run in runs} == {2, 3, 4}
+    assert {run["rule"] for run in runs} == {"grpo", "reinforce"}
+    etas = sorted(float(run["eta"]) for run in runs)
+    assert etas[0] >= 0.01
+    assert etas[-1] <= 10
+    # The median of the logarithm is in the middle, within four standard deviations.
+    assert 0.16 < etas[200] < 0.62
+    assert all(0.001 <= float(run["p0"]) <= 0.5 for run in runs)
+    alone = plan_of({"distributions": {"samples": 400, "eta": eta}})
+    assert [run["eta"] for run in alone.runs(0, 400)] == [run["eta"] for run in runs]
+    other = plan_of({"distributions": {"samples": 400, "samples_seed": 1, "eta": eta}})
+    assert [run["eta"] for run in other.runs(0, 400)] != [run["eta"] for run in runs]
+    normal = {"kind": "lognormal", "median": 0.5, "sigma": 0.1}
+    drawn = plan_of({"distributions": {"samples": 400, "eta": normal}})
+    values = sorted(float(run["eta"]) for run in drawn.runs(0, 400))
+    assert 0.48 < values[200] < 0.52
+    assert 0.3 < values[0] < values[-1] < 0.8
+
+
+def test_the_example_is_a_specification() -> None:
+    plan = plan_of(EXAMPLE)
+    assert len(plan) == 2 * 5 * 6
+    assert len(plan.tasks) > 8
