@@ -71,21 +71,14 @@ def run_ensemble(
     """Run, write what was asked for, and return the summary, with what the theorems say of the mean and the speed."""
     import numpy as np
 
+    from simulator.engines.plan import make_plan
     from simulator.engines.run import simulate_many
     from simulator.engines.statistics import evaluate_ensemble
 
-    run = partial(
-        simulate_many,
-        problem,
-        rule,
-        eta,
-        engine=many.engine,
-        engine_options=many.options,
-        replicas=many.replicas,
-        schedule=schedule,
-        seed=seed,
-        record=record,
-    )
+    asked: dict[str, Any] = {"replicas": many.replicas, "schedule": schedule, "seed": seed, "record": record}
+    # What it refuses is refused before anything is compiled.
+    make_plan(problem, rule, eta, steps, **asked)
+    run = partial(simulate_many, problem, rule, eta, engine=many.engine, engine_options=many.options, **asked)
     with np.errstate(all="ignore"):
         with progress(f"{many.replicas} runs of {rule.name}", many.replicas) as tick:
             begin = time.perf_counter()
@@ -99,7 +92,7 @@ def run_ensemble(
         summary = evaluate_ensemble(result, problem)
         summary["speed"] = {
             "seconds": seconds,
-            "seconds_to_compile": middle - begin,
+            "seconds_to_start": middle - begin,
             "runs_per_second": many.replicas / seconds,
             "ns_per_replica_step": seconds * 1e9 / (many.replicas * steps),
         }
@@ -155,7 +148,7 @@ def ensemble_table(summary: dict[str, Any]) -> Table:
         ("mean of ||grad J||^2", _interval(summary["mean_grad_sq"], ".4g")),
         *_bound_rows(summary),
         ("engine", summary["engine"]),
-        ("runs a second", f"{speed['runs_per_second']:,.0f}, after {speed['seconds_to_compile']:.0f} s of compiling"),
+        ("runs a second", f"{speed['runs_per_second']:,.0f}, after {speed['seconds_to_start']:.0f} s to start"),
         ("time of a step of a run", f"{speed['ns_per_replica_step']:,.0f} ns"),
     ]
     for name, value in rows:

@@ -28,17 +28,17 @@ def ensemble_figure(ensemble: Ensemble, *, expected: ExpectedRun | None = None, 
     own = J.shape[2] <= _MOST
     if not own:
         J, exact = J.mean(axis=2, keepdims=True), None if exact is None else exact.mean(axis=1, keepdims=True)
-    shown = title or f"{ensemble.rule} on {ensemble.problem}, {len(J)} runs"
+    shown = title or f"{ensemble.rule} on {ensemble.problem}, {ensemble.J.shape[2]} prompts, {len(J)} runs"
     with panel(shown, height=3.6) as (figure, axes):
         colour = rule_colour(ensemble.rule)
         for i, alpha in shades(J.shape[2]) if len(J) else ():
             low, high = np.quantile(J[:, :, i], [0.05, 0.95], axis=0)
-            axes.fill_between(ensemble.t, low, high, color=colour, alpha=0.16 * alpha, linewidth=0)
+            axes.fill_between(ensemble.t, low, high, color=colour, alpha=0.16, linewidth=0)
             axes.plot(ensemble.t, J[:, :, i].mean(axis=0), color=colour, alpha=alpha)
             if exact is not None:
                 axes.plot(exact[:, i], color=INK, linewidth=0.9, linestyle=DASHED)
-        what = "of each prompt" if own else f"mean over {ensemble.J.shape[2]} prompts"
-        axes.set(xlabel="step t", ylabel=f"success probability, {what}", ylim=(-0.02, 1.02))
+        what = "success probability of each prompt" if own else "mean success probability"
+        axes.set(xlabel="step t", ylabel=what, ylim=(-0.02, 1.02))
         axes.plot([], [], color=colour, label="mean over the runs")
         axes.fill_between([], [], [], color=colour, alpha=0.16, linewidth=0, label="5% to 95% of the runs")
         if exact is not None:
