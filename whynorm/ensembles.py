@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +77,11 @@ def run_ensemble(
     asked: dict[str, Any] = {"replicas": many.replicas, "schedule": schedule, "seed": seed, "record": record}
     # What it refuses is refused before anything is compiled.
     make_plan(problem, rule, eta, steps, **asked)
-    run = partial(simulate_many, problem, rule, eta, engine=many.engine, engine_options=many.options, **asked)
+
+    def run(length: int, **more: Any) -> Any:
+        options = {"engine": many.engine, "engine_options": many.options, **asked, **more}
+        return simulate_many(problem, rule, eta, length, **options)
+
     with np.errstate(all="ignore"):
         with progress(f"{many.replicas} runs of {rule.name}", many.replicas) as tick:
             begin = time.perf_counter()

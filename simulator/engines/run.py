@@ -24,9 +24,6 @@ __all__ = ["ENGINES", "simulate_many"]
 def _lanes(plan: Plan, **options: Any) -> Ensemble:
     from simulator.engines.lanes import lanes
 
-    threads = options.get("threads")
-    if threads is not None and (not isinstance(threads, int) or threads < 1):
-        raise expected("threads", threads, "an integer above 0", "leave it out for all cores")
     return lanes(plan, **options)
 
 
@@ -94,10 +91,14 @@ def simulate_many(
         options: see :func:`simulator.engines.plan.make_plan`.
 
     Raises:
-        InputError: no such engine, or what ``make_plan`` refuses.
+        InputError: no such engine or device, threads below 1, or what ``make_plan`` refuses.
     """
     if engine not in ENGINES:
         raise expected("engine", engine, f"one of {', '.join(ENGINES)}", "lanes is the fastest on a CPU")
-    plan, chosen = make_plan(problem, rule, eta, steps, **options), engine_options or {}
+    chosen = engine_options or {}
+    threads = chosen.get("threads")
+    if threads is not None and (not isinstance(threads, int) or threads < 1):
+        raise expected("threads", threads, "an integer above 0", "leave it out for all cores")
+    plan = make_plan(problem, rule, eta, steps, **options)
     size = CHUNKS[engine](plan, chosen, os.cpu_count() or 1)
     return in_chunks(ENGINES[engine], plan, size, chosen, progress)
