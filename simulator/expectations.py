@@ -99,7 +99,10 @@ class ExpectedRun:
         self.n, self.rule = len(self.answers), rule
         self.x_max_sq = point.x_max_sq
         self.eta = step_size(self.x_max_sq)
-        self.paths = prompt_paths(self.features, self.answers, instance.theta, rule, self.eta, instance.steps)
+        self.paths = self._run(instance)
+
+    def _run(self, instance: Instance) -> PromptPaths:
+        return prompt_paths(self.features, self.answers, instance.theta, self.rule, self.eta, instance.steps)
 
     @cached_property
     def _means(self) -> tuple[Array, Array, Array, Array, Array]:

@@ -20,7 +20,7 @@ from simulator.random import generator
 from simulator.reference import update_direction
 from theory.claim import Claim
 from theory.exact import spectral_norm_sq
-from theory.interaction import NAMES, Constants, States, consistent_constants
+from theory.interaction import Constants, States, consistent_constants
 from theory.judge import failed_assumptions
 from theory.policy import Array
 from theory.rules import Rule
@@ -86,9 +86,7 @@ class SampledRun(LevelMeans):
         )
 
 
-def sample_run(
-    problem: Problem, claim: Claim, steps: int, replicas: int, seed: int = 0, names: tuple[str, ...] = NAMES
-) -> SampledRun:
+def sample_run(problem: Problem, claim: Claim, steps: int, replicas: int, seed: int = 0) -> SampledRun:
     """Run the claim's rule with its step size on sampled prompt orders.
 
     Args:
@@ -97,7 +95,6 @@ def sample_run(
         steps: T.
         replicas: number of sampled orders.
         seed: names the orders.
-        names: the constants to choose, as in ``consistent_constants``.
     """
     rule, step_size = claim.rule, claim.step_size
     assert rule is not None
@@ -108,7 +105,7 @@ def sample_run(
     def run(constants: Constants) -> tuple[list[States], list[Array]]:
         return _run(problem, rule, step_size(constants), orders)
 
-    constants = consistent_constants(lambda chosen: States.joined(run(chosen)[0]), x_sq, float(x_sq.max()), names)
+    constants = consistent_constants(lambda chosen: States.joined(run(chosen)[0]), x_sq, float(x_sq.max()))
     used = constants or Constants(float(x_sq.max()))
     return SampledRun(problem, rule, constants, step_size(used), *run(used))
 
@@ -143,7 +140,7 @@ class SampledVerdict:
         closest: the interval's end nearest to violation, relative to the right side, over all entries; below 0 where
             the claim holds.
         exceeds: whether some interval lies wholly on the wrong side. That is a refutation with the stated confidence
-            and not an exact one, so it makes no verdict; it tells that a dropped assumption is needed.
+            and not an exact one, so it makes no verdict.
     """
 
     outcome: Literal["holds", "vacuous", "undecided"]
@@ -162,7 +159,6 @@ def sampled_check(
     batches: int = 10,
     confidence: float = 0.99,
     seed: int = 0,
-    names: tuple[str, ...] = NAMES,
 ) -> SampledVerdict:
     """Hold the claim against means over sampled prompt orders.
 
@@ -174,9 +170,8 @@ def sampled_check(
         batches: number of batches whose spread gives the intervals, at least 2.
         confidence: that all intervals cover, together.
         seed: of the orders.
-        names: the constants to choose, as in ``consistent_constants``.
     """
-    run = sample_run(problem, claim, steps, replicas, seed, names)
+    run = sample_run(problem, claim, steps, replicas, seed)
     if failed_assumptions(claim, run):
         return SampledVerdict("vacuous", replicas, confidence, float("nan"), float("nan"))
     size = replicas // batches

@@ -120,7 +120,7 @@ class Step(Point):
     @cached_property
     def remainders(self) -> Array:
         """``int_0^1 (1 - s) y^T Hess J_l(theta_{t-1} + s y) y ds`` for the move y of prompt i: balls ``(n, n)``."""
-        return self._along(taylor_remainder)
+        return self._along(lambda z, u, right: sum(taylor_remainder(z, u, answer) for answer in right))
 
     @cached_property
     def midway_variance(self) -> Array:
@@ -137,5 +137,6 @@ class Step(Point):
         result = np.empty((self.n, self.n), dtype=object)
         for i, y in enumerate(move):
             for index, x in enumerate(features):
-                result[i, index] = functional(list(x @ theta), list(x @ y), int(self.answers[index]))
+                right = [int(j) for j in np.flatnonzero(self.rewards[index])]
+                result[i, index] = functional(list(x @ theta), list(x @ y), right)
         return result

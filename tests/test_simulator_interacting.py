@@ -11,8 +11,8 @@ from compare import assert_agree
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simulator.ablation import _conflict
 from simulator.checks import build_context
+from simulator.conflict import conflict
 from simulator.families import make_problem, shared_skill_bound, success_targets
 from simulator.interacting import InteractingRun, node_states
 from simulator.problems import Problem
@@ -88,7 +88,7 @@ def test_chosen_constants_satisfy_the_assumptions_on_their_own_run(instance: Ins
 
 
 def test_prompts_in_conflict_have_no_constant() -> None:
-    run = InteractingRun(_instance(_conflict(), 3), REINFORCE, reinforce_step)
+    run = InteractingRun(conflict(0.8, 3), REINFORCE, reinforce_step)
     assert run.constants is None
     assert INTERACTION.measure(run).holds is False
 
@@ -153,7 +153,9 @@ def test_sampled_means_approach_the_exact_ones() -> None:
 def test_sampling_confirms_is_vacuous_or_stays_undecided_but_never_refutes() -> None:
     problem = _skill(3)
     assert sampled_check(REGISTRY["P-T34-MIN"], problem, 20).outcome == "holds"
-    assert sampled_check(REGISTRY["P-T33-SUM"], _conflict(), 20).outcome == "vacuous"
+    clash = conflict(0.8, 20)
+    against = Problem(clash.features, clash.answers, clash.theta)
+    assert sampled_check(REGISTRY["P-T33-SUM"], against, 20).outcome == "vacuous"
     false = sampled_check(REGISTRY["P-T33-DESCENT"], problem, 20)
     assert (false.outcome, false.exceeds) == ("undecided", True)
 

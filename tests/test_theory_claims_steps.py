@@ -185,7 +185,7 @@ def test_gains_agree_between_floats_and_balls() -> None:
 
 def test_the_variance_of_the_segment_is_that_of_one_of_its_points() -> None:
     logits, slopes = [flint.arb(0), flint.arb(1)], [flint.arb(3), flint.arb(0)]
-    found = float(segment_variance(logits, slopes, 0))
+    found = float(segment_variance(logits, slopes, [0]))
     s = np.linspace(0, 1, 20001)
     p = 1 / (1 + np.exp(1 - 3 * s))
     assert found == pytest.approx(np.trapezoid(2 * (1 - s) * p * (1 - p), s), rel=1e-7)

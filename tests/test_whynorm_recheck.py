@@ -96,9 +96,14 @@ def _unsealed(row: Row) -> None:
     step["terms"] = step["terms"].replace("4*", "5*", 1)
 
 
+def _assuming(certificate: Row) -> None:
+    certificate["facts"].append("Assumption 3")
+    certificate["assumptions"].append("A3")
+
+
 FORGERIES: dict[str, tuple[str, Callable[[Row], None], str]] = {
     "a step": ("P-L31-VAR", _unsealed, "the digest does not fit"),
-    "a step, sealed": ("P-L31-VAR", _sealed(_set("steps", 0, "terms", "5*g_op")), "does not hold"),
+    "a step, sealed": ("P-L31-VAR", _sealed(_set("steps", 0, "terms", "5*g_u")), "does not hold"),
     "a sign in a step": ("P-L31-VAR", _sealed(_set("steps", 0, "terms", "-p*q")), "not visibly non-negative"),
     "the sign of a symbol": ("P-L31-VAR", _sealed(_set("symbols", 2, "sign", "positive")), "its symbols are not those"),
     "a convenient relation": (
@@ -106,7 +111,9 @@ FORGERIES: dict[str, tuple[str, Callable[[Row], None], str]] = {
         _sealed(lambda c: c["relations"].append({"zero": "p", "because": "it suits"})),
         "its relations are not those",
     ),
-    "a convenient fact": ("P-L31-VAR", _sealed(_set("facts", ["it is well known"])), "its facts are not those"),
+    "a convenient fact": ("P-L31-VAR", _sealed(lambda c: c["facts"].append("it is known")), "its facts are not those"),
+    "an assumption in passing": ("P-L31-VAR", _sealed(lambda c: c["facts"].append("Assumption 3")), "its texts name"),
+    "an assumption, declared": ("P-L31-VAR", _sealed(_assuming), "its assumptions are not those"),
     "a bolder conclusion": ("P-L31-VAR", _sealed(_set("conclusion", "all is well")), "its conclusion"),
     "the proof of another claim": ("P-L31-VAR", _sealed(_set("claim", "P-L32")), "it is about 'P-L32'"),
     "no steps": ("P-L31-VAR", _sealed(_set("steps", [])), "without steps"),

@@ -10,6 +10,7 @@ A proof works in polynomial (or rational) arithmetic over named symbols with dec
 * ``nonnegative``: an expression equals a sum of products of non-negative things, hence is >= 0;
 * ``bound``: a function with exponentials is at most a number on a box, by ball arithmetic on ever smaller boxes.
 
+A certificate declares the assumptions and the claims that its texts name; ``theory.hypotheses`` follows them down.
 ``theory.checker`` replays certificates with another algebra system and shares no code with this module.
 """
 
@@ -17,7 +18,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -28,6 +30,11 @@ from theory.boxes import bounded
 __all__ = ["Certificate", "Proof", "ProofError", "digest"]
 
 Sign = Literal["positive", "nonnegative", "real"]
+
+_ASSUMPTION = re.compile(r"\bAssumption (\d)")
+_CLAIM = re.compile(r"\b[PSX]-[A-Z][A-Z0-9]*(?:-[A-Z0-9]+)*\b")
+# Notation that only makes sense where a single output is right, that is under Assumption 1.
+_ONE_ANSWER = re.compile(r"\b[eux]_a\b|,a\}|\]_a\b|\bthe right output\b")
 
 
 class ProofError(AssertionError):
@@ -158,8 +165,10 @@ class Proof:
         if not self.steps:
             raise ProofError(f"{self.claim}: a proof without steps")
         content = {
-            "format": 1,
+            "format": 2,
             "claim": self.claim,
+            "assumptions": self._assumptions(),
+            "cites": sorted({name for text in self._texts() for name in _CLAIM.findall(text)} - {self.claim}),
             "symbols": self.symbols,
             "relations": self.relations,
             "facts": self.facts,
@@ -168,6 +177,19 @@ class Proof:
             "conclusion": conclusion,
         }
         return Certificate(self.claim, content)
+
+    def _texts(self) -> Iterator[str]:
+        """All that is said in words, the names of symbols included."""
+        for symbol in self.symbols:
+            yield from (symbol["name"], symbol["meaning"])
+        yield from (relation["because"] for relation in self.relations)
+        yield from self.facts
+        yield from (step["because"] for step in self.steps)
+
+    def _assumptions(self) -> list[str]:
+        """Ids of the assumptions that the texts name, or whose notation they use."""
+        named = {f"A{number}" for text in self._texts() for number in _ASSUMPTION.findall(text)}
+        return sorted(named | {"A1" for text in self._texts() if _ONE_ANSWER.search(text)})
 
     def _names(self) -> dict[str, sp.Symbol]:
         return {s["name"]: _symbol(s["name"], s["sign"]) for s in self.symbols}

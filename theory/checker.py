@@ -1,8 +1,8 @@
 """Replays certificates: small, strict, and without a line of the provers' code.
 
 Strings are parsed with Python's ``ast`` and calculated as exact rational functions with flint. A certificate passes
-only if every step holds modulo the declared relations, every claimed non-negative form is visibly non-negative, and
-the digest fits.
+only if every step holds modulo the declared relations, every claimed non-negative form is visibly non-negative, the
+assumptions and claims that its texts name are the declared ones, and the digest fits.
 """
 
 from __future__ import annotations
@@ -15,9 +15,14 @@ from typing import Any
 
 import flint
 
+from theory.declared import misdeclared
+
 __all__ = ["CertificateError", "check"]
 
-_KEYS = {"format", "claim", "symbols", "relations", "facts", "derivation", "steps", "conclusion", "sha256"}
+_KEYS = {
+    *("format", "claim", "assumptions", "cites", "symbols", "relations", "facts", "derivation", "steps", "conclusion"),
+    "sha256",
+}
 _STEP_KEYS = {
     "equal": {"kind", "left", "right", "because"},
     "derivative": {"kind", "of", "image", "because"},
@@ -253,8 +258,8 @@ def check(certificate: Mapping[str, Any]) -> int:
     Raises:
         CertificateError: the certificate is malformed, tampered with, or a step does not hold.
     """
-    if set(certificate) != _KEYS or certificate["format"] != 1:
-        raise CertificateError("not a certificate of format 1")
+    if set(certificate) != _KEYS or certificate["format"] != 2:
+        raise CertificateError("not a certificate of format 2")
     body = {key: value for key, value in certificate.items() if key != "sha256"}
     canonical = json.dumps(body, sort_keys=True, separators=(",", ":"))
     if hashlib.sha256(canonical.encode()).hexdigest() != certificate["sha256"]:
@@ -262,6 +267,9 @@ def check(certificate: Mapping[str, Any]) -> int:
     if not certificate["steps"]:
         raise CertificateError("a certificate without steps")
     try:
+        undeclared = misdeclared(certificate)
+        if undeclared:
+            raise CertificateError(undeclared)
         replay = _Replay(certificate)
         for step in certificate["steps"]:
             replay.step(step)

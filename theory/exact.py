@@ -151,7 +151,7 @@ def taylor_remainder(logits: Sequence[Any], slopes: Sequence[Any], answer: int) 
     return _integral(integrand)
 
 
-def segment_variance(logits: Sequence[Any], slopes: Sequence[Any], answer: int) -> Any:
+def segment_variance(logits: Sequence[Any], slopes: Sequence[Any], right: Sequence[int]) -> Any:
     """``2 int_0^1 (1 - s) V(s) ds`` along logits ``z + s u``: V at some point of the segment.
 
     Such a point exists by the mean value theorem; the weights are those of Taylor's remainder.
@@ -159,19 +159,23 @@ def segment_variance(logits: Sequence[Any], slopes: Sequence[Any], answer: int) 
     Args:
         logits: K balls ``z_j``.
         slopes: K balls ``u_j``.
-        answer: index of the right output.
+        right: indices of the right outputs, at least one.
     """
-    lines = [
-        (z - logits[answer], u - slopes[answer])
-        for j, (z, u) in enumerate(zip(logits, slopes, strict=True))
-        if j != answer
-    ]
+    first = right[0]
+    lines = [(z - logits[first], u - slopes[first]) for z, u in zip(logits, slopes, strict=True)]
+    also = [lines[j] for j in right[1:]]
+    wrong = [line for j, line in enumerate(lines) if j not in right]
 
     def integrand(s: Any, analytic: bool) -> Any:
-        wrong = sum((z + s * u).exp() for z, u in lines)
-        return 2 * (1 - s) * wrong / ((1 + wrong) * (1 + wrong))
+        good, bad = 1 + _weight(also, s), _weight(wrong, s)
+        return 2 * (1 - s) * good * bad / ((good + bad) * (good + bad))
 
     return _integral(integrand)
+
+
+def _weight(lines: Sequence[tuple[Any, Any]], s: Any) -> Any:
+    """``sum exp(z + s u)`` over lines (z, u)."""
+    return sum((z + s * u).exp() for z, u in lines)
 
 
 def _integral(integrand: Any) -> Any:

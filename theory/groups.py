@@ -22,7 +22,7 @@ from theory.advantages import PRESETS, Convention
 from theory.errors import expected
 from theory.exact import as_balls, is_exact
 from theory.points import Point
-from theory.policy import Array, PolicyState, evaluate
+from theory.policy import Array, PolicyState
 from theory.rules import Rule
 
 __all__ = ["Group", "group_rule", "group_weight", "pair_of_advantages"]
@@ -129,7 +129,7 @@ class Group(Point):
         features, theta = self.features, self.instance.theta
         if not is_exact(features):
             features, theta = as_balls(features), as_balls(theta)
-        return evaluate(features, self.answers, theta)
+        return self.state_at(theta, features)
 
     @property
     def variance(self) -> Array:
@@ -146,11 +146,11 @@ class Group(Point):
         """``E[ #(output j in the group) ; k of the group are right ]``, ``(n, G' + 1, K)``, over all ``K^G'`` draws."""
         policy, size = self.exact_state.policy, self.enumerated
         table = as_balls(np.zeros((len(policy), size + 1, policy.shape[1])))
-        for i, answer in enumerate(self.answers):
+        for i, rewards in enumerate(self.rewards):
             for draw in product(range(policy.shape[1]), repeat=size):
                 chance = np.prod(policy[i, list(draw)])
                 for output in draw:
-                    table[i, draw.count(answer), output] += chance
+                    table[i, rewards[list(draw)].sum(), output] += chance
         return table
 
     def expected_update(self, convention: Convention) -> Array:
@@ -159,9 +159,8 @@ class Group(Point):
         unit = as_balls(1.0)[()]
         pairs = [pair_of_advantages(k, size, convention, unit) for k in range(size + 1)]
         updates = []
-        for i, answer in enumerate(self.answers):
+        for i, is_right in enumerate(state.is_right):
             score = state.features[i] - (state.policy[i] @ state.features[i])[None, :]
-            is_right = np.arange(len(score)) == answer
             weights = sum(np.where(is_right, *pair) * row for pair, row in zip(pairs, self._draws[i], strict=True))
             updates.append((weights / size) @ score)
         return np.array(updates, dtype=object)
@@ -177,13 +176,13 @@ class Group(Point):
         counts = np.array([[draw.count(j) for j in range(state.policy.shape[1])] for draw in draws])
         orders = [factorial(size) // prod(factorial(int(c)) for c in row) for row in counts]
         unit, means = as_balls(1.0)[()], []
-        for x, pi, answer in zip(state.features, state.policy, self.answers, strict=True):
-            pairs = [pair_of_advantages(int(k), size, convention, unit) for k in counts[:, answer]]
-            is_right = np.arange(len(x)) == answer
+        for x, pi, answer, is_right in zip(state.features, state.policy, self.answers, state.is_right, strict=True):
+            pairs = [pair_of_advantages(int(k), size, convention, unit) for k in counts[:, is_right].sum(axis=1)]
             weights = np.array([np.where(is_right, *pair) for pair in pairs], dtype=object) * counts / size
             after = theta + eta * (weights @ (x - (pi @ x)[None, :]))
             logits = after @ x.T
-            odds = np.exp(logits - logits[:, [answer]])[:, ~is_right].sum(axis=1)
+            weights = np.exp(logits - logits[:, [answer]])
+            odds = weights[:, ~is_right].sum(axis=1) / weights[:, is_right].sum(axis=1)
             chances = np.array([np.prod(pi[list(draw)]) for draw in draws], dtype=object) * orders
             means.append(np.sum(chances * odds))
         return np.array(means, dtype=object)

@@ -34,7 +34,11 @@ class Point:
     @cached_property
     def state(self) -> PolicyState:
         """The policy at theta."""
-        return evaluate(self.features, self.answers, self.instance.theta)
+        return self.state_at(self.instance.theta)
+
+    def state_at(self, theta: Array, features: Array | None = None) -> PolicyState:
+        """The policy at another theta; with ``features`` in place of its own, the same ones in another arithmetic."""
+        return evaluate(self.features if features is None else features, self.answers, theta)
 
     @cached_property
     def rewards(self) -> Array:

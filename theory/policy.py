@@ -113,6 +113,11 @@ class PolicyState:
         """Bernoulli reward variance ``V_i = p_i q_i`` in (0, 1/4], shape ``(n,)``."""
         return self.p * self.q
 
+    @property
+    def is_right(self) -> npt.NDArray[np.bool_]:
+        """Which outputs have reward 1, shape ``(n, K)``."""
+        return np.arange(self.features.shape[1]) == self.answers[:, None]
+
     @cached_property
     def policy(self) -> Array:
         """Probability of every output, shape ``(n, K)``."""

@@ -11,13 +11,15 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import numpy.typing as npt
 
 from theory.exact import as_balls, is_exact, softmax_jet
+from theory.groups import Group
 from theory.instances import Instance
 from theory.points import Ball, Point
 from theory.policy import Array, Odds, PolicyState, logistic
 
-__all__ = ["OneAnswerFormulas", "SeveralBall", "SeveralPoint", "right_outputs"]
+__all__ = ["OneAnswerFormulas", "SeveralBall", "SeveralGroup", "SeveralPoint", "SeveralState", "right_outputs"]
 
 
 def right_outputs(instance: Instance) -> Array:
@@ -33,9 +35,15 @@ def right_outputs(instance: Instance) -> Array:
 
 @dataclass(frozen=True)
 class SeveralState(PolicyState):
-    """As ``PolicyState``; ``right`` is the distribution over the right outputs, ``(n, K)``."""
+    """As ``PolicyState``; ``right`` is the distribution over the right outputs, those ``rewarded``; both ``(n, K)``."""
 
     right: Array
+    rewarded: npt.NDArray[np.bool_]
+
+    @property
+    def is_right(self) -> npt.NDArray[np.bool_]:
+        """Which outputs have reward 1, shape ``(n, K)``."""
+        return self.rewarded
 
     @cached_property
     def policy(self) -> Array:
@@ -46,6 +54,13 @@ class SeveralState(PolicyState):
     def gap(self) -> Array:
         """``E_v x - E_w x``, the gradient of the log-odds, ``(n, d)``."""
         return np.asarray(((self.right - self.odds.wrong)[:, None, :] @ self.features)[:, 0, :])
+
+    def hessian_vector(self, y: Array) -> Array:
+        """``Hess J_i y``, ``(n, d)``."""
+        u = self.features @ y
+        first = ((self.q - self.p) * (self.gap @ y))[:, None] * self.gap
+        weights = _centred(self.right, u) - _centred(self.odds.wrong, u)
+        return np.asarray(self.variance[:, None] * (first + (weights[:, None, :] @ self.features)[:, 0, :]))
 
     def hessian_form(self, y: Array) -> Array:
         """``y^T Hess J_i y``, ``(n,)``."""
@@ -59,11 +74,15 @@ def _variance(weights: Array, values: Array) -> Array:
     return np.asarray(np.sum(weights * (centred * centred), axis=1))
 
 
+def _centred(weights: Array, values: Array) -> Array:
+    return np.asarray(weights * (values - np.sum(weights * values, axis=1)[:, None]))
+
+
 def _evaluate(features: Array, answers: Array, right: Array, theta: Array) -> SeveralState:
     logits = (features @ theta[..., None])[..., 0]
     (log_right, v), (log_wrong, w) = (_group(logits, mask) for mask in (right, ~right))
     p, q = logistic(log_right - log_wrong)
-    return SeveralState(features, answers, Odds(log_right - log_wrong, p, q, w), v)
+    return SeveralState(features, answers, Odds(log_right - log_wrong, p, q, w), v, right)
 
 
 def _group(logits: Array, mask: Array) -> tuple[Array, Array]:
@@ -84,10 +103,10 @@ class SeveralPoint(Point):
         """1 for every right output, ``(n, K)`` integers."""
         return right_outputs(self.instance).astype(np.int64)
 
-    @cached_property
-    def state(self) -> SeveralState:
-        """The policy at theta."""
-        return _evaluate(self.features, self.answers, right_outputs(self.instance), self.instance.theta)
+    def state_at(self, theta: Array, features: Array | None = None) -> SeveralState:
+        """The policy at another theta."""
+        features = self.features if features is None else features
+        return _evaluate(features, self.answers, right_outputs(self.instance), theta)
 
     @cached_property
     def jets(self) -> Array:
@@ -109,13 +128,17 @@ class OneAnswerFormulas(SeveralPoint):
     @cached_property
     def state(self) -> SeveralState:
         """The policy at theta, with the curvature of ``PolicyState``."""
-        full = super().state
-        return _OneAnswerState(full.features, full.answers, full.odds, full.right)
+        full = self.state_at(self.instance.theta)
+        return _OneAnswerState(full.features, full.answers, full.odds, full.right, full.rewarded)
 
 
 class _OneAnswerState(SeveralState):
     def hessian_form(self, y: Array) -> Array:
         return PolicyState.hessian_form(self, y)
+
+
+class SeveralGroup(Group, SeveralPoint):
+    """As ``Group``, with the right outputs of :func:`right_outputs`."""
 
 
 class SeveralBall(SeveralPoint, Ball):

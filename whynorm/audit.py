@@ -1,8 +1,8 @@
 """Is the verifier any good? Mutation and ablation of every claim, on as many processes as there are.
 
 Mutation: a claim made false on purpose must be refuted (``theory.mutants``). Ablation: each assumption is dropped in
-turn, and a violating instance is looked for (``simulator.ablation``). Both use the same search and the same exact
-recheck as ``whynorm verify``.
+turn, and either an instance violates what is left, or certificates prove it (``simulator.ablation``). Both use the same
+search, the same exact recheck and the same checker as ``whynorm verify``.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ from theory.judge import recheck as confirm
 
 __all__ = ["Finding", "recheck_claim"]
 
-_PREMISES = ("symbols", "relations", "facts", "derivation", "conclusion")
+_PREMISES = ("assumptions", "cites", "symbols", "relations", "facts", "derivation", "conclusion")
 
 # How a step is shown; all else of a step is what it shows.
 _WITNESSES = {"terms"}

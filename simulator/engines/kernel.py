@@ -34,19 +34,20 @@ def _keep(outputs: Outputs, c: int, snapshot: int, state: Any, p: Any, q: Any, g
 
 
 @lru_cache(maxsize=64)
-def compile_run(shape: Shape, rule: str | None, grouped: bool) -> Any:
+def compile_run(shape: Shape, rule: str | None, grouped: bool, one_drawn: bool) -> Any:
     """The run of some columns; compiled at its first call, in a few seconds.
 
     Args:
         shape: dimensions and layout.
         rule: name of an exact rule; None for sampled ones.
         grouped: whether replicas that draw the same prompt at a step are updated together, see ``compile_update``.
+        one_drawn: whether a step draws one prompt for each replica, replicas side by side; see ``evaluate_prompts``.
     """
     width, across, n_wrong, dimension, length, rank = shape
     replicas, padded = 1 if across else width, padded_length(length)
-    evaluate = evaluate_prompts(width, across, n_wrong, dimension, rank)
-    coefficients_of = _sampled_coefficients(shape)
-    update = compile_update(shape, rule, grouped)
+    evaluate = evaluate_prompts(width, across, n_wrong, dimension, rank, one_drawn)
+    coefficients_of = _sampled_coefficients(shape, one_drawn)
+    update = compile_update(shape, rule, grouped, one_drawn)
     entries = width if across else 1
     shared = dimension is not None
     depth = 0 if dimension is None else dimension
@@ -56,7 +57,11 @@ def compile_run(shape: Shape, rule: str | None, grouped: bool) -> Any:
     def run(n, bandit, start, eta, draws, sampling, replica, times, outputs):  # type: ignore[no-untyped-def]
         columns, batch, groups = len(start), draws.batch, (n + width - 1) // width if across else n
         size, many = groups * width, groups * n_wrong * width
-        e, p, q = aligned(columns * many), aligned(columns * size), aligned(columns * size)
+        p, q, numbers = aligned(columns * size), aligned(columns * size), np.arange(n).view(np.float64)
+        # What is kept of e, p and q for the update: of all prompts, or of the drawn ones.
+        kept = 1 if one_drawn else groups
+        e, room_for_e = aligned(columns * kept * n_wrong * width), aligned(n_wrong * width)
+        drawn_p, drawn_q = (aligned(columns * width), aligned(columns * width)) if one_drawn else (p, q)
         grad_sq, sum_p, sum_g = aligned(columns * size), aligned(columns * size), aligned(columns * size)
         sums, scale = aligned(columns * replicas * row_stride(padded)), aligned(2 * columns * replicas)
         state, left = aligned(columns * room), np.empty(n, np.int64)
@@ -67,7 +72,12 @@ def compile_run(shape: Shape, rule: str | None, grouped: bool) -> Any:
             state[c * room : c * room + length * replicas] = start[c]
         snapshot, last = 0, times[-1]
         for t in range(last + 1):
+            if t % BLOCK == 0 and t < last:
+                for c in range(columns):
+                    draw_block(draws, n, t, replica + c * replicas, order[:, :, c], left)
+            drawn = order[t % BLOCK]
             for c in range(columns):
+                own_order = drawn[0, c].view(np.float64)
                 for i in range(groups):
                     at = c * size + i * width
                     evaluate(
@@ -75,12 +85,17 @@ def compile_run(shape: Shape, rule: str | None, grouped: bool) -> Any:
                             (bandit.differences, i * n_wrong * depth * entries),
                             (bandit.factors, i * rank * n_wrong * entries),
                             (state, c * room + (0 if shared else i * n_wrong * width)),
-                            (e, c * many + i * n_wrong * width),
+                            (room_for_e, 0) if one_drawn else (e, c * many + i * n_wrong * width),
                             (p, at),
                             (q, at),
                             (grad_sq, at),
                             (sum_p, at),
                             (sum_g, at),
+                            (own_order, 0),
+                            (numbers, 0 if across else i),
+                            (e, c * n_wrong * width),
+                            (drawn_p, c * width),
+                            (drawn_q, c * width),
                         )
                     )
                 if t == times[snapshot]:
@@ -91,22 +106,18 @@ def compile_run(shape: Shape, rule: str | None, grouped: bool) -> Any:
                 snapshot += 1
             if t == last:
                 break
-            if t % BLOCK == 0:
-                for c in range(columns):
-                    draw_block(draws, n, t, replica + c * replicas, order[:, :, c], left)
-            drawn = order[t % BLOCK]
             if rule is None:
-                coefficients_of(draws, sampling, t, drawn, replica, p, q, e, counts, coefficients)
+                coefficients_of(draws, sampling, t, drawn, replica, drawn_p, drawn_q, e, counts, coefficients)
             for b in range(batch):
-                update(n, b, drawn[b], bandit.steps, p, q, eta, e, coefficients, scale, sums, state, firsts)
+                update(n, b, drawn[b], bandit.steps, drawn_p, drawn_q, eta, e, coefficients, scale, sums, state, firsts)
 
     return run
 
 
-def _sampled_coefficients(shape: Shape) -> Any:
+def _sampled_coefficients(shape: Shape, one_drawn: bool) -> Any:
     """Compiled: what each ``D_j`` of the drawn prompts is multiplied by, ``(A_w c_j - (sum_g A_g) q w_j) / G``."""
     width, across, n_wrong = shape.width, shape.across_prompts, shape.n_wrong
-    replicas, places = 1 if across else width, places_of(shape)
+    replicas, places = 1 if across else width, places_of(shape, one_drawn)
 
     @njit(**OPTIONS)
     def fill(draws, sampling, t, drawn, replica, p, q, e, counts, coefficients):  # type: ignore[no-untyped-def]

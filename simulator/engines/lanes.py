@@ -23,6 +23,7 @@ __all__ = ["WIDTHS", "lanes", "run_lanes"]
 WIDTHS = (16, 32)
 # Bytes of the rows that steps combine, beyond which replicas are grouped by prompt; and columns in a group at most.
 BEYOND_CACHE, AT_ONCE = 1 << 20, 32
+TOGETHER = 1
 
 
 def run_lanes(
@@ -60,10 +61,11 @@ def lanes(plan: Plan, threads: int | None = None) -> Ensemble:
     columns = Columns(problem.n, layout, side, len(plan.replicas), len(plan.times), plan.keep_theta)
     shape = Shape(width, across, problem.outputs - 1, layout.dimension, layout.length, layout.factors.shape[1])
     workers = min(threads or os.cpu_count() or 1, columns.count)
+    one_drawn = not across and plan.draws.batch == 1
     grouped = not across and columns.count > 1 and layout.steps.nbytes > BEYOND_CACHE
-    run, bandit = compile_run(shape, plan.exact, grouped), layout.compiled()
+    run, bandit = compile_run(shape, plan.exact, grouped, one_drawn), layout.compiled()
     eta, start = columns.spread(plan.scaled_eta[:, None]), columns.spread(layout.start(plan.theta0))
-    at_once = min(-(-columns.count // workers), AT_ONCE) if grouped else 1
+    at_once = min(-(-columns.count // workers), AT_ONCE) if grouped else TOGETHER
 
     def some(first: int) -> None:
         chosen = slice(first, first + at_once)

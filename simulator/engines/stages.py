@@ -62,8 +62,12 @@ def _entries(matrix: Pointer, columns: int, across_prompts: bool) -> Entry:
     return lambda row, column: (matrix + column + row * columns).scalar()
 
 
-def evaluate_prompts(width: int, across_prompts: bool, wrong: int, dimension: int | None, rank: int) -> Any:
-    """Stage ``(D, F, state, e, p, q, g, sum_p, sum_g)``: one prompt of ``width`` replicas, or ``width`` prompts of one.
+def evaluate_prompts(
+    width: int, across_prompts: bool, wrong: int, dimension: int | None, rank: int, one_drawn: bool
+) -> Any:
+    """Stage ``(D, F, state, e, p, q, g, sum_p, sum_g, order, number, drawn e, drawn p, drawn q)``.
+
+    It evaluates one prompt of ``width`` replicas, or ``width`` prompts of one.
 
     Args:
         width: lanes.
@@ -72,6 +76,9 @@ def evaluate_prompts(width: int, across_prompts: bool, wrong: int, dimension: in
         dimension: d where ``state`` is theta: ``(d, width)`` across replicas, ``(d,)`` across prompts; None where it
             holds the margins, ``(K - 1, width)``.
         rank: rows of ``F_i``, at most K - 1.
+        one_drawn: whether each replica moves by one prompt, named in ``order``. Then the lanes whose prompt is this
+            one (``number``) are written to the last three places, and ``e`` is no more than room to work in, the same
+            for all prompts: all of them would not fit the first cache.
     """
 
     def text(
@@ -84,19 +91,35 @@ def evaluate_prompts(width: int, across_prompts: bool, wrong: int, dimension: in
         g_out: Pointer,
         sum_p: Pointer,
         sum_g: Pointer,
+        *drawn: Pointer,
     ) -> None:
+        mask = None
+        if one_drawn:
+            builder, (order, number) = e.emitter.builder, drawn[:2]
+            mask = builder.icmp_unsigned("==", order.load().to_bits(), number.scalar().to_bits())
+
+        def write(row: Any, value: Lanes) -> None:
+            if mask is None or wrong > _HELD:
+                e.vector(row).store(value)
+            if mask is not None:
+                drawn[2].vector(row).store_where(mask, value)
+
         margins = None
         if dimension is not None:
             entry = _entries(differences, dimension, across_prompts)
             theta = (lambda c: (state + c).scalar()) if across_prompts else (lambda c: state.vector(c).load())
             margins = lambda rows: _row_sums(e.emitter, entry, rows, theta, range(dimension))  # noqa: E731
-        odds, held = _exponentials(margins, state, e, wrong)
+        odds, held = _exponentials(margins, state, e, wrong, write)
         p = 1.0 / (odds + 1.0)
         entry = _entries(factor, wrong, across_prompts)
         length = _squared_length(entry, held or (lambda j: e.vector(j).load()), p, wrong, rank)
         g = p * p * length
-        for place, value in ((p_out, p), (q_out, odds * p), (g_out, g)):
+        q = odds * p
+        for place, value in ((p_out, p), (q_out, q), (g_out, g)):
             place.store(value)
+        if mask is not None:
+            drawn[3].store_where(mask, p)
+            drawn[4].store_where(mask, q)
         for place, value in ((sum_p, p), (sum_g, g)):
             place.store(place.load() + value)
 
@@ -104,22 +127,27 @@ def evaluate_prompts(width: int, across_prompts: bool, wrong: int, dimension: in
 
 
 def _exponentials(
-    margins: Callable[[range], list[Lanes]] | None, state: Pointer, e: Pointer, wrong: int
+    margins: Callable[[range], list[Lanes]] | None,
+    state: Pointer,
+    e: Pointer,
+    wrong: int,
+    write: Callable[[Any, Lanes], None],
 ) -> tuple[Lanes, Column | None]:
     """Write ``e_j``; return their sum, and a way to those that are still in registers.
 
     Args:
         margins: from rows to their margins; None where the state holds them.
         state: of the run.
-        e: where to write.
+        e: where they are read from again.
         wrong: K - 1.
+        write: what is done with each.
     """
     kept: list[Lanes] = []
     emitter = e.emitter
 
     def one(row: Any, margin: Lanes) -> Lanes:
         value = exp(margin.minimum(LARGEST_EXPONENT).maximum(-LARGEST_EXPONENT))
-        e.vector(row).store(value)
+        write(row, value)
         kept.append(value)
         return value
 

@@ -14,7 +14,7 @@ __all__ = ["advance", "exact_weights", "weighted_sums"]
 _UNROLLED = 32
 
 
-def exact_weights(width: int, rule: Rule) -> Any:
+def exact_weights(width: int, rule: Rule, one_drawn: bool) -> Any:
     """Stage ``(order, p, q, eta, scale)``: what the drawn prompts' ``sum_j e_j D_j`` is multiplied by.
 
     Writes ``-eta weight(p, q) p`` and, behind it, p: their product may underflow where the sum is huge.
@@ -22,13 +22,17 @@ def exact_weights(width: int, rule: Rule) -> Any:
     Args:
         width: replicas; ``order`` holds one prompt for each, as integers.
         rule: its ``weight`` runs here as it is, on vectors.
+        one_drawn: whether p and q are those of the drawn prompts already, and not of all.
     """
 
     def text(order: Pointer, p: Pointer, q: Pointer, eta: Pointer, scale: Pointer) -> None:
-        emitter, builder = order.emitter, order.emitter.builder
-        prompts = order.load().to_bits()
-        places = builder.add(builder.mul(prompts, emitter.integer(width)), emitter.lane_numbers())
-        right, wrong = p.gather(places), q.gather(places)
+        if one_drawn:
+            right, wrong = p.load(), q.load()
+        else:
+            emitter, builder = order.emitter, order.emitter.builder
+            prompts = order.load().to_bits()
+            places = builder.add(builder.mul(prompts, emitter.integer(width)), emitter.lane_numbers())
+            right, wrong = p.gather(places), q.gather(places)
         weight = rule.weight(right.maximum(1e-300), wrong.maximum(1e-300))
         scale.store(-(weight * right * eta.load()))
         (scale + width).store(right)

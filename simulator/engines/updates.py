@@ -31,19 +31,22 @@ def row_stride(padded: int) -> int:
     return padded + 8 if padded > 64 else padded
 
 
-def places_of(shape: Shape) -> Any:
-    """Compiled: where a replica's ``e_0`` of prompt i lies (the next ones follow every ``width``), and its p."""
+def places_of(shape: Shape, one_drawn: bool) -> Any:
+    """Compiled: where a replica's ``e_0`` of prompt i lies (the next ones follow every ``width``), and its p.
+
+    ``size`` is the number of p in a column: with one drawn prompt only its own are kept, ``width`` of them.
+    """
     width, across, n_wrong = shape.width, shape.across_prompts, shape.n_wrong
 
     @njit(inline="always")
     def places(i, lane, column, size):  # type: ignore[no-untyped-def]
-        group, within = (i // width, i % width) if across else (i, lane)
+        group, within = (i // width, i % width) if across else (0 if one_drawn else i, lane)
         return (column * size + group * width) * n_wrong + within, column * size + group * width + within
 
     return places
 
 
-def compile_update(shape: Shape, rule: str | None, grouped: bool) -> Any:
+def compile_update(shape: Shape, rule: str | None, grouped: bool, one_drawn: bool) -> Any:
     """Compiled: move all states by the update of the b-th drawn prompt of every replica.
 
     Args:
@@ -51,13 +54,15 @@ def compile_update(shape: Shape, rule: str | None, grouped: bool) -> Any:
         rule: name of an exact rule; None for sampled ones.
         grouped: whether the rows of a prompt are read once for all replicas that drew it, block by block: pays off
             where the rows of all prompts do not fit the cache, and changes no bit of the results.
+        one_drawn: see ``evaluate_prompts``.
     """
     width, across, n_wrong, _, length, _ = shape
-    replicas, padded, places = 1 if across else width, padded_length(length), places_of(shape)
+    replicas, padded, places = 1 if across else width, padded_length(length), places_of(shape, one_drawn)
     stride, block = row_stride.py_func(padded), row_block(length)
     blocks, room = padded // block, padded if across else length * width
     one, move = weighted_sums(width, n_wrong, block, 1), advance(replicas, length, stride)
-    weigh = exact_weights(replicas, Rule("unused", lambda p, q: 1, "", "") if rule is None else get_rule(rule))
+    exact = Rule("unused", lambda p, q: 1, "", "") if rule is None else get_rule(rule)
+    weigh = exact_weights(replicas, exact, one_drawn)
     in_groups = _grouped_sums(width, n_wrong, padded, block, stride) if grouped else None
 
     @njit(**OPTIONS)

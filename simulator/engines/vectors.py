@@ -211,6 +211,12 @@ class Pointer:
         otherwise = ir.Constant(emitter.type, ir.Undefined)
         return Lanes(emitter, builder.call(function, [addresses, ir.Constant(kinds[1], 8), everywhere, otherwise]))
 
+    def store_where(self, mask: ir.Value, lanes: Lanes) -> None:
+        """Write the doubles of the lanes that ``mask``, ``<width x i1>``, names, and leave the others as they are."""
+        # Not a masked store: what it writes cannot be forwarded to a load, and that is several times slower here.
+        builder = self.emitter.builder
+        self.store(Lanes(self.emitter, builder.select(mask, lanes.value, self.load().value)))
+
     def store(self, lanes: Lanes) -> None:
         """Write ``width`` doubles from here on."""
         self.emitter.builder.store(lanes.value, self._vector(), align=8)

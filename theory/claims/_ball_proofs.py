@@ -48,7 +48,9 @@ def proof_lipschitz() -> Certificate:
     proof.relation(below, size + u, "||y|| = 1")
     proof.relation(row, x - size, "a row's norm is at most the matrix's")
     proof.relation(room, x_max - x, "X_max is the largest")
-    proof.fact("||grad J|| is the largest grad J . y over unit y, and that is p q u_a - sum pi_j p u_j: C2-GRADIENT.")
+    proof.fact(
+        "||grad J|| is the largest grad J . y over unit y, and that is p q u_a - sum pi_j p u_j: P-STEP-C2-GRADIENT."
+    )
     proof.nonnegative(p * q * size - p * q * u, p * q * above, "first line, the right output's term (j = a)")
     proof.nonnegative(pi * p * size - pi * p * (-u), pi * p * below, "first line, a wrong output's term")
     proof.nonnegative(p * q * x - p * q * size, p * q * row, "second line, the right output's term (j = a)")

@@ -5,25 +5,17 @@ from __future__ import annotations
 import sympy as sp
 
 from theory.certificates import Certificate, Proof
-from theory.claims._setting import probabilities
-from theory.claims._steps import cauchy_schwarz
+from theory.claims._setting import groups, probabilities
+from theory.claims._steps import cauchy_schwarz, lemma_17_terms
 
 __all__ = ["proof_13", "proof_14", "proof_15", "proof_16", "proof_entries", "proof_lemma_17", "proof_norm"]
 
 
 def proof_lemma_17() -> Certificate:
     proof = Proof("P-STEP-C1")
-    p, q = probabilities(proof)
-    u_a, m = proof.symbol("u_a", "real", "x_a . y"), proof.symbol("m", "real", "sum over wrong j of w_j u_j")
-    s2 = proof.symbol("s2", "nonnegative", "sum over wrong j of w_j u_j^2, minus m^2")
-    w, u = proof.symbol("w", "positive", "w_j = pi_j / q"), proof.symbol("u", "real", "x_j . y of a wrong output j")
-    proof.fact("y^T Hess J y = V [(q - p)(u_a - m)^2 - s2]: X-IDENTITY. [H r]_a = V, [H r]_j = -p pi_j: C1-ENTRIES.")
-    sums = {w * u: m, w * u**2: m**2 + s2}
-    proof.moments(-p * q * w * u**2, sums, -p * q * (m**2 + s2), "sum over wrong j of [H r]_j u_j^2")
-    proof.moments(-p * q * w * u, sums, -p * q * m, "sum over wrong j of [H r]_j u_j")
-    proof.moments(q * w * u, sums, q * m, "sum over wrong j of pi_j u_j")
-    form = p * q * (u_a**2 - m**2 - s2) - 2 * p * q * (u_a - m) * (p * u_a + q * m)
-    proof.equal(p * q * ((q - p) * (u_a - m) ** 2 - s2), form, "Lemma 17's form")
+    at = probabilities(proof)
+    first, second, mean, form = lemma_17_terms(proof, at, groups(proof), "")
+    proof.equal(form, first - 2 * second * mean, "Lemma 17's form")
     return proof.done("y^T Hess J y = (H r)^T (Xy o Xy) - 2 (H r)^T (Xy) pi^T Xy for all y and all K")
 
 
@@ -71,7 +63,7 @@ def proof_entries() -> Certificate:
     proof = Proof("P-STEP-C1-ENTRIES")
     p, q = probabilities(proof)
     pi = proof.symbol("pi", "nonnegative", "pi_j of a wrong output j")
-    proof.fact("r has entry 1 at a and 0 elsewhere, so pi^T r = p.")
+    proof.fact("Assumption 1: r has entry 1 at a and 0 elsewhere, so pi^T r = p.")
     proof.equal(p * 1 - p * p, p * q, "entry a of diag(pi) r - pi pi^T r")
     proof.equal(pi * 0 - pi * p, -p * pi, "entry j of diag(pi) r - pi pi^T r")
     return proof.done("[H r]_a = p (1 - p) and [H r]_j = -p pi_j")
@@ -83,7 +75,7 @@ def proof_14() -> Certificate:
     rest = proof.symbol("rest", "nonnegative", "sum of pi_k over the wrong k other than j")
     q = proof.symbol("q", "positive", "failure probability")
     proof.relation(q, pi + rest, "q is the sum over the wrong outputs")
-    proof.fact("[H r]_a = p q, [H r]_j = -p pi_j: P-STEP-C1-ENTRIES. The maximum is attained at a.")
+    proof.fact("[H r] is p q at a and -p pi_j elsewhere: P-STEP-C1-ENTRIES. The maximum is attained at a.")
     proof.nonnegative(p * q - p * pi, p * rest, "no other entry is larger")
     return proof.done("max_j |[H r]_j| = p (1 - p)")
 
@@ -95,7 +87,7 @@ def proof_15() -> Certificate:
     rest = proof.symbol("rest", "nonnegative", "q - pi_j")
     squares = proof.symbol("S2", "nonnegative", "sum over wrong j of pi_j^2")
     proof.relation(rest, q - pi, "the others' probabilities")
-    proof.fact("[H r]_a = p q, [H r]_j = -p pi_j: P-STEP-C1-ENTRIES. The square root is monotone.")
+    proof.fact("[H r] is p q at a and -p pi_j elsewhere: P-STEP-C1-ENTRIES. The square root is monotone.")
     sums = {pi: q, pi**2: squares}
     proof.moments(p**2 * pi**2, sums, p**2 * squares, "squares of the wrong outputs' entries")
     proof.equal((p * q) ** 2 + p**2 * squares, p**2 * (q**2 + squares), "first line, squared")
@@ -105,23 +97,46 @@ def proof_15() -> Certificate:
     return proof.done("||H r|| = p sqrt(q^2 + sum pi_j^2) <= p sqrt(q^2 + sum pi_j q) = sqrt(2) p q")
 
 
+def _entries_at_most(proof: Proof) -> tuple[str, str]:
+    """``max |[H r]_j| <= V`` and ``||H r||^2 <= 2 V^2``, for any number of right outputs; in words, what was shown."""
+    p, q = probabilities(proof)
+    right, wrong = (
+        proof.symbol(f"p{x}", "nonnegative", f"pi_j of a {w} j") for x, w in (("r", "right"), ("w", "wrong"))
+    )
+    rest_r = proof.symbol("rr", "nonnegative", "p - pi_j of that right j")
+    rest_w = proof.symbol("rw", "nonnegative", "q - pi_j of that wrong j")
+    proof.relation(rest_r, p - right, "p is the sum over the right outputs")
+    proof.relation(rest_w, q - wrong, "q is the sum over the wrong outputs")
+    proof.fact("[H r]_j = pi_j (r_j - pi^T r) with pi^T r = p: pi_j q at a right output, -pi_j p at a wrong one.")
+    proof.nonnegative(p * q - right * q, rest_r * q, "no right output's entry exceeds V")
+    proof.nonnegative(p * q - wrong * p, rest_w * p, "nor does a wrong one's, in absolute value")
+    proof.nonnegative(right * p * q**2 - (right * q) ** 2, right * rest_r * q**2, "squares, right outputs")
+    proof.nonnegative(wrong * q * p**2 - (wrong * p) ** 2, wrong * rest_w * p**2, "squares, wrong outputs")
+    proof.moments(right * p * q**2, {right: p}, (p * q) ** 2, "their sum over right outputs: V^2")
+    proof.moments(wrong * q * p**2, {wrong: q}, (p * q) ** 2, "their sum over wrong outputs: V^2")
+    return "each entry is at most V", "the squares sum to at most 2 V^2"
+
+
 def proof_16() -> Certificate:
     proof = Proof("P-STEP-16")
+    below_sup, below_norm = _entries_at_most(proof)
     v, two = proof.symbol("V", "positive", "p (1 - p)"), proof.symbol("rt", "positive", "square root of 2")
     u_sq = proof.symbol("U2", "nonnegative", "||X_i y||^2")
     sup, n = proof.symbol("hinf", "nonnegative", "max |[H r]_j|"), proof.symbol("N", "nonnegative", "||H r||")
-    below = proof.symbol("s", "nonnegative", "sqrt(2) V - ||H r||, (15)")
+    room_sup = proof.symbol("s0", "nonnegative", f"V - max |[H r]_j|, {below_sup}")
+    below = proof.symbol("s", "nonnegative", f"sqrt(2) V - ||H r||, {below_norm}")
     y_sq, x_sq = proof.symbol("y2", "positive", "||y||^2"), proof.symbol("x2", "positive", "||X_i||^2")
     g_op = proof.symbol("g_op", "nonnegative", "||X_i||^2 ||y||^2 - ||X_i y||^2")
     room, x_max = proof.symbol("gx", "nonnegative", "X_max^2 - ||X_i||^2"), proof.symbol("X2", "positive", "X_max^2")
     proof.relation(two**2, sp.Integer(2), "its square is 2")
-    proof.relation(sup, v, "(14)")
-    proof.relation(below, two * v - n, "(15)")
+    proof.relation(room_sup, v - sup, below_sup)
+    proof.relation(below, two * v - n, below_norm)
     proof.relation(g_op, x_sq * y_sq - u_sq, "spectral norm")
     proof.relation(room, x_max - x_sq, "X_max is the largest")
     proof.fact("The first line is P-STEP-13.")
     front = (2 * two + 1) * v
-    proof.nonnegative(front * u_sq - (sup * u_sq + 2 * n * u_sq), 2 * below * u_sq, "second line")
+    second = (room_sup + 2 * below) * u_sq
+    proof.nonnegative(front * u_sq - (sup * u_sq + 2 * n * u_sq), second, "second line")
     proof.nonnegative(front * x_sq * y_sq - front * u_sq, front * g_op, "third line")
     proof.nonnegative(4 - (2 * two + 1), 1 / (3 + 2 * two), "2 sqrt(2) + 1 <= 4")
     fourth = v * y_sq * (x_sq / (3 + 2 * two) + 4 * room)

@@ -55,14 +55,17 @@ def _mean_spread(proof: Proof, g: _Sampled) -> sp.Expr:
 
 def _given_k(proof: Proof, g: _Sampled, divisor: sp.Expr) -> tuple[sp.Expr, sp.Expr]:
     """The slope of the expected update given k, and that of the log-odds; ``r - b`` is centred over ``divisor``."""
-    u_a = proof.symbol("u_a", "real", "x_a . y for a direction y")
+    mr = proof.symbol("mr", "real", "mean of x_j . y over the right outputs, under v")
     m = proof.symbol("m", "real", "mean of x_j . y over the wrong outputs, under w")
+    v = proof.symbol("v", "positive", "v_j of one right output j")
     w = proof.symbol("w", "positive", "w_j of one wrong output j")
-    u = proof.symbol("u", "real", "x_j . y of one wrong output j")
-    mean, gap = g.at.p * u_a + g.at.q * m, u_a - m
-    proof.fact("grad log pi(o) . y = u_o - E_pi u. Given k, a wrong output of the group is distributed as w.")
-    proof.equal(u_a - mean, g.at.q * gap, "slope of log pi at the right output")
-    proof.moments(w * (u - mean), {w: sp.Integer(1), w * u: m}, -g.at.p * gap, "its mean over wrong outputs")
+    u = proof.symbol("u", "real", "x_j . y of that output, right or wrong")
+    mean, gap = g.at.p * mr + g.at.q * m, mr - m
+    proof.fact("grad log pi(o) . y = u_o - E_pi u. Given k, right outputs of the group are distributed as v,")
+    proof.fact("and wrong ones as w.")
+    one = sp.Integer(1)
+    proof.moments(v * (u - mean), {v: one, v * u: mr}, g.at.q * gap, "slope of log pi, mean over right outputs")
+    proof.moments(w * (u - mean), {w: one, w * u: m}, -g.at.p * gap, "its mean over wrong outputs")
     right, wrong = (g.size - g.right) / divisor, -g.right / divisor
     update = (g.right * right * g.at.q * gap - (g.size - g.right) * wrong * g.at.p * gap) / g.size
     value = g.right * (g.size - g.right) / (g.size * divisor) * gap
@@ -81,7 +84,9 @@ def expectation(name: str, preset: str) -> Certificate:
     share = proof.symbol("Y", "nonnegative", "khat (1 - khat) / s, a function of k")
     total = proof.symbol("W", "nonnegative", "E[khat (1 - khat) / s]")
     proof.moments(g.chance * share * gap, {g.chance * share: total}, total * gap, "mean over k")
-    proof.equal(total * gap, total / g.at.variance * (g.at.variance * gap), "grad J . y = V (u_a - m): X-IDENTITY")
+    proof.equal(
+        total * gap, total / g.at.variance * (g.at.variance * gap), "grad J . y = V (mr - m): X-SEVERAL-IDENTITY"
+    )
     formula = f"s with ddof = {PRESETS[preset].ddof}" + (" and eps > 0" if PRESETS[preset].eps else "")
     return proof.done(f"E[update] = w grad J with w = E[khat (1 - khat) / s] / V, {formula}, for all y, K, G and theta")
 
@@ -95,7 +100,11 @@ def unscaled(name: str, preset: str) -> Certificate:
     _, gap = _given_k(proof, g, over)
     spread = _mean_spread(proof, g)
     multiple = sp.Integer(1) if alone else g.less / g.size
-    proof.equal(spread / (g.size * over) * gap, multiple * g.at.variance * gap, "mean over k; grad J . y = V (u_a - m)")
+    proof.equal(
+        spread / (g.size * over) * gap,
+        multiple * g.at.variance * gap,
+        "mean over k; grad J . y = V (mr - m): X-SEVERAL-IDENTITY",
+    )
     return proof.done(f"E[update] = {'grad J' if alone else '(G - 1) / G grad J'}, for all y, K, G and theta")
 
 

@@ -59,7 +59,9 @@ def grpo_descent_proof(proof: Proof) -> None:
     c_i = proof.symbol("ci", "positive", "sqrt(V_i(theta_{t-1})), drawn prompt")
     grad_sq = proof.symbol("G", "nonnegative", "||grad J_l(theta_{t-1})||^2")
     drawn_sq = proof.symbol("Gi", "nonnegative", "||grad J_i(theta_{t-1})||^2")
-    slopes = proof.symbol("g", "nonnegative", "4 V^2 X_max^2 - ||grad J_l||^2, from P-L32's proof: <= 2 V^2 X^2")
+    slopes = proof.symbol(
+        "g", "nonnegative", "4 V^2 X_max^2 - ||grad J_l||^2, X-SEVERAL-LIPSCHITZ: it is at least half of that"
+    )
     a1, a2 = proof.symbol("a1", "nonnegative", "R1 - 1"), proof.symbol("a2", "nonnegative", "R2 - 1")
     o1, o2 = proof.symbol("o1", "nonnegative", "f - R1"), proof.symbol("o2", "nonnegative", "f - 5M/8")
     h1 = proof.symbol("h1", "nonnegative", "R1^2 ||grad J_l||^2 - ||grad J_i||^2, Assumption 5")

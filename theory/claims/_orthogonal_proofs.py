@@ -150,9 +150,15 @@ def proof_22() -> Certificate:
     x_sq, grad_sq, slack = taylor_symbols(proof, normalised=True)
     c, over = proof.symbol("c", "positive", "sqrt(V)"), proof.symbol("h", "nonnegative", "C - c, Assumption 3")
     bound = proof.symbol("C", "positive", "C_{l,t-1}")
-    proof.relation(bound, c + over, "sqrt(V) <= C")
-    proof.fact("The step stays in the ball: P-STEP-D3-BALL.")
+    proof.relation(bound, c + over, "sqrt(V) <= C: Assumption 3")
+    slopes = proof.symbol(
+        "g", "nonnegative", "4 V^2 X_max^2 - ||grad J_l||^2, X-SEVERAL-LIPSCHITZ: at least half of it"
+    )
+    proof.relation(slopes, 4 * c**4 * x_sq - grad_sq, "||grad J|| <= 2 V X_max")
     eta = 1 / (2 * x_sq)
+    proof.nonnegative(
+        c**2 / x_sq - (eta / c) ** 2 * grad_sq, slopes / (4 * c**2 * x_sq**2), "the step stays in the ball"
+    )
     printed = eta / c * grad_sq - sp.Rational(5, 4) * x_sq * c * (eta / c) ** 2 * grad_sq
     middle = 3 * grad_sq / (16 * x_sq * c)
     proof.nonnegative((printed + slack) - printed, slack, "first line")

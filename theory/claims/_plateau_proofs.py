@@ -5,6 +5,7 @@ from __future__ import annotations
 import sympy as sp
 
 from theory.certificates import Certificate, Proof
+from theory.claims._setting import probabilities
 
 __all__ = ["linear_proof", "power_proof"]
 
@@ -19,15 +20,67 @@ def _log_odds_step(proof: Proof, group: bool) -> None:
         proof.fact("t <= 1/4: w_G V <= sqrt(V) <= 1/2 by X-GROUP-JENSEN, and eta X^2 = 1/2.")
     else:
         proof.fact("t = (4 V)^(1 - alpha) / 4 <= 1/4, as eta X^2 = 4^(-alpha).")
-    proof.fact("L is concave with -y^T Hess L y <= X^2 |y|^2 (X-POWER): t b - t^2 b / 2 <= dL <= t b.")
+    proof.fact("grad L . y = E_v u - E_w u, so y^T Hess L y = Var_v(u) - Var_w(u): X-SEVERAL-IDENTITY.")
+    proof.fact("It is at least -X^2 |y|^2, so dL >= t b - t^2 b / 2 by Taylor with Lagrange remainder.")
     rise = t * gap - t**2 * gap / 2
     proof.nonnegative(rise - sp.Rational(7, 8) * t * gap, t * gap * less / 2, "dL >= 7/8 t b")
+
+
+def _concave(proof: Proof) -> None:
+    proof.fact("Assumption 1: Var_v(u) = 0, so L is concave and dL <= t b.")
+
+
+def _nearly_concave(proof: Proof, size: int) -> sp.Expr:
+    """``dL <= t b (1 + t/4)`` for any number of right outputs, and ``q^2 (1 + t/4) <= 1``; returns ``t / 4``."""
+    p, q = probabilities(proof)
+    t, less = sp.Symbol("t", positive=True), proof.symbol("tv", "nonnegative", "8 V - t")
+    proof.relation(t, 8 * p * q - less, f"t = omega / 2 <= sqrt(G - 1) V / 2, G = {size}" if size else "t = V")
+    proof.fact("Popoviciu: Var_v(u) <= (1/2) sum of u_j^2 <= X^2 |y|^2 / 2, so dL <= t b + t^2 b / 4.")
+    proof.nonnegative(1 - q**2 * (1 + t / 4), p**2 * (1 + 2 * q + 2 * q**2) + q**2 * less / 4, "q^2 (1 + t/4) <= 1")
+    return t / 4
+
+
+def _with_excess(proof: Proof, r: sp.Symbol, over: sp.Expr) -> tuple[sp.Symbol, sp.Symbol]:
+    """``q^2 (1 + t/4)`` in place of ``r = q^2``, and what it lacks to 1."""
+    value = proof.symbol("rt", "nonnegative", "q^2 (1 + t/4)")
+    lacking = proof.symbol("rt2", "nonnegative", "1 - q^2 (1 + t/4), shown above")
+    proof.relation(value, r * (1 + over), "definition")
+    proof.relation(lacking, 1 - value, "definition")
+    return value, lacking
+
+
+def _tail(
+    proof: Proof, v: sp.Symbol, first: sp.Expr, rate: sp.Expr, lower: tuple[sp.Expr, ...], upper: tuple[sp.Expr, ...]
+) -> None:
+    """What ``(p/q)^s`` gains in one draw; ``lower`` and ``upper`` hold the factors of either bound."""
+    e_eta, low, least = lower
+    slack, highest, over = upper
+    y = proof.symbol("y", "positive", "(p / q)^s")
+    c, c_least, c_more = _share(proof, "c", "p^(2 s)", "p_0^(2 s)")
+    proof.relation(c, y * v, "(p / q)^s (p q)^s = p^(2 s)")
+    proof.fact("(p/q)^s grows by the factor exp(u); 1 + u <= exp(u) for u >= 0, and exp(u) <= 1 + u + u^2 for u <= 1.")
+    proof.nonnegative(
+        sp.Rational(7, 8) * y * first - sp.Rational(7, 8) * e_eta * low * least * c_least,
+        _at_least(e_eta, (low, least, c_least), sp.Rational(7, 8), sp.Rational(7, 8)),
+        "tail, at least 7/8 s eta gamma k0 p_0^(2 s)",
+    )
+    proof.fact(
+        "s dL <= 17/16 s t b <= 17/32, where exp(z) - 1 <= 24/17 z: so exp(s dL) - 1 <= 3/2 s t b."
+        if over
+        else "s dL <= t b <= 1/2, so exp(s dL) - 1 <= 3/2 s dL."
+    )
+    proof.nonnegative(
+        sp.Rational(3, 2) * (rate - y * first),
+        sp.Rational(3, 2) * e_eta * (slack * c + highest * c_more),
+        "tail, at most 3/2 s eta Gamma k1",
+    )
 
 
 def linear_proof(name: str) -> Certificate:
     """alpha = 1: omega = 1, so the log-odds move linearly."""
     proof = Proof(name)
     _log_odds_step(proof, group=False)
+    _concave(proof)
     proof.fact("t b = eta |g|^2, between eta gamma and eta Gamma. Sum over T draws.")
     return proof.done("7/8 eta gamma T <= L_T - L_0 <= eta Gamma T")
 
@@ -38,11 +91,18 @@ def power_proof(name: str, s: str, size: int = 0) -> Certificate:
     Args:
         name: of the claim.
         s: the exponent, 1 - alpha.
-        size: of the group; 0 for exact probabilities, where kappa = 1.
+        size: of the group, at most 257; 0 for exact probabilities, where kappa = 1.
     """
     proof = Proof(name)
     _log_odds_step(proof, group=size > 0)
     e = sp.Rational(s)
+    # Several right outputs add a share of t/4 to the step of L: for s = 1 that is of order p, and 1 - q^2 pays for it;
+    # for s < 1 it is of order p^s, which 1 - q^(2 s) cannot pay for.
+    if e == 1:
+        over = _nearly_concave(proof, size)
+    else:
+        over = sp.Integer(0)
+        _concave(proof)
     eta = proof.symbol("eta", "positive", "step size")
     gap, low, high = _between(proof, "g", "|g|^2", "gamma", "Gamma")
     kappa, least, most = _between(proof, "k", "omega / V^s", "k0", "k1")
@@ -56,7 +116,12 @@ def power_proof(name: str, s: str, size: int = 0) -> Certificate:
     r, r_least, r_more = _share(proof, "r", "q^(2 s)", "q_{T-1}^(2 s)")
     proof.relation(r, x * v, "(q / p)^s (p q)^s = q^(2 s)")
     proof.fact("(q/p)^s falls by the factor exp(-u) with u = s dL; u / (1 + u) <= 1 - exp(-u) <= u for u >= 0.")
-    proof.nonnegative(rate - x * first, e * eta * (slack * r + high * most * r_more), "escape, at most s eta Gamma k1")
+    most_r, most_more = (r, r_more) if not over else _with_excess(proof, r, over)
+    proof.nonnegative(
+        rate - x * first * (1 + over),
+        e * eta * (slack * most_r + high * most * most_more),
+        "escape, at most s eta Gamma k1",
+    )
     u = proof.symbol("u", "nonnegative", "7/8 s eta |g|^2 omega, at most s dL")
     small = proof.symbol("u1", "nonnegative", "7/16 - u, as t <= 1/4, |g|^2 <= 2 X^2 and s <= 1")
     proof.relation(u + small, sp.Rational(7, 16), "u = 7/8 s t b")
@@ -69,22 +134,7 @@ def power_proof(name: str, s: str, size: int = 0) -> Certificate:
         _at_least(e * eta, (low, least, r_least), sp.Rational(14, 23), sp.Rational(3, 5)),
         "escape, at least 3/5 s eta gamma k0 q_{T-1}^(2 s)",
     )
-
-    y = proof.symbol("y", "positive", "(p / q)^s")
-    c, c_least, c_more = _share(proof, "c", "p^(2 s)", "p_0^(2 s)")
-    proof.relation(c, y * v, "(p / q)^s (p q)^s = p^(2 s)")
-    proof.fact("(p/q)^s grows by the factor exp(u); 1 + u <= exp(u) for u >= 0, and exp(u) <= 1 + u + u^2 for u <= 1.")
-    proof.nonnegative(
-        sp.Rational(7, 8) * y * first - sp.Rational(7, 8) * e * eta * low * least * c_least,
-        _at_least(e * eta, (low, least, c_least), sp.Rational(7, 8), sp.Rational(7, 8)),
-        "tail, at least 7/8 s eta gamma k0 p_0^(2 s)",
-    )
-    proof.fact("s dL <= t b <= 1/2, so exp(s dL) - 1 <= 3/2 s dL.")
-    proof.nonnegative(
-        sp.Rational(3, 2) * (rate - y * first),
-        sp.Rational(3, 2) * e * eta * (slack * c + high * most * c_more),
-        "tail, at most 3/2 s eta Gamma k1",
-    )
+    _tail(proof, v, first, rate, (e * eta, low, least), (slack, high * most, over))
     proof.fact("Sum over T draws.")
     return proof.done("both sides of (q_0/p_0)^s - (q_T/p_T)^s and of (p_T/q_T)^s - (p_0/q_0)^s, for every K and T")
 

@@ -6,8 +6,8 @@ import sympy as sp
 
 from theory.certificates import Certificate, Proof
 from theory.claims._interaction import cross_symbols, grpo_descent_proof, reinforce_descent_proof
-from theory.claims._setting import probabilities
-from theory.claims._steps import taylor_symbols, telescoped
+from theory.claims._setting import groups, probabilities
+from theory.claims._steps import lemma_17_terms, taylor_symbols, telescoped
 
 __all__ = [
     "proof_25",
@@ -87,17 +87,9 @@ def proof_30() -> Certificate:
 
 def _lemma_17(proof: Proof, factor: sp.Expr) -> None:
     """``factor / 2`` times the quadratic form is ``factor`` times [half the first term, minus the second]."""
-    p, q = probabilities(proof)
-    u_a, m = proof.symbol("u_a", "real", "x_{l,a} . grad J_i"), proof.symbol("m", "real", "sum over wrong j of w_j u_j")
-    s2 = proof.symbol("s2", "nonnegative", "sum over wrong j of w_j u_j^2, minus m^2")
-    w = proof.symbol("w", "positive", "w_j = pi_j / q at theta'")
-    u = proof.symbol("u", "real", "x_{l,j} . grad J_i of a wrong output j")
-    proof.fact("u^T-forms at theta': V [(q - p)(u_a - m)^2 - s2] is X-IDENTITY, [H r]_j are P-STEP-C1-ENTRIES.")
-    sums = {w * u: m, w * u**2: m**2 + s2}
-    proof.moments(-p * q * w * u**2, sums, -p * q * (m**2 + s2), "sum over wrong j of [H r]_j u_j^2")
-    proof.moments(-p * q * w * u, sums, -p * q * m, "sum over wrong j of [H r]_j u_j")
-    first, second = p * q * (u_a**2 - m**2 - s2), p * q * (u_a - m) * (p * u_a + q * m)
-    form = p * q * ((q - p) * (u_a - m) ** 2 - s2)
+    at = probabilities(proof)
+    first, slope, mean, form = lemma_17_terms(proof, at, groups(proof), " at theta'")
+    second = slope * mean
     proof.equal(factor * form / 2, factor * first / 2 - factor * second, "first line: the second term is subtracted")
 
 
@@ -111,7 +103,7 @@ def proof_27() -> Certificate:
     v = proof.symbol("V", "positive", "V_l(theta')")
     b = proof.symbol("b", "real", "1 - 2 J_l(theta')")
     form = proof.symbol("Q", "real", "grad J_i^T Hess J_l(theta') grad J_i")
-    curved = proof.symbol("d", "nonnegative", "4 V ||X_l grad J_i||^2 + Q, (16) before its last line")
+    curved = proof.symbol("d", "nonnegative", "4 V ||X_l grad J_i||^2 + Q, P-STEP-16 before its last line")
     over, room = proof.symbol("o", "nonnegative", "f - M/2"), proof.symbol("gx", "nonnegative", "X_max^2 - ||X_l||^2")
     proof.relation(b**2, 1 - 4 * v, "V = p (1 - p)")
     proof.relation(curved, 4 * v * projected + form, "|y^T Hess J_l y| <= 4 V ||X_l y||^2")
@@ -150,11 +142,13 @@ def proof_29() -> Certificate:
     x_sq, grad_sq, slack = taylor_symbols(proof, normalised=True)
     c, over = proof.symbol("c", "positive", "sqrt(V_l)"), proof.symbol("h", "nonnegative", "C - c, Assumption 3")
     f, beyond = proof.symbol("f", "positive", "max(R1, 5M/8) R2"), proof.symbol("o", "nonnegative", "f - 1")
-    slopes = proof.symbol("g", "nonnegative", "4 V^2 X_max^2 - ||grad J_l||^2, from P-L32's proof: <= 2 V^2 X^2")
+    slopes = proof.symbol(
+        "g", "nonnegative", "4 V^2 X_max^2 - ||grad J_l||^2, X-SEVERAL-LIPSCHITZ: it is at least half of that"
+    )
     bound = proof.symbol("C", "positive", "C_{l,t-1}")
     proof.relation(beyond, f - 1, "R1 >= 1 and R2 >= 1")
     proof.relation(slopes, 4 * c**4 * x_sq - grad_sq, "||grad J|| <= 2 V X_max")
-    proof.relation(bound, c + over, "sqrt(V) <= C")
+    proof.relation(bound, c + over, "sqrt(V) <= C: Assumption 3")
     eta = 1 / (2 * f * x_sq)
     stays = c**2 * beyond * (f + 1) / (f**2 * x_sq) + slopes / (4 * c**2 * f**2 * x_sq**2)
     proof.nonnegative(c**2 / x_sq - (eta / c) ** 2 * grad_sq, stays, "the step stays in the ball of radius c / X")
@@ -171,7 +165,9 @@ def _other_step_in_ball(proof: Proof, c: sp.Symbol, f: sp.Symbol, r2: sp.Symbol,
     """Another prompt's step stays in the observed prompt's ball; returns ``sqrt(V_i)`` of the drawn prompt."""
     c_i = proof.symbol("ci", "positive", "sqrt(V_i(theta_{t-1})), drawn prompt")
     drawn_sq = proof.symbol("Gi", "nonnegative", "||grad J_i(theta_{t-1})||^2")
-    slopes = proof.symbol("gi", "nonnegative", "4 V_i^2 X_max^2 - ||grad J_i||^2, from P-L32's proof: <= 2 V^2 X^2")
+    slopes = proof.symbol(
+        "gi", "nonnegative", "4 V_i^2 X_max^2 - ||grad J_i||^2, X-SEVERAL-LIPSCHITZ: it is at least half of that"
+    )
     scale = proof.symbol("h", "nonnegative", "R2 c - ci, Assumption 5")
     beyond = proof.symbol("o1", "nonnegative", "f - 1")
     proof.relation(slopes, 4 * c_i**4 * x_max - drawn_sq, "||grad J|| <= 2 V X_max")
@@ -197,7 +193,9 @@ def proof_31() -> Certificate:
     back = proof.symbol("hb", "nonnegative", "R2 ci - c, Assumption 5")
     over, room = proof.symbol("o2", "nonnegative", "f - 5M/8"), proof.symbol("gx", "nonnegative", "X_max^2 - ||X_l||^2")
     form = proof.symbol("Q", "real", "grad J_i^T Hess J_l(theta') grad J_i")
-    curved = proof.symbol("d", "nonnegative", "(5/2) c ||X_l grad J_i||^2 + Q: (16) before its last line, P-STEP-C3-F")
+    curved = proof.symbol(
+        "d", "nonnegative", "(5/2) c ||X_l grad J_i||^2 + Q: P-STEP-16 before its last line, P-STEP-C3-MAX, P-STEP-C3-F"
+    )
     proof.relation(back, r2 * c_i - c, "Assumption 5, deviations")
     proof.relation(over, f - sp.Rational(5, 8) * m, "f >= 5M/8")
     proof.relation(room, x_max - x_sq, "X_max is the largest")

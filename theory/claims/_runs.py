@@ -15,6 +15,7 @@ from theory.exact import maximum
 from theory.policy import Array
 
 __all__ = [
+    "UNDRAWN",
     "descent_proof",
     "gain",
     "min_proof",
@@ -24,6 +25,8 @@ __all__ = [
     "steps_column",
     "sum_proof",
 ]
+
+UNDRAWN = "A prompt that is not drawn does not move (S-ORTHO-FIXED); it is drawn with odds 1/n."
 
 
 def gain(run: Any) -> Array:
@@ -76,7 +79,9 @@ def descent_proof(
     proof.fact(f"Taylor with Lagrange remainder along the step; the curvature bound is {name}.")
     if normalised:
         p, q = proof.symbol("p", "positive", "success"), proof.symbol("q", "positive", "failure")
-        slack = proof.symbol("g", "nonnegative", "4 V^2 X_max^2 - ||grad J||^2, from P-L32's proof: <= 2 V^2 X^2")
+        slack = proof.symbol(
+            "g", "nonnegative", "4 V^2 X_max^2 - ||grad J||^2, X-SEVERAL-LIPSCHITZ: it is at least half of that"
+        )
         proof.relation(c**2, p * q, "c = sqrt(V)")
         proof.relation(grad_sq, 4 * (p * q) ** 2 * x_sq - slack, "||grad J|| <= sqrt(2) V X_max <= 2 V X_max")
         proof.nonnegative(
@@ -86,19 +91,20 @@ def descent_proof(
     proof.nonnegative(
         value - sp.Rational(*coefficient) * grad_sq / (x_sq * c), taylor, "gain of a prompt when it is drawn"
     )
-    proof.fact("By P-LD1 and X_i grad J_j = 0, a prompt that is not drawn does not move; it is drawn with odds 1/n.")
+    proof.fact(UNDRAWN)
     if normalised:
         bound_c = proof.symbol("C", "positive", "C_{i,t-1}")
         over = proof.symbol("h", "nonnegative", "C - c, Assumption 3")
-        proof.relation(bound_c, c + over, "sqrt(V) <= C")
+        proof.relation(bound_c, c + over, "sqrt(V) <= C: Assumption 3")
         proof.nonnegative(grad_sq / c - grad_sq / bound_c, grad_sq * over / (c * bound_c), "C may replace sqrt(V)")
 
 
-def _telescope(proof: Proof, coefficient: tuple[int, int] | None) -> tuple[sp.Expr, sp.Symbol, sp.Expr]:
+def _telescope(proof: Proof, coefficient: tuple[int, int] | None, one_step: str) -> tuple[sp.Expr, sp.Symbol, sp.Expr]:
     """``B - W`` as a visibly non-negative expression, with W the (weighted) sum and B its bound.
 
-    ``coefficient`` is the a of ``E gain_t >= a E[...] / (n X^2)``; None stands for the talk's runs, where the gain is
-    at least ``a [...] / X^2`` with a positive a that depends on n.
+    ``one_step`` is the id of the one-step inequality. ``coefficient`` is the a of
+    ``E gain_t >= a E[...] / (n X^2)``; None stands for the talk's runs, where the gain is at least ``a [...] / X^2``
+    with a positive a that depends on n.
     """
     total = proof.symbol("W", "nonnegative", "sum over t < T of E ||grad J_i(theta_t)||^2 (/ C_{i,t} if weighted)")
     n = sp.Integer(1) if coefficient is None else proof.symbol("n", "positive", "number of prompts")
@@ -108,7 +114,7 @@ def _telescope(proof: Proof, coefficient: tuple[int, int] | None) -> tuple[sp.Ex
     room = proof.symbol("h", "nonnegative", "1 - E J_i(theta_T)")
     slack = proof.symbol("r", "nonnegative", "sum of the slacks of the one-step inequality")
     a = proof.symbol("a", "positive", "of the one-step bound") if coefficient is None else sp.Rational(*coefficient)
-    proof.fact("The one-step inequality (the -FIXED form) holds at every t < T; its left sides telescope.")
+    proof.fact(f"The one-step inequality {one_step} holds at every t < T; its left sides telescope.")
     proof.relation(q0, rise + room, "J_i <= 1")
     proof.relation(rise * n * x_sq, a * total + slack, "telescoping")
     bound = n * x_sq * q0 / a
@@ -117,9 +123,9 @@ def _telescope(proof: Proof, coefficient: tuple[int, int] | None) -> tuple[sp.Ex
     return bound, total, terms
 
 
-def sum_proof(proof: Proof, coefficient: tuple[int, int] | None, *, weighted: bool) -> None:
+def sum_proof(proof: Proof, coefficient: tuple[int, int] | None, *, one_step: str, weighted: bool) -> None:
     """``sum E ||grad||^2 <= n X^2 q0 / a``; if weighted, with 1 / C_t in the sum, and then max C in the bound."""
-    bound, total, terms = _telescope(proof, coefficient)
+    bound, total, terms = _telescope(proof, coefficient, one_step)
     if not weighted:
         return
     plain = proof.symbol("P", "nonnegative", "sum over t < T of E ||grad J_i(theta_t)||^2")
@@ -129,9 +135,9 @@ def sum_proof(proof: Proof, coefficient: tuple[int, int] | None, *, weighted: bo
     proof.nonnegative(largest * bound - plain, largest * terms + over, "Cmax times the weighted bound")
 
 
-def min_proof(proof: Proof, coefficient: tuple[int, int] | None, *, weighted: bool) -> None:
+def min_proof(proof: Proof, coefficient: tuple[int, int] | None, *, one_step: str, weighted: bool) -> None:
     """The minimum of T terms is at most their mean; if weighted, by the Cauchy-Schwarz inequality."""
-    bound, total, terms = _telescope(proof, coefficient)
+    bound, total, terms = _telescope(proof, coefficient, one_step)
     least = proof.symbol("mu", "nonnegative", "min over t < T of E ||grad J_i(theta_t)||^2")
     steps = proof.symbol("T", "positive", "number of steps")
     over = proof.symbol("g", "nonnegative", "sum of (E ||grad||^2 - mu), over C_t if weighted")

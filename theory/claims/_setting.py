@@ -1,8 +1,10 @@
 """The symbols that proofs share: one prompt, one direction y, every K.
 
-``u_j = x_j . y``; ``w`` is the distribution over the wrong outputs, ``m`` and ``s2`` the mean and variance of u under
-it. The slack symbols ``g_op`` and ``g_w`` turn two inequalities of the setting into equations:
-``X^2 ||y||^2 = ||u||^2 + g_op`` (spectral norm) and ``||u||^2 = u_a^2 + E_w u^2 + g_w`` (each w_j is at most 1).
+``u_j = x_j . y``. ``groups`` speaks of any number of right outputs: ``v`` and ``w`` are the distributions over the
+right and over the wrong outputs, ``mr`` and ``mw`` the means of u under them, ``sr`` and ``sw`` its variances, and
+``g_u`` is the slack of ``E_v u^2 + E_w u^2 <= ||u||^2 <= X^2 ||y||^2`` (weights are at most 1; spectral norm).
+``direction`` speaks of one right output, as Assumption 1 has it: ``u_a`` in place of ``mr``, ``sr = 0``, the slack in
+its two parts.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import sympy as sp
 from theory.certificates import Proof
 from theory.instances import Instance
 
-__all__ = ["Direction", "Probabilities", "direction", "probabilities", "symmetric_pair"]
+__all__ = ["Direction", "Groups", "Probabilities", "direction", "groups", "probabilities", "symmetric_pair"]
 
 
 class Probabilities(NamedTuple):
@@ -31,8 +33,27 @@ class Probabilities(NamedTuple):
         return self.p * self.q
 
 
+class Groups(NamedTuple):
+    """Scalars that a direction y reduces the right and the wrong outputs to."""
+
+    mr: sp.Symbol
+    mw: sp.Symbol
+    sr: sp.Symbol
+    sw: sp.Symbol
+    room: sp.Symbol
+
+    @property
+    def bound(self) -> sp.Expr:
+        """``||X_i||^2 ||y||^2``."""
+        return self.mr**2 + self.sr + self.mw**2 + self.sw + self.room
+
+    def quadratic(self, at: Probabilities) -> sp.Expr:
+        """``y^T Hess J y``, by X-SEVERAL-IDENTITY."""
+        return at.variance * ((at.q - at.p) * (self.mr - self.mw) ** 2 + self.sr - self.sw)
+
+
 class Direction(NamedTuple):
-    """Scalars that a direction y reduces the K outputs to."""
+    """Scalars that a direction y reduces the K outputs to, one of them right."""
 
     u_a: sp.Symbol
     m: sp.Symbol
@@ -52,8 +73,18 @@ def probabilities(proof: Proof) -> Probabilities:
     return Probabilities(p, q)
 
 
+def groups(proof: Proof) -> Groups:
+    """Declare the scalars of a direction, for any number of right outputs."""
+    mr, mw = proof.symbol("mr", "real", "E_v u"), proof.symbol("mw", "real", "E_w u")
+    sr, sw = proof.symbol("sr", "nonnegative", "Var_v(u)"), proof.symbol("sw", "nonnegative", "Var_w(u)")
+    room = proof.symbol("g_u", "nonnegative", "||X||^2 ||y||^2 - E_v u^2 - E_w u^2: spectral norm, weights at most 1")
+    proof.fact("grad J . y = V (mr - mw), y^T Hess J y = V [(q - p)(mr - mw)^2 + sr - sw]: X-SEVERAL-IDENTITY.")
+    proof.fact("X_max >= ||X_i||.")
+    return Groups(mr, mw, sr, sw, room)
+
+
 def direction(proof: Proof) -> Direction:
-    """Declare the scalars of a direction, and ``bound = X^2 ||y||^2`` with its two slacks."""
+    """Declare the scalars of a direction under Assumption 1, and ``bound = X^2 ||y||^2`` with its two slacks."""
     u_a = proof.symbol("u_a", "real", "x_a . y")
     m = proof.symbol("m", "real", "mean of x_j . y over the wrong outputs, under w")
     s2 = proof.symbol("s2", "nonnegative", "variance of x_j . y over the wrong outputs, under w")

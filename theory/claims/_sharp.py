@@ -7,7 +7,7 @@ from fractions import Fraction
 import sympy as sp
 
 from theory.certificates import Certificate, Proof
-from theory.claims._setting import Direction, Probabilities, direction, probabilities
+from theory.claims._setting import Direction, Probabilities, direction, groups, probabilities
 
 __all__ = ["BALL", "ball_proof", "curvature_proof", "global_proof", "lipschitz_proof", "variance_proof"]
 
@@ -79,15 +79,16 @@ def curvature_proof() -> Certificate:
 def variance_proof() -> Certificate:
     proof = Proof("X-SHARP-VAR")
     at = probabilities(proof)
-    y = direction(proof)
-    p, q, v = at.p, at.q, at.variance
-    g_op, g_w = sp.Symbol("g_op", nonnegative=True), sp.Symbol("g_w", nonnegative=True)
-    proof.fact("y^T Hess J y = V [(1 - 2p)(u_a - m)^2 - s2]: X-IDENTITY. X_max >= ||X_i||.")
-    form, plus, minus = y.quadratic(at), (y.u_a + y.m) ** 2, (y.u_a - y.m) ** 2
-    slack = 2 * (g_op + g_w) + plus
-    proof.nonnegative(2 * v * y.bound - form, v * (slack + 2 * p * minus + 3 * y.s2), "2 V X^2 |y|^2 - form >= 0")
-    proof.nonnegative(2 * v * y.bound + form, v * (slack + 2 * q * minus + y.s2), "2 V X^2 |y|^2 + form >= 0")
-    proof.fact("Approached by K = 2, d = 1, features 1 and -1 (X^2 = 2, u_a = 1, m = -1, s2 = 0) as p tends to 0.")
+    y = groups(proof)
+    p, q, v, form = at.p, at.q, at.variance, y.quadratic(at)
+    slack, minus = 2 * y.room + (y.mr + y.mw) ** 2, (y.mr - y.mw) ** 2
+    proof.nonnegative(
+        2 * v * y.bound - form, v * (slack + 2 * p * minus + y.sr + 3 * y.sw), "2 V X^2 |y|^2 - form >= 0"
+    )
+    proof.nonnegative(
+        2 * v * y.bound + form, v * (slack + 2 * q * minus + 3 * y.sr + y.sw), "2 V X^2 |y|^2 + form >= 0"
+    )
+    proof.fact("Approached by K = 2, d = 1, features 1 and -1 (X^2 = 2, mr = 1, mw = -1, sw = 0) as p tends to 0.")
     proof.equal(v * (q - p) * 4, 2 * v * 2 * (1 - 2 * p), "there the form is (1 - 2p) times 2 V X^2 |y|^2")
     return proof.done("|y^T Hess J y| <= 2 V X^2 |y|^2 for all y, theta and K, and no smaller constant will do")
 
@@ -99,9 +100,7 @@ def global_proof() -> Certificate:
     b = proof.symbol("b", "nonnegative", "|2p - 1|")
     proof.relation(r**2, sp.Integer(3), "r = sqrt(3), so 1 / (3 sqrt 3) = r / 9")
     proof.relation(b**2, 1 - 4 * v, "(1 - 2p)^2 = 1 - 4V")
-    proof.fact(
-        "|y^T Hess J y| <= V max(1/2, 1/2 + b, 2b) X^2 |y|^2 for p >= 1/2, V max(1/2, 2b) below: X-SHARP-CURVATURE."
-    )
+    proof.fact("|y^T Hess J y| <= V max(1/2, 1/2 + b, 2b) X^2 |y|^2: both sides of X-SEVERAL-CURVATURE.")
     square = 16 * (v - sp.Rational(1, 6)) ** 2 * (v + sp.Rational(1, 12))
     proof.nonnegative(r / 9 - 2 * v * b, square / (r / 9 + 2 * v * b), "1 / (3 sqrt 3) - 2 V b >= 0")
     room = proof.symbol("d", "nonnegative", "1 - b")
@@ -126,14 +125,10 @@ def lipschitz_proof() -> Certificate:
     proof = Proof("X-SHARP-LIPSCHITZ")
     p, q = probabilities(proof)
     x_sq = proof.symbol("X2", "positive", "||X_i||^2")
-    g_op = proof.symbol("g_op", "nonnegative", "||X_i||^2 ||e_a - w||^2 - ||X_i^T (e_a - w)||^2")
-    g_w = proof.symbol("g_w", "nonnegative", "1 - sum of w_j^2")
+    slack = proof.symbol("g", "nonnegative", "2 V^2 ||X_i||^2 - ||grad J_i||^2, X-SEVERAL-LIPSCHITZ")
     grad_sq = proof.symbol("G", "nonnegative", "||grad J_i||^2")
-    proof.fact("grad J = V X_i^T (e_a - w): X-IDENTITY. ||X_i^T|| = ||X_i||. A probability vector has sum w_j^2 <= 1.")
-    proof.relation(grad_sq, (p * q) ** 2 * (x_sq * (2 - g_w) - g_op), "||e_a - w||^2 = 1 + sum of w_j^2")
-    proof.nonnegative(
-        2 * (p * q) ** 2 * x_sq - grad_sq, (p * q) ** 2 * (x_sq * g_w + g_op), "||grad J||^2 <= 2 V^2 X^2"
-    )
+    proof.relation(grad_sq, 2 * (p * q) ** 2 * x_sq - slack, "||grad J|| <= sqrt(2) V ||X||")
+    proof.nonnegative(2 * (p * q) ** 2 * x_sq - grad_sq, slack, "||grad J||^2 <= 2 V^2 X^2")
     quarter = (p - q) ** 2 / 4 * (sp.Rational(1, 4) + p * q)
     proof.nonnegative(x_sq / 8 - 2 * (p * q) ** 2 * x_sq, 2 * x_sq * quarter, "2 V^2 X^2 <= X^2 / 8")
     proof.fact("Attained at p = 1/2 by K = 2, d = 1, features 1 and -1: the gradient is 2 V = 1/2, and X = sqrt(2).")
@@ -152,9 +147,9 @@ def ball_proof() -> Certificate:
     # V(theta') / sqrt(V(theta)), and 2p' - 1, with x^2 the odds at theta and s the relative move of the log-odds.
     ratio, bias = x * moved * (1 + x**2) / (1 + odds) ** 2, (odds - 1) / (1 + odds)
     proof.fact(
-        "||grad log(p/q)|| <= sqrt(2) X (X-SHARP-LIPSCHITZ), so on the ball the log-odds move by at most sqrt(2 V)."
+        "||grad log(p/q)|| <= sqrt(2) X (X-SEVERAL-LIPSCHITZ), so on the ball the log-odds move by at most sqrt(2 V)."
     )
-    proof.fact("At theta' the curvature is at most V' max(1/2 + |b'|, 2|b'|) X^2, b' = 2p' - 1: X-SHARP-CURVATURE.")
+    proof.fact("At theta' the curvature is at most V' max(1/2 + |b'|, 2|b'|) X^2, b' = 2p' - 1: X-SEVERAL-CURVATURE.")
     proof.fact("Swapping p and q leaves both unchanged, so p <= 1/2, that is odds x^2 with 0 <= x <= 1, is enough.")
     box = {x: (0, 1), s: (-1, 1)}
     half, limit = sp.Rational(1, 2), sp.Rational(BALL.numerator, BALL.denominator)

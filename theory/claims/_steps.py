@@ -8,6 +8,7 @@ import numpy as np
 import sympy as sp
 
 from theory.certificates import Proof
+from theory.claims._setting import Groups, Probabilities
 from theory.exact import maximum
 from theory.points import Point
 from theory.policy import Array
@@ -18,21 +19,22 @@ __all__ = [
     "entries",
     "expanded_update",
     "feature_norms",
+    "lemma_17_terms",
     "norm",
     "of_others",
+    "other_outputs",
     "output_slopes",
     "own",
     "root",
     "smaller",
     "taylor_symbols",
     "telescoped",
-    "wrong_outputs",
 ]
 
 
-def wrong_outputs(point: Point) -> Array:
-    """Which outputs are wrong, ``(n, K)``."""
-    return np.asarray(point.rewards == 0)
+def other_outputs(point: Point) -> Array:
+    """Which outputs j are not ``a``, ``(n, K)``: what ``j != a`` says in the displays."""
+    return np.asarray(np.arange(point.features.shape[1]) != point.answers[:, None])
 
 
 def own(values: Array) -> Array:
@@ -46,10 +48,8 @@ def of_others(values: Array) -> Array:
 
 
 def entries(state: Any) -> Array:
-    """``H(pi) r`` by cases: ``V`` at the right output, ``-p pi_j`` at a wrong one, ``(n, K)``."""
-    result = -state.p[:, None] * state.policy
-    result[np.arange(len(state.answers)), state.answers] = state.variance
-    return np.asarray(result)
+    """``H(pi) r = pi o (r - pi^T r)``: ``pi_j q`` at a right output, ``-pi_j p`` at a wrong one, ``(n, K)``."""
+    return np.asarray(state.policy * np.where(state.is_right, state.q[:, None], -state.p[:, None]))
 
 
 def output_slopes(point: Point) -> Array:
@@ -86,8 +86,39 @@ def expanded_update(point: Point) -> Array:
     """``sqrt(p q) x_a - sqrt(p / q) sum_{j != a} pi_j x_j``, as eq. (12) has it, ``(n, d)``."""
     state = point.state
     right = point.features[np.arange(len(point.answers)), point.answers]
-    rest = np.sum((state.policy * wrong_outputs(point))[..., None] * point.features, axis=1)
+    rest = np.sum((state.policy * other_outputs(point))[..., None] * point.features, axis=1)
     return np.asarray(deviation(point)[:, None] * right - ((state.p / state.q) ** 0.5)[:, None] * rest)
+
+
+def lemma_17_terms(proof: Proof, at: Probabilities, y: Groups, where: str) -> tuple[sp.Expr, ...]:
+    """The sums of Lemma 17's form over the outputs, for any number of right ones.
+
+    Args:
+        proof: receives the steps.
+        at: p and q.
+        y: means and variances over the right and over the wrong outputs.
+        where: the point, in words, that the texts end with.
+
+    Returns:
+        ``(H r)^T (u o u)``, ``(H r)^T u``, ``pi^T u``, and the quadratic form itself.
+    """
+    p, q = at
+    v = proof.symbol("v", "positive", f"v_j = pi_j / p of one right output j{where}")
+    w = proof.symbol("w", "positive", f"w_j = pi_j / q of one wrong output j{where}")
+    u = proof.symbol("u", "real", "u_j of that output, right or wrong")
+    proof.fact(f"[H r]_j = pi_j (r_j - pi^T r) with pi^T r = p{where}.")
+    for name, share, weight, entry, mean, spread in (
+        ("right", p, v, q, y.mr, y.sr),
+        ("wrong", q, w, -p, y.mw, y.sw),
+    ):
+        sums = {weight * u: mean, weight * u**2: mean**2 + spread}
+        proof.moments(
+            share * weight * entry * u**2, sums, share * entry * (mean**2 + spread), f"sum of [H r]_j u_j^2, {name} j"
+        )
+        proof.moments(share * weight * entry * u, sums, share * entry * mean, f"sum of [H r]_j u_j, {name} j")
+        proof.moments(share * weight * u, sums, share * mean, f"sum of pi_j u_j, {name} j")
+    first = at.variance * (y.mr**2 + y.sr - y.mw**2 - y.sw)
+    return first, at.variance * (y.mr - y.mw), p * y.mr + q * y.mw, y.quadratic(at)
 
 
 def cauchy_schwarz(

@@ -44,7 +44,8 @@ def _decoupled() -> Certificate:
     h = proof.symbol("h", "real", "eta times the coefficient of x_{i,j} in the update of the drawn prompt i")
     x = proof.symbol("x", "real", "x_{l,k} . x_{i,j}, one entry of X_l X_i^T")
     proof.fact(
-        "The update is X_i^T h (P-EQ12), so output k of prompt l changes its logit by a sum over the outputs of i."
+        "The update is X_i^T h with h a multiple of H_i r_i (P-EQ10), so output k of prompt l changes its logit by a "
+        "sum over the outputs of i."
     )
     proof.fact("Assumption 2 of the paper: every entry of X_l X_i^T is 0. J_l is a function of the logits of prompt l.")
     proof.moments(h * x, {x: sp.Integer(0)}, sp.Integer(0), "no logit of another prompt moves")

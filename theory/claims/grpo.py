@@ -44,13 +44,13 @@ def _proof_descent() -> Certificate:
 
 def _proof_sum() -> Certificate:
     proof = Proof("P-T32-SUM-FIXED")
-    sum_proof(proof, (3, 16), weighted=True)
+    sum_proof(proof, (3, 16), one_step="P-T32-DESCENT-FIXED", weighted=True)
     return proof.done("the sum of E ||grad J_i||^2 is at most 2 n (1 - p0) X^2 (8/3) max_t C_{i,t}, for every T")
 
 
 def _proof_min() -> Certificate:
     proof = Proof("P-T32-MIN")
-    min_proof(proof, (3, 16), weighted=True)
+    min_proof(proof, (3, 16), one_step="P-T32-DESCENT-FIXED", weighted=True)
     return proof.done("the minimum of E ||grad J_i||^2 is at most 2 n (1 - p0) X^2 / T times C(i, T), for every T")
 
 

@@ -203,7 +203,8 @@ CLAIMS = (
         chain=_links(_GROUP),
         remark=(
             f"{_MEANING} The path of the expected update; a sampled group moves only if it holds a right output. "
-            "By X-GROUP-BOUND, for every G; checked with G = 8."
+            "Proved in the same way for every G up to 257, and with one right output per prompt for every G; "
+            "checked with G = 8."
         ),
     ),
 )

@@ -60,7 +60,8 @@ def _proof() -> Certificate:
     over = proof.symbol("h", "nonnegative", "sqrt(G - 1) - w_G(p), X-GROUP-BOUND")
     most = proof.symbol("m", "positive", "sqrt(G - 1)")
     proof.relation(most, weight + over, "w_G <= sqrt(G - 1)")
-    proof.fact("L is concave (X-POWER), so L(theta + y) <= L + grad L . y; and exp(-z) >= 1 - z for every real z.")
+    proof.fact("Assumption 1: y^T Hess L y = -s2 (X-IDENTITY), so L is concave and L(theta + y) <= L + grad L . y.")
+    proof.fact("exp(-z) >= 1 - z for every real z.")
     proof.fact("With q/p = exp(-L): q'/p' >= (q/p) (1 - grad L . y) for the step y of any group that is drawn.")
     proof.equal(
         q / p * eta * weight * p * q * gap, eta * weight * q**2 * gap, "mean over groups, X-GROUP: E y = eta w V g"

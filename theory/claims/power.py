@@ -17,8 +17,8 @@ import sympy as sp
 from theory.assumptions import BOUNDED_STD, ORTHOGONAL, UNIQUE_ANSWER
 from theory.certificates import Certificate, Proof
 from theory.claim import Claim, Link
-from theory.claims._runs import gain, min_proof, running_min, steps_column
-from theory.claims._setting import direction, probabilities
+from theory.claims._runs import UNDRAWN, gain, min_proof, running_min, steps_column
+from theory.claims._setting import groups, probabilities
 from theory.exact import is_exact, softmax_jet
 from theory.points import Point
 from theory.policy import Array
@@ -67,17 +67,17 @@ def _rate(run: Any, alpha: float) -> Array:
 def _log_odds_steps(proof: Proof) -> None:
     """One step: first-order gain of the log-odds minus curvature, then from log-odds to probability."""
     p, q = probabilities(proof)
-    y = direction(proof)
-    proof.fact("L = log(p/q) has grad L . y = u_a - m and y^T Hess L y = -s2: d/ds m = s2 in X-IDENTITY.")
-    g_op, g_w = sp.Symbol("g_op", nonnegative=True), sp.Symbol("g_w", nonnegative=True)
-    proof.nonnegative(y.bound - y.s2, y.u_a**2 + y.m**2 + g_w + g_op, "-y^T Hess L y <= X^2 |y|^2")
+    y = groups(proof)
+    proof.fact("L = log(p/q) has grad L . y = mr - mw, and d/ds mr = sr, d/ds mw = sw: y^T Hess L y = sr - sw.")
+    least = y.mr**2 + 2 * y.sr + y.mw**2 + y.room
+    proof.nonnegative(y.bound + (y.sr - y.sw), least, "-y^T Hess L y <= X^2 |y|^2")
     proof.nonnegative(1 - 4 * p * q, (p - q) ** 2, "4 V <= 1")
     t = proof.symbol("t", "positive", "eta X^2 V^(1 - alpha) = (4 V)^(1 - alpha) / 4")
     less = proof.symbol("e1", "nonnegative", "1/4 - t, as 4 V <= 1 and alpha <= 1")
     gap = proof.symbol("b", "nonnegative", "|grad L|^2 / X^2")
-    room = proof.symbol("e2", "nonnegative", "2 - |grad L|^2 / X^2, as grad L = X_i^T (e_a - w) and |e_a - w|^2 <= 2")
+    room = proof.symbol("e2", "nonnegative", "2 - |grad L|^2 / X^2, as grad J = V grad L: X-SEVERAL-LIPSCHITZ")
     proof.relation(t, sp.Rational(1, 4) - less, "the step size")
-    proof.relation(gap, 2 - room, "||X_i^T|| = ||X_i|| <= X_max")
+    proof.relation(gap, 2 - room, "||grad L|| <= sqrt(2) X_max")
     proof.fact("Taylor for L along the step y = eta V^(1 - alpha) grad L: dL >= D = t b - t^2 b / 2.")
     rise, shrunk = t * gap * (1 - t / 2), 1 - t / 2
     third, half = sp.Rational(2, 3), sp.Rational(1, 2)
@@ -94,12 +94,13 @@ def _log_odds_steps(proof: Proof) -> None:
     proof.fact("V t b = eta V^(2 - alpha) |grad L|^2 = eta ||grad J||^2 / V^alpha, as grad J = V grad L.")
 
 
-def _proof(name: str) -> Certificate:
+def _proof(name: str, alpha: float) -> Certificate:
     proof = Proof(name)
     _log_odds_steps(proof)
-    proof.fact("By P-LD1 and X_i grad J_j = 0, a prompt that is not drawn does not move; it is drawn with odds 1/n.")
-    proof.fact("Below, a = (2/3) 4^(-alpha) / n, and C_t stands for C_{i,t}^(2 alpha) >= V^alpha.")
-    min_proof(proof, None, weighted=True)
+    proof.fact(UNDRAWN)
+    meaning = "C_{i,t}^(2 alpha) >= V^alpha: Assumption 3" if alpha else "the number 1, as alpha = 0"
+    proof.fact(f"Below, a = (2/3) 4^(-alpha) / n, and C_t stands for {meaning}.")
+    min_proof(proof, None, one_step="shown above", weighted=True)
     return proof.done("the one-step gain, its sum, and the rate with the mean of C^(2 alpha), for every T")
 
 
@@ -128,7 +129,7 @@ def _claim(alpha: float) -> Claim:
         assumptions=(UNIQUE_ANSWER, ORTHOGONAL, BOUNDED_STD),
         rule=power(alpha),
         step_size=partial(power_step, alpha),
-        proof=partial(_proof, name),
+        proof=partial(_proof, name, alpha),
         remark={
             0.0: "Theorem 3.1's step and one-step bound with 2/3 in place of 1/2.",
             0.5: "Theorem 3.2's step; its one-step bound has 3/16 where this has 1/3, with V where it has C^2.",
@@ -142,8 +143,8 @@ def _velocity(point: Point, alpha: float) -> Array:
     """``dJ/dt`` along ``theta' = V^(-alpha) grad J = V^(1 - alpha) gap``, from the definition of softmax: ``(n,)``."""
     state, theta = point.state, point.instance.theta
     rise = [
-        softmax_jet(list(x @ theta), list(x @ gap), int(a))[1]
-        for x, gap, a in zip(point.features, state.gap, point.answers, strict=True)
+        sum(softmax_jet(list(x @ theta), list(x @ gap), int(a))[1] for a in np.flatnonzero(rewards))
+        for x, gap, rewards in zip(point.features, state.gap, point.rewards, strict=True)
     ]
     return np.array(rise, dtype=object) * state.variance ** (1 - alpha)
 
@@ -162,7 +163,7 @@ def _flow_proof() -> Certificate:
     proof.relation(q, b**2, "d = sqrt(q)")
     gap_sq = proof.symbol("g", "nonnegative", "|grad L|^2")
     speed = proof.symbol("v", "positive", "V^(1 - alpha)")
-    proof.fact("theta' = V^(-alpha) grad J = V^(1 - alpha) grad L, and grad J = V grad L: X-IDENTITY.")
+    proof.fact("theta' = V^(-alpha) grad J = V^(1 - alpha) grad L, and grad J = V grad L: X-SEVERAL-IDENTITY.")
     proof.equal(p * q * speed * gap_sq, (p * q) * (speed * gap_sq), "J' = V L' with L' = V^(1 - alpha) |grad L|^2")
     proof.derive({log_odds: sp.Integer(1), p: p * q, q: -p * q, a: a * q / 2, b: -b * p / 2})
     proof.derivative(2 * log_odds + p / q - q / p, 1 / (p * q), "alpha = 0: the time, as a function of L")

@@ -16,7 +16,7 @@ import sympy as sp
 from theory.assumptions import BOUNDED_STD, ORTHOGONAL, UNIQUE_ANSWER
 from theory.certificates import Certificate, Proof
 from theory.claim import Claim
-from theory.claims._runs import gain, min_proof, running_max, running_min, steps_column, sum_proof
+from theory.claims._runs import UNDRAWN, gain, min_proof, running_max, running_min, steps_column, sum_proof
 from theory.policy import Array
 from theory.rules import GRPO, REINFORCE, Rule
 
@@ -73,13 +73,15 @@ def _reinforce_proof() -> Certificate:
     eta = 3 * r / x_sq
     value = eta * grad_sq - x_sq * r / 9 / 2 * eta**2 * grad_sq + taylor
     proof.nonnegative(value - 3 * r / 2 * grad_sq / x_sq, taylor, "gain of a prompt when it is drawn")
-    proof.fact("By X_i grad J_j = 0, a prompt that is not drawn does not move; it is drawn with odds 1/n.")
+    proof.fact(UNDRAWN)
     return proof.done("E J_i(theta_t) - E J_i(theta_{t-1}) >= (3 sqrt(3) / 2) E ||grad J_i(theta_{t-1})||^2 / (n X^2)")
 
 
 def _upward_curvature(proof: Proof) -> None:
     """From p upwards, within 4 sqrt(V) of its log-odds, the downward curvature is at most ``X^2 sqrt(V) / 2``."""
-    proof.fact("Below, b' = 2p' - 1, and V' max(1/2, 1/2 + b', 2b') X^2 is X-SHARP-CURVATURE's bound at p' >= p.")
+    proof.fact(
+        "Below, b' = 2p' - 1, and V' max(1/2, 1/2 + b', 2b') X^2 is X-SEVERAL-CURVATURE's downward bound at p' >= p."
+    )
     c = proof.symbol("c", "positive", "case p >= 1/2: sqrt(V) at p")
     c2 = proof.symbol("c2", "positive", "case p >= 1/2: sqrt(V') at p'")
     less = proof.symbol("h", "nonnegative", "case p >= 1/2: c - c2, as V falls from 1/2 on")
@@ -123,7 +125,7 @@ def _grpo_proof() -> Certificate:
     proof = Proof("X-SHARP-GRPO-DESCENT")
     x_sq = proof.symbol("X2", "positive", "X_max^2")
     root = proof.symbol("v", "positive", "sqrt(V_i(theta_{t-1}))")
-    slope = proof.symbol("g", "nonnegative", "2 V^2 X^2 - ||grad J_i||^2: X-SHARP-LIPSCHITZ")
+    slope = proof.symbol("g", "nonnegative", "2 V^2 X^2 - ||grad J_i||^2: X-SEVERAL-LIPSCHITZ")
     grad_sq = proof.symbol("G", "nonnegative", "||grad J_i(theta_{t-1})||^2")
     taylor = proof.symbol("r", "nonnegative", "slack of the Taylor bound")
     bound = proof.symbol("C", "positive", "C_{i,t-1}")
@@ -144,13 +146,14 @@ def _grpo_proof() -> Certificate:
     value = eta * grad_sq - x_sq * root / 2 / 2 * eta**2 * grad_sq + taylor
     proof.nonnegative(value - grad_sq / (x_sq * root), taylor, "gain of a prompt when it is drawn")
     proof.nonnegative(grad_sq / root - grad_sq / bound, grad_sq * over / (root * bound), "C may replace sqrt(V)")
-    proof.fact("By X_i grad J_j = 0, a prompt that is not drawn does not move; it is drawn with odds 1/n.")
+    proof.fact(UNDRAWN)
     return proof.done("E J_i(theta_t) - E J_i(theta_{t-1}) >= E ||grad J_i(theta_{t-1})||^2 / (n X^2 C_{i,t-1})")
 
 
 def _telescoped(rule: Rule, part: str) -> Certificate:
-    proof = Proof(f"X-SHARP-{rule.name.upper()}-{part}")
-    (sum_proof if part == "SUM" else min_proof)(proof, None, weighted=rule is GRPO)
+    name = f"X-SHARP-{rule.name.upper()}"
+    proof = Proof(f"{name}-{part}")
+    (sum_proof if part == "SUM" else min_proof)(proof, None, one_step=f"{name}-DESCENT", weighted=rule is GRPO)
     proof.fact("a = 3 sqrt(3) / (2n) for REINFORCE, 1/n for GRPO, from the one-step claims.")
     return proof.done("the stated bound, for every T")
 

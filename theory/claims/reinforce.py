@@ -26,13 +26,13 @@ def _proof_descent() -> Certificate:
 
 def _proof_sum() -> Certificate:
     proof = Proof("P-T31-SUM")
-    sum_proof(proof, (1, 2), weighted=False)
+    sum_proof(proof, (1, 2), one_step="P-T31-DESCENT-FIXED", weighted=False)
     return proof.done("the sum over t < T of E ||grad J_i(theta_t)||^2 is at most 2 n (1 - p0) X^2, for every T")
 
 
 def _proof_min() -> Certificate:
     proof = Proof("P-T31-MIN")
-    min_proof(proof, (1, 2), weighted=False)
+    min_proof(proof, (1, 2), one_step="P-T31-DESCENT-FIXED", weighted=False)
     return proof.done("min over t < T of E ||grad J_i(theta_t)||^2 is at most 2 n (1 - p0) X^2 / T, for every T")
 
 

@@ -79,7 +79,8 @@ def _certificate(name: str, rule: Rule, part: str) -> Certificate:
     if part == "DESCENT":
         (grpo_descent_proof if rule is GRPO else reinforce_descent_proof)(proof)
         return proof.done("the expected gain of every prompt is at least the stated bound")
-    (sum_proof if part == "SUM" else min_proof)(proof, None, weighted=rule is GRPO)
+    one_step = f"{name[:5]}-DESCENT-FIXED"
+    (sum_proof if part == "SUM" else min_proof)(proof, None, one_step=one_step, weighted=rule is GRPO)
     proof.fact("a = 1 / (2 n max(1, M/2)) for REINFORCE, 3 / (16 n max(R1, 5M/8) R2) for GRPO, both positive.")
     return proof.done("the stated bound, for every T")
 

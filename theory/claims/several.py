@@ -9,6 +9,7 @@ import sympy as sp
 
 from theory.certificates import Certificate, Proof
 from theory.claim import Claim, Link
+from theory.claims._setting import groups, probabilities
 from theory.exact import maximum
 from theory.points import Point
 from theory.policy import Array
@@ -45,20 +46,11 @@ def _identity_proof() -> Certificate:
     return proof.done("both identities hold for any number of right outputs, all y and all K")
 
 
-def _setting(proof: Proof) -> tuple[Any, ...]:
-    p, q = proof.symbol("p", "positive", "success"), proof.symbol("q", "positive", "failure")
-    mr, mw = proof.symbol("mr", "real", "E_v u"), proof.symbol("mw", "real", "E_w u")
-    sr, sw = proof.symbol("sr", "nonnegative", "Var_v(u)"), proof.symbol("sw", "nonnegative", "Var_w(u)")
-    room = proof.symbol("g", "nonnegative", "||X||^2 ||y||^2 - E_v u^2 - E_w u^2: spectral norm, weights at most 1")
-    proof.relation(p + q, sp.Integer(1), "the outputs' probabilities sum to 1")
-    proof.fact("The form is X-SEVERAL-IDENTITY. X_max >= ||X_i||.")
-    form = p * q * ((q - p) * (mr - mw) ** 2 + sr - sw)
-    return p, q, mr, mw, sr, sw, room, form, mr**2 + sr + mw**2 + sw + room
-
-
 def _variance_proof() -> Certificate:
     proof = Proof("X-SEVERAL-VAR")
-    p, q, mr, mw, sr, sw, room, form, bound = _setting(proof)
+    at = probabilities(proof)
+    y = groups(proof)
+    (p, q), (mr, mw, sr, sw, room), form, bound = at, y, y.quadratic(at), y.bound
     v, plus, minus = p * q, (mr + mw) ** 2, (mr - mw) ** 2
     proof.nonnegative(
         2 * v * bound - form, v * (2 * room + plus + 2 * p * minus + sr + 3 * sw), "2 V X^2 |y|^2 - form >= 0"

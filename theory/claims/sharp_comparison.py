@@ -66,7 +66,9 @@ def _proof() -> Certificate:
     total = proof.symbol("Q", "positive", "sum over prompts of 1 - p0_i")
     mixed = proof.symbol("M", "nonnegative", "sum over prompts of (1 - p0_i) times the mean of C_{i,t}")
     v = proof.symbol("V", "positive", "p q")
-    proof.fact("The bounds are X-SHARP-REINFORCE-MIN and X-SHARP-GRPO-MIN, both in units of n X^2 / T.")
+    proof.fact(
+        "In units of n X^2 / T the bounds are k (1 - p0) for REINFORCE and (1 - p0) times the mean of C for GRPO."
+    )
     proof.equal(
         (threshold * total - mixed) / n,
         total / n * (threshold - mixed / total),

@@ -12,7 +12,7 @@ import sympy as sp
 from theory.assumptions import UNIQUE_ANSWER
 from theory.certificates import Certificate, Proof
 from theory.claim import Claim
-from theory.claims._setting import direction, probabilities, symmetric_pair
+from theory.claims._setting import groups, probabilities, symmetric_pair
 from theory.points import Point
 from theory.policy import Array
 
@@ -38,42 +38,36 @@ def _lipschitz_bound(point: Point) -> Any:
 def _proof_variance(claim: str) -> Certificate:
     proof = Proof(claim)
     at = probabilities(proof)
-    y = direction(proof)
-    p, q, v = at.p, at.q, at.variance
-    proof.fact("y^T Hess J y = V [(1 - 2p)(u_a - m)^2 - s2]: X-IDENTITY. X_max >= ||X_i||.")
-    form = y.quadratic(at)
-    g_op, g_w = sp.Symbol("g_op", nonnegative=True), sp.Symbol("g_w", nonnegative=True)
-    plus, minus = (y.u_a + y.m) ** 2, (y.u_a - y.m) ** 2
-    slack = 4 * g_op + 4 * g_w + 2 * plus
-    proof.nonnegative(
-        4 * v * y.bound - form, v * (slack + (q + 3 * p) * minus + 5 * y.s2), "4 V X^2 |y|^2 - y^T Hess J y >= 0"
-    )
-    proof.nonnegative(
-        4 * v * y.bound + form, v * (slack + (p + 3 * q) * minus + 3 * y.s2), "4 V X^2 |y|^2 + y^T Hess J y >= 0"
-    )
+    y = groups(proof)
+    p, q, v, form = at.p, at.q, at.variance, y.quadratic(at)
+    plus, minus = (y.mr + y.mw) ** 2, (y.mr - y.mw) ** 2
+    above = 4 * y.room + 2 * plus + (q + 3 * p) * minus + 3 * y.sr + 5 * y.sw
+    below = 4 * y.room + 2 * plus + (p + 3 * q) * minus + 5 * y.sr + 3 * y.sw
+    proof.nonnegative(4 * v * y.bound - form, v * above, "4 V X^2 |y|^2 - y^T Hess J y >= 0")
+    proof.nonnegative(4 * v * y.bound + form, v * below, "4 V X^2 |y|^2 + y^T Hess J y >= 0")
     return proof.done("|y^T Hess J y| <= 4 X^2 V |y|^2 for all y, all theta and all K")
 
 
 def _proof_global(claim: str) -> Certificate:
     proof = Proof(claim)
     at = probabilities(proof)
-    y = direction(proof)
-    p, q, v = at.p, at.q, at.variance
-    proof.fact("y^T Hess J y = V [(1 - 2p)(u_a - m)^2 - s2]: X-IDENTITY. X_max >= ||X_i||.")
-    form = y.quadratic(at)
-    g_op, g_w = sp.Symbol("g_op", nonnegative=True), sp.Symbol("g_w", nonnegative=True)
+    y = groups(proof)
+    p, q, v, form = at.p, at.q, at.variance, y.quadratic(at)
     half = sp.Rational(1, 2)
-    plus, minus = half * (y.u_a + y.m) ** 2, (y.u_a - y.m) ** 2
+    plus, minus = half * (y.mr + y.mw) ** 2, (y.mr - y.mw) ** 2
     # 1/2 - V (q - p) = (p^3 + 5 p^2 q + p q^2 + q^3) / 2 because p + q = 1; the other sign swaps p and q.
     above = half * (p**3 + 5 * p**2 * q + p * q**2 + q**3)
     below = half * (p**3 + p**2 * q + 5 * p * q**2 + q**3)
+    less = p**2 + p * q + q**2
+    proof.equal(1 - v, less, "1 - V in terms that are visibly positive")
     proof.nonnegative(
-        y.bound - form, g_op + g_w + plus + above * minus + (1 + v) * y.s2, "X^2 |y|^2 - y^T Hess J y >= 0"
+        y.bound - form,
+        y.room + plus + above * minus + less * y.sr + (1 + v) * y.sw,
+        "X^2 |y|^2 - y^T Hess J y >= 0",
     )
-    proof.equal(1 - v, p**2 + p * q + q**2, "1 - V in terms that are visibly positive")
     proof.nonnegative(
         y.bound + form,
-        g_op + g_w + plus + below * minus + (p**2 + p * q + q**2) * y.s2,
+        y.room + plus + below * minus + (1 + v) * y.sr + less * y.sw,
         "X^2 |y|^2 + y^T Hess J y >= 0",
     )
     return proof.done("|y^T Hess J y| <= X^2 |y|^2 for all y, all theta and all K")
@@ -83,12 +77,10 @@ def _proof_lipschitz() -> Certificate:
     proof = Proof("P-L32")
     p, q = probabilities(proof)
     x_sq = proof.symbol("X2", "positive", "||X_i||^2")
-    g_op = proof.symbol("g_op", "nonnegative", "||X_i||^2 ||e_a - w||^2 - ||X_i^T (e_a - w)||^2")
-    g_w = proof.symbol("g_w", "nonnegative", "1 - sum of w_j^2")
+    slack = proof.symbol("g", "nonnegative", "2 V^2 ||X_i||^2 - ||grad J_i||^2, X-SEVERAL-LIPSCHITZ")
     grad_sq = proof.symbol("G", "nonnegative", "||grad J_i||^2")
-    proof.fact("grad J = V X_i^T (e_a - w): X-IDENTITY. ||X_i^T|| = ||X_i||. A probability vector has sum w_j^2 <= 1.")
-    proof.relation(grad_sq, (p * q) ** 2 * (x_sq * (2 - g_w) - g_op), "||e_a - w||^2 = 1 + sum of w_j^2")
-    terms = x_sq * (sp.Rational(1, 4) * (p**2 - q**2) ** 2 + p**3 * q + p * q**3) + (p * q) ** 2 * (x_sq * g_w + g_op)
+    proof.relation(grad_sq, 2 * (p * q) ** 2 * x_sq - slack, "||grad J|| <= sqrt(2) V ||X||")
+    terms = x_sq * (sp.Rational(1, 4) * (p**2 - q**2) ** 2 + p**3 * q + p * q**3) + slack
     proof.nonnegative(x_sq / 4 - grad_sq, terms, "X^2 / 4 - ||grad J||^2 >= 0")
     return proof.done("||grad J|| <= X / 2 for all theta and all K")
 

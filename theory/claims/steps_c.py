@@ -18,7 +18,7 @@ from theory.claims._curvature_proofs import (
     proof_lemma_17,
     proof_norm,
 )
-from theory.claims._steps import entries, norm, output_slopes, root, wrong_outputs
+from theory.claims._steps import entries, norm, other_outputs, output_slopes, root
 from theory.exact import as_balls, as_floats, is_exact, largest
 from theory.points import Point
 from theory.policy import Array
@@ -35,8 +35,14 @@ def _by_definition(point: Point) -> Array:
     """``pi_j (r_j - p)``, with the softmax from its definition and 1 - p summed from the other outputs."""
     z = np.sum(point.features * point.instance.theta, axis=2)
     pi = 1 / np.sum(np.exp(z[:, None, :] - z[:, :, None]), axis=2)
-    wrong = wrong_outputs(point)
+    wrong = point.rewards == 0
     return np.where(wrong, -pi * np.sum(pi * ~wrong, axis=1)[:, None], pi * np.sum(pi * wrong, axis=1)[:, None])
+
+
+def _by_cases(point: Point) -> Array:
+    """``V`` at a, ``-p pi_j`` at every other output."""
+    state = point.state
+    return np.where(other_outputs(point), -state.p[:, None] * state.policy, state.variance[:, None])
 
 
 def _triangle(point: Point) -> Array:
@@ -69,13 +75,13 @@ def _entries_norm(point: Point) -> Array:
 
 def _rest_squared(point: Point) -> Array:
     state = point.state
-    squares = np.sum(state.policy * state.policy * wrong_outputs(point), axis=1)
+    squares = np.sum(state.policy * state.policy * other_outputs(point), axis=1)
     return state.p * (state.q * state.q + squares) ** 0.5
 
 
 def _rest_bounded(point: Point) -> Array:
     state = point.state
-    products = np.sum(state.policy * state.q[:, None] * wrong_outputs(point), axis=1)
+    products = np.sum(state.policy * state.q[:, None] * other_outputs(point), axis=1)
     return state.p * (state.q * state.q + products) ** 0.5
 
 
@@ -184,7 +190,7 @@ CLAIMS = (
         place="App. C.1, after eq. (13)",
         relation="==",
         left=_by_definition,
-        right=lambda point: entries(point.state),
+        right=_by_cases,
         remark="The left side is pi_j (r_j - pi^T r) with the softmax from its definition.",
     ),
     _claim(

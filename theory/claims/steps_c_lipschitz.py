@@ -7,7 +7,7 @@ import numpy as np
 from theory.assumptions import UNIQUE_ANSWER
 from theory.claim import Claim, Link
 from theory.claims._ball_proofs import proof_gradient, proof_lipschitz
-from theory.claims._steps import feature_norms, output_slopes, wrong_outputs
+from theory.claims._steps import feature_norms, other_outputs, output_slopes
 from theory.points import Point
 from theory.policy import Array
 
@@ -15,20 +15,20 @@ __all__ = ["CLAIMS"]
 
 
 def _gradient_expanded(point: Point) -> Array:
-    u, state, wrong = output_slopes(point), point.state, wrong_outputs(point)
-    rest = np.sum(u * state.policy * wrong, axis=1)
-    return np.sum(u * ~wrong, axis=1) * state.q * state.p - rest * state.p
+    u, state, others = output_slopes(point), point.state, other_outputs(point)
+    rest = np.sum(u * state.policy * others, axis=1)
+    return np.sum(u * ~others, axis=1) * state.q * state.p - rest * state.p
 
 
 def _feature_by_feature(point: Point) -> Array:
-    sizes, state, wrong = feature_norms(point), point.state, wrong_outputs(point)
-    rest = np.sum(sizes * state.policy * wrong, axis=1)
-    return np.sum(sizes * ~wrong, axis=1) * state.q * state.p + rest * state.p
+    sizes, state, others = feature_norms(point), point.state, other_outputs(point)
+    rest = np.sum(sizes * state.policy * others, axis=1)
+    return np.sum(sizes * ~others, axis=1) * state.q * state.p + rest * state.p
 
 
 def _operator_norm(point: Point) -> Array:
     state, x = point.state, point.x_sq**0.5
-    rest = np.sum(x[:, None] * state.policy * wrong_outputs(point), axis=1)
+    rest = np.sum(x[:, None] * state.policy * other_outputs(point), axis=1)
     return np.asarray(x * state.q * state.p + rest * state.p)
 
 

@@ -9,9 +9,9 @@ import numpy as np
 from theory.assumptions import BOUNDED_STD, ORTHOGONAL, UNIQUE_ANSWER
 from theory.claim import Claim, Link
 from theory.claims import _orthogonal_proofs as proofs
-from theory.claims._steps import entries, expanded_update, feature_norms, norm, of_others, own, wrong_outputs
+from theory.claims._steps import entries, expanded_update, feature_norms, norm, of_others, other_outputs, own
 from theory.points import Point
-from theory.policy import Array, evaluate
+from theory.policy import Array
 from theory.rules import GRPO, REINFORCE, Rule
 
 __all__ = ["CLAIMS", "own_taylor", "quadratic_in_eta"]
@@ -34,7 +34,7 @@ def _through_features(point: Point, factor: int = 1) -> Array:
 
 def _moved_along(step: Any, moves: Array) -> Array:
     """``J_l(theta_{t-1} + move_i)``, ``(n, n)``."""
-    return np.array([evaluate(step.features, step.answers, step.instance.theta + move).p for move in moves])
+    return np.array([step.state_at(step.instance.theta + move).p for move in moves])
 
 
 def _by_equation_10(step: Any) -> Array:
@@ -65,9 +65,9 @@ def _grpo(step: Any, scale: Array) -> Array:
 
 
 def _bracket_bound(step: Any) -> Array:
-    sizes, state, wrong = feature_norms(step), step.state, wrong_outputs(step)
-    rest = np.sum(sizes * state.policy * wrong, axis=1)
-    bracket = step.std * np.sum(sizes * ~wrong, axis=1) + (state.p / state.q) ** 0.5 * rest
+    sizes, state, others = feature_norms(step), step.state, other_outputs(step)
+    rest = np.sum(sizes * state.policy * others, axis=1)
+    bracket = step.std * np.sum(sizes * ~others, axis=1) + (state.p / state.q) ** 0.5 * rest
     return bracket / (2 * step.x_max_sq)
 
 
@@ -180,11 +180,11 @@ _UPDATE = (
                 "it is drawn",
                 "==",
                 lambda s: own(s.after.p),
-                lambda s: own(_moved_along(s, s.eta * expanded_update(s))),
+                lambda s: own(_moved_along(s, s.move)),
             ),
         ),
         proof=proofs.proof_21,
-        remark="The second case says J_l(theta_t) = J_l(theta_t); it is checked with theta_t from the next display.",
+        remark="The second case says J_l(theta_t) = J_l(theta_t); it is checked with theta_t from the rule.",
     ),
     _claim(
         "D3-UPDATE",

@@ -60,7 +60,7 @@ def _descent_certificate(rule: Rule) -> Certificate:
     grad_sq = proof.symbol("G", "nonnegative", "||grad J_i(theta_{t-1})||^2")
     taylor = proof.symbol("r", "nonnegative", "slack of the Taylor bound")
     n = proof.symbol("n", "positive", "number of prompts")
-    proof.fact("X_i grad J_j = 0 for j != i, so along the joint step J_i sees only its own part, of size eta / n.")
+    proof.fact("J_i sees only its own part of the joint step, of size eta / n: the others leave it (S-ORTHO-FIXED).")
     if not normalised:
         eta, curvature, a = 1 / (x_sq * n), x_sq, (2 * n - 1) / (2 * n**2)
         proof.fact("Taylor with Lagrange remainder; the curvature bound is S-SMOOTH-GLOBAL.")
@@ -70,10 +70,12 @@ def _descent_certificate(rule: Rule) -> Certificate:
         return proof.done("J_i(theta_t) - J_i(theta_{t-1}) >= (2n - 1) / (2 n^2 X^2) ||grad J_i(theta_{t-1})||^2")
     c = proof.symbol("c", "positive", "sqrt(V_i(theta_{t-1}))")
     p, q = proof.symbol("p", "positive", "success"), proof.symbol("q", "positive", "failure")
-    slack = proof.symbol("g", "nonnegative", "4 V^2 X_max^2 - ||grad J||^2, from P-L32's proof: <= 2 V^2 X^2")
+    slack = proof.symbol(
+        "g", "nonnegative", "4 V^2 X_max^2 - ||grad J||^2, X-SEVERAL-LIPSCHITZ: it is at least half of that"
+    )
     more = proof.symbol("m", "nonnegative", "n - 1")
     bound = proof.symbol("C", "positive", "C_i(t-1)")
-    over = proof.symbol("h", "nonnegative", "C - c")
+    over = proof.symbol("h", "nonnegative", "C - c, Assumption 3")
     proof.relation(c**2, p * q, "c = sqrt(V)")
     proof.relation(grad_sq, 4 * (p * q) ** 2 * x_sq - slack, "||grad J|| <= 2 V X_max")
     proof.relation(more, n - 1, "at least one prompt")
@@ -92,7 +94,7 @@ def _descent_certificate(rule: Rule) -> Certificate:
 def _sum_certificate(rule: Rule, part: str) -> Certificate:
     proof = Proof(f"S-{rule.name.upper()}-{part}-FIXED")
     build = sum_proof if part == "SUM" else min_proof
-    build(proof, None, weighted=rule is GRPO)
+    build(proof, None, one_step=f"S-{rule.name.upper()}-DESCENT-FIXED", weighted=rule is GRPO)
     proof.fact("a = (8n - 5) / (16 n^2) for GRPO and (2n - 1) / (2 n^2) for REINFORCE, both positive for n >= 1.")
     return proof.done("the bound with a in place of the printed constant, for every T and every n")
 

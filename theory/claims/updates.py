@@ -11,6 +11,7 @@ from theory.assumptions import UNIQUE_ANSWER
 from theory.certificates import Certificate, Proof
 from theory.claim import Claim
 from theory.claims._setting import probabilities
+from theory.claims._steps import other_outputs, output_slopes
 from theory.points import Point
 from theory.policy import Array
 from theory.rules import GRPO, REINFORCE, Rule
@@ -19,8 +20,8 @@ __all__ = ["CLAIMS"]
 
 
 def _rows(point: Point) -> tuple[Array, Array]:
-    """Logit slopes ``u`` of shape ``(n, K)`` and the mask of wrong outputs."""
-    return point.features @ point.direction, point.rewards == 0
+    """Logit slopes ``u`` of shape ``(n, K)``, and which outputs j are not a."""
+    return output_slopes(point), other_outputs(point)
 
 
 def _by_definition(rule: Rule) -> Any:
@@ -50,10 +51,10 @@ def _expanded(right_factor: Any, wrong_factor: Any) -> Any:
     """``c_a u_a - c_w sum_{j != a} pi_j u_j``, the shape of equations (11) and (12)."""
 
     def right(point: Point) -> Array:
-        u, wrong = _rows(point)
+        u, others = _rows(point)
         p, q = point.state.p, point.state.q
         u_a = u[np.arange(len(u)), point.answers]
-        rest = np.sum(point.state.policy * u * wrong, axis=1)
+        rest = np.sum(point.state.policy * u * others, axis=1)
         return right_factor(p, q) * u_a - wrong_factor(p, q) * rest
 
     return right
@@ -80,21 +81,30 @@ def _proof(claim: str, rule: Rule, right_factor: Any, wrong_factor: Any) -> Cert
     return proof.done(f"the {rule.name} update along y equals the expanded form, for all y and all K")
 
 
+def _both_groups(proof: Proof) -> tuple[sp.Symbol, ...]:
+    """Declare p, q, the means of u over right and wrong outputs, the weights in either group, and u of one output."""
+    p, q = probabilities(proof)
+    mr = proof.symbol("mr", "real", "sum over right j of v_j u_j")
+    m = proof.symbol("m", "real", "sum over wrong j of w_j u_j")
+    v = proof.symbol("v", "positive", "v_j = pi_j / p of one right output j")
+    w = proof.symbol("w", "positive", "w_j = pi_j / q of one wrong output j")
+    u = proof.symbol("u", "real", "x_j . y of that output, right or wrong")
+    proof.fact("grad J . y = V (mr - m): X-SEVERAL-IDENTITY.")
+    return p, q, mr, m, v, w, u
+
+
 def _proof_5() -> Certificate:
     proof = Proof("P-EQ5")
-    p, q = probabilities(proof)
-    u_a = proof.symbol("u_a", "real", "x_a . y")
-    m = proof.symbol("m", "real", "sum over wrong j of w_j u_j")
-    w = proof.symbol("w", "positive", "w_j = pi_j / q")
-    u = proof.symbol("u", "real", "x_j . y of one wrong output j")
+    p, q, mr, m, v, w, u = _both_groups(proof)
     a = proof.symbol("W", "positive", "1 / sqrt(V), a constant under the stop-gradient")
-    mean = p * u_a + q * m
-    proof.fact("grad J . y = V (u_a - m): X-IDENTITY. grad ln pi_j . y = u_j - E_pi u.")
-    values = {w: sp.Integer(1), w * u: m}
-    proof.moments(q * w * (-p * a) * (u - mean), values, -q * p * a * (m - mean), "the wrong outputs")
+    mean = p * mr + q * m
+    proof.fact("grad ln pi_j . y = u_j - E_pi u.")
+    right, wrong = {v: sp.Integer(1), v * u: mr}, {w: sp.Integer(1), w * u: m}
+    proof.moments(p * v * (q * a) * (u - mean), right, p * q * a * (mr - mean), "the right outputs")
+    proof.moments(q * w * (-p * a) * (u - mean), wrong, -q * p * a * (m - mean), "the wrong outputs")
     proof.equal(
-        p * q * a * (u_a - mean) - q * p * a * (m - mean),
-        a * p * q * (u_a - m),
+        p * q * a * (mr - mean) - q * p * a * (m - mean),
+        a * p * q * (mr - m),
         "E[A grad ln pi] = grad J / sqrt(V)",
     )
     return proof.done("E[A grad ln pi] . y = grad J . y / sqrt(V), for all y and all K")
@@ -102,14 +112,11 @@ def _proof_5() -> Certificate:
 
 def _proof_10() -> Certificate:
     proof = Proof("P-EQ10")
-    p, q = probabilities(proof)
-    u_a = proof.symbol("u_a", "real", "x_a . y")
-    m = proof.symbol("m", "real", "sum over wrong j of w_j u_j")
-    w = proof.symbol("w", "positive", "w_j = pi_j / q")
-    u = proof.symbol("u", "real", "x_j . y of one wrong output j")
-    proof.fact("grad J . y = V (u_a - m): X-IDENTITY. [H r]_a = p - p^2 and [H r]_j = -p pi_j for a wrong j.")
-    proof.moments(-p * q * w * u, {w * u: m}, -p * q * m, "wrong outputs: sum_j [H r]_j u_j = -p q m")
-    proof.equal((p - p**2) * u_a - p * q * m, p * q * (u_a - m), "(X y)^T H r = V (u_a - m)")
+    p, q, mr, m, v, w, u = _both_groups(proof)
+    proof.fact("[H r]_j = pi_j (r_j - pi^T r), and pi^T r = p; pi_j = p v_j for a right j and q w_j for a wrong one.")
+    proof.moments(p * v * (1 - p) * u, {v * u: mr}, p * q * mr, "right outputs: sum_j [H r]_j u_j = p q mr")
+    proof.moments(q * w * (0 - p) * u, {w * u: m}, -p * q * m, "wrong outputs: sum_j [H r]_j u_j = -p q m")
+    proof.equal(p * q * mr - p * q * m, p * q * (mr - m), "(X y)^T H r = V (mr - m)")
     return proof.done("y^T X^T (diag(pi) - pi pi^T) r = grad J . y, for all y and all K")
 
 
@@ -153,7 +160,10 @@ def _short_update(point: Point) -> Array:
 
 
 def _gap_update(point: Point) -> Array:
-    return point.state.variance * point.slope
+    """``p q (x_a - sum_{j != a} pi_j / q x_j) . y``."""
+    u, others = _rows(point)
+    mean = np.sum(point.state.policy * u * others, axis=1) / point.state.q
+    return point.state.variance * (u[np.arange(len(u)), point.answers] - mean)
 
 
 def _proof_gap() -> Certificate:

@@ -1,4 +1,4 @@
-"""``whynorm audit``: is the verifier any good? Mutants that must be refuted, assumptions that must be missed."""
+"""``whynorm audit``: is the verifier any good? Mutants that must be refuted, and assumptions dropped in turn."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ def audit(
 
     Mutation: a claim's constant, power of X, direction and step size are changed one at a time so that it becomes
     false; the search must find an exact counterexample to each. Ablation: each assumption is dropped; needed means
-    that an instance without it violates the claim. The exit code is 1 if a mutant survived that is not seen to be true.
+    that an instance without it violates the claim, not needed that the replayed certificates prove the claim without
+    it. The exit code is 1 if a mutant survived that is not seen to be true, or if an instance contradicts a proof.
     """
     from simulator.files import write_json
     from simulator.random import generator
@@ -62,7 +63,7 @@ def audit(
     typer.echo("\n".join(_closing_lines(found, counts)))
     if json_file is not None:
         say(f"mutants and assumptions: {json_file}")
-    return 1 if counts["survived"] else 0
+    return 1 if counts["survived"] or counts.get("assumptions contradiction") else 0
 
 
 def _assumptions(audits: Sequence[Any]) -> Table:
@@ -86,4 +87,13 @@ def _closing_lines(audits: Sequence[Any], counts: dict[str, int]) -> list[str]:
             if not killing.by:
                 link = f" ({killing.link})" if killing.link else ""
                 lines.append(f"survived: {killing.claim}{link}, {killing.kind}: {killing.text}; {killing.reason}")
+    dropped = [a for each in audits for a in each.assumptions]
+    outcomes = {a.outcome: counts[f"assumptions {a.outcome}"] for a in dropped}
+    told = ", ".join(f"{count} {outcome}" for outcome, count in sorted(outcomes.items()))
+    lines.append(f"{len(dropped)} assumptions dropped: {told or 'none'}")
+    lines += [
+        f"{a.outcome}: {a.claim} without {a.assumption}; {a.reason}"
+        for a in dropped
+        if a.outcome in ("unsettled", "contradiction")
+    ]
     return lines
