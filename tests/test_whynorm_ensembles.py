@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -82,6 +83,28 @@ def test_one_replica_without_an_engine_is_the_single_run(capsys: Capture) -> Non
     outputs = [call(capsys, "simulate", *SMALL, "--json", *more)[1] for more in ((), ("--replicas", 1))]
     assert outputs[0] == outputs[1]
     assert "constants" in json.loads(outputs[0])
+
+
+def test_an_interrupt_is_heard_between_chunks_and_leaves_nothing(
+    capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from simulator.engines import run
+
+    done, reference = [], run.ENGINES["reference"]
+
+    def interrupted(plan: Any) -> Any:
+        done.append(plan.replicas)
+        if len(done) == 5:
+            raise KeyboardInterrupt
+        return reference(plan)
+
+    monkeypatch.setitem(run.ENGINES, "reference", interrupted)
+    argv = ["simulate", *SMALL, "--replicas", 3, "--engine", "reference", "--out", tmp_path / "new"]
+    code, stdout, stderr = call(capsys, *argv)
+    assert (code, stdout, stderr) == (130, "", "whynorm: interrupted\n")
+    # Three runs of one step to compile what there is to compile, then the runs asked for, one by one.
+    assert done == [range(0, 1), range(1, 2), range(2, 3), range(0, 1), range(1, 2)]
+    assert not (tmp_path / "new").exists()
 
 
 @pytest.mark.parametrize("n", [3, 13])

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from theory.errors import expected
 from whynorm.console import progress
+from whynorm.outputs import usable_cores
 
 __all__ = ["Runner", "ensemble_table", "run_ensemble", "runner"]
 
@@ -52,7 +53,9 @@ def runner(replicas: int, engine: str | None, threads: int | None, device: str |
 
     if name not in ENGINES:
         raise expected("engine", name, f"one of {', '.join(ENGINES)}", "lanes is the fastest on a CPU")
-    options = {key: value for key, value in (("threads", threads), ("device", device)) if value is not None}
+    if name == "lanes":
+        return Runner(replicas, name, {"threads": threads or usable_cores()})
+    options = {} if device is None else {"device": device}
     return Runner(replicas, name, options)
 
 
