@@ -8,7 +8,7 @@ import json
 import os
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -16,7 +16,17 @@ import numpy as np
 
 from theory.errors import InputError, expected
 
-__all__ = ["atomic", "prepare_directory", "read_npz", "write_json", "write_npz", "write_text"]
+__all__ = [
+    "atomic",
+    "check_axes",
+    "number_field",
+    "prepare_directory",
+    "read_npz",
+    "text_field",
+    "write_json",
+    "write_npz",
+    "write_text",
+]
 
 # What a write runs into where there is no room: a full disk, a quota, a limit on the size of files.
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -125,3 +135,45 @@ def prepare_directory(path: Path) -> Path:
         raise expected(
             "output directory", str(path), f"a writable directory ({error.strerror})", "choose another"
         ) from None
+
+
+def text_field(name: str, value: Any) -> str:
+    """A string that was read from a file; TypeError if it is none."""
+    if not isinstance(value, str):
+        raise TypeError(f"{name} is {value!r}, not a string")
+    return value
+
+
+def number_field(name: str, value: Any) -> float:
+    """A finite number that was read from a file; TypeError if it is none."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not np.isfinite(float(value)):
+        raise TypeError(f"{name} is {value!r}, not a finite number")
+    return float(value)
+
+
+def check_axes(
+    arrays: Mapping[str, Any],
+    axes: Mapping[str, str],
+    *,
+    longer: Mapping[str, str] | None = None,
+    integers: tuple[str, ...] = ("order", "t"),
+) -> None:
+    """Raise ValueError unless the arrays are numeric and their shapes belong together.
+
+    Args:
+        arrays: by name.
+        axes: a letter for each axis of each array; equal letters stand for equal lengths. No array is empty along its
+            first axis.
+        longer: axes of arrays that have a last axis of more than 1 besides.
+        integers: names of those that hold integers; all others hold floats.
+    """
+    sizes: dict[str, int] = {}
+    for name, letters in axes.items():
+        array, more = arrays[name], (longer or {}).get(name, "")
+        if more and array.ndim == len(more) and array.shape[-1] > 1:
+            letters = more
+        fits = array.ndim == len(letters) and array.dtype.kind in ("iu" if name in integers else "f")
+        fits = fits and len(array) > 0
+        pairs = zip(letters, array.shape, strict=True) if fits else ()
+        if not fits or any(sizes.setdefault(axis, size) != size for axis, size in pairs):
+            raise ValueError(f"{name} has shape {array.shape} and dtype {array.dtype}")

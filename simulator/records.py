@@ -11,7 +11,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from simulator.files import prepare_directory, read_npz, write_json, write_npz
+from simulator.files import (
+    check_axes,
+    number_field,
+    prepare_directory,
+    read_npz,
+    text_field,
+    write_json,
+    write_npz,
+)
 from simulator.sampled import get_any_rule
 from theory.errors import InputError, expected
 from theory.policy import Array
@@ -172,11 +180,11 @@ class Record:
             arrays = read_npz(directory / "record.npz")
             scalars = json.loads((directory / "summary.json").read_text())
             fields = {name: arrays.pop(name) for name in _ARRAYS}
-            fields |= {name: _text(name, scalars[name]) for name in ("origin", "problem", "rule")}
+            fields |= {name: text_field(name, scalars[name]) for name in ("origin", "problem", "rule")}
             # Runs written before there were schedules drew prompts at random.
-            fields["schedule"] = _text("schedule", scalars.get("schedule", "uniform"))
-            fields |= {name: _number(name, scalars[name]) for name in ("eta", "x_max_sq")}
-            _check_shapes(fields)
+            fields["schedule"] = text_field("schedule", scalars.get("schedule", "uniform"))
+            fields |= {name: number_field(name, scalars[name]) for name in ("eta", "x_max_sq")}
+            check_axes(fields, _ARRAYS, longer={"order": "TB"})
         except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
             reason = f"{error} is missing" if isinstance(error, KeyError) else " ".join(str(error).split())[:300]
             raise expected("run directory", str(directory), "record.npz and summary.json of one run", reason) from None
@@ -195,28 +203,3 @@ _ARRAYS = {
     "step_grad_sq": "T",
     "step_std": "T",
 }
-
-
-def _text(name: str, value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{name} is {value!r}, not a string")
-    return value
-
-
-def _number(name: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not np.isfinite(float(value)):
-        raise TypeError(f"{name} is {value!r}, not a finite number")
-    return float(value)
-
-
-def _check_shapes(fields: dict[str, Any]) -> None:
-    """Raise ValueError unless the arrays are numeric and their shapes belong together."""
-    sizes: dict[str, int] = {}
-    for name, axes in _ARRAYS.items():
-        array = fields[name]
-        if name == "order" and array.ndim == 2 and array.shape[1] > 1:
-            axes = "TB"
-        fits = array.ndim == len(axes) and array.dtype.kind in ("iu" if name in ("order", "t") else "f")
-        fits = fits and len(array) > 0
-        if not fits or any(sizes.setdefault(axis, size) != size for axis, size in zip(axes, array.shape, strict=True)):
-            raise ValueError(f"{name} has shape {array.shape} and dtype {array.dtype}")

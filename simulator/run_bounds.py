@@ -16,7 +16,7 @@ from theory.claim import Claim
 from theory.instances import Instance
 from theory.interaction import Constants
 
-__all__ = ["MOST_STEPS", "bounds", "evaluate_record"]
+__all__ = ["MOST_STEPS", "bounds", "evaluate_record", "not_covered", "orthogonal_claims"]
 
 # Steps up to which expectations over prompt orders are computed; they cost T^2.
 MOST_STEPS = 5000
@@ -45,17 +45,22 @@ def bounds(record: Record, problem: Problem, constants: dict[str, Any] | None = 
         ``this order``), ``largest_ratio`` of its sides over prompts and prefixes, and for a single inequality ``left``
         and ``right`` at T for the prompt where they are closest; and, if there is no such claim, why.
     """
-    if record.schedule not in ("uniform", "all"):
-        return [], f"the theorems draw prompts uniformly, or take all; this run is {record.schedule}"
-    if problem.x_max_sq <= 0:
-        return [], "all features are 0"
+    if (missing := not_covered(record.schedule, problem)) is not None:
+        return [], missing
     if orthogonality_defect(problem.features) < ORTHOGONAL_UP_TO:
         return _orthogonal_bounds(record, problem)
     return _relaxed_bounds(record, problem, constants or run_constants(record, problem))
 
 
-def _claims_on(record: Record, ids: re.Pattern[str], scope: str) -> list[Claim]:
-    """Claims that hold, of the scope, about the rule of the record."""
+def not_covered(schedule: str, problem: Problem) -> str | None:
+    """Why no theorem is about any run of the problem with that schedule; None if some may be."""
+    if schedule not in ("uniform", "all"):
+        return f"the theorems draw prompts uniformly, or take all; this run is {schedule}"
+    return "all features are 0" if problem.x_max_sq <= 0 else None
+
+
+def _claims_on(rule: str, ids: re.Pattern[str], scope: str) -> list[Claim]:
+    """Claims that hold, of the scope, about the rule of that name."""
     from theory.claims import load_registry
 
     return [
@@ -63,7 +68,7 @@ def _claims_on(record: Record, ids: re.Pattern[str], scope: str) -> list[Claim]:
         for claim in load_registry()
         if claim.scope == scope
         and claim.rule is not None
-        and claim.rule.name == record.rule
+        and claim.rule.name == rule
         and claim.fixed_by is None
         and ids.search(claim.id)
     ]
@@ -88,25 +93,45 @@ def _finite(value: float) -> float | None:
 
 
 def _orthogonal_bounds(record: Record, problem: Problem) -> tuple[Rows, str | None]:
-    if len(record.order) > MOST_STEPS:
-        return [], f"more than {MOST_STEPS} steps: expectations over prompt orders cost T^2"
+    steps, joint = len(record.order), record.schedule == "all"
+    covering, context, missing = orthogonal_claims(record.rule, record.schedule, record.eta, steps, problem)
+    with np.errstate(all="ignore"):
+        return [_row(claim, context, "this run" if joint else "mean over orders") for claim in covering], missing
+
+
+def orthogonal_claims(
+    rule: str, schedule: str, eta: float, steps: int, problem: Problem
+) -> tuple[list[Claim], Any, str | None]:
+    """Claims that cover runs on orthogonal prompts.
+
+    Args:
+        rule: name.
+        schedule: ``uniform`` or ``all``.
+        eta: step size.
+        steps: T.
+        problem: a bandit whose prompts are orthogonal.
+
+    Returns:
+        The claims, the context that they all look at (:class:`simulator.expectations.ExpectedRun`, or
+        :class:`simulator.joint.JointRun` where all prompts share a step), and if there are none, why.
+    """
+    if steps > MOST_STEPS:
+        return [], None, f"more than {MOST_STEPS} steps: expectations over prompt orders cost T^2"
     from simulator.checks import build_context
 
-    joint = record.schedule == "all"
     covering = [
         claim
-        for claim in _claims_on(record, _ORTHOGONAL, "joint" if joint else "expectation")
+        for claim in _claims_on(rule, _ORTHOGONAL, "joint" if schedule == "all" else "expectation")
         if claim.step_size is not None
-        and np.isclose(float(claim.step_size(problem.x_max_sq)), record.eta, rtol=SAME, atol=0.0)
+        and np.isclose(float(claim.step_size(problem.x_max_sq)), eta, rtol=SAME, atol=0.0)
     ]
     if not covering:
-        return [], f"no theorem is about {record.rule} with step size {record.eta:.6g}"
+        return [], None, f"no theorem is about {rule} with step size {eta:.6g}"
     zeros = np.zeros(problem.d)
-    instance = Instance(problem.features, problem.answers, problem.theta0, zeros, zeros, len(record.order))
+    instance = Instance(problem.features, problem.answers, problem.theta0, zeros, zeros, steps)
     with np.errstate(all="ignore"):
         # The claims have one rule and, up to rounding, one step size, so they share their context.
-        context = build_context(covering[0], instance)
-        return [_row(claim, context, "this run" if joint else "mean over orders") for claim in covering], None
+        return covering, build_context(covering[0], instance), None
 
 
 def _relaxed_bounds(record: Record, problem: Problem, constants: dict[str, Any]) -> tuple[Rows, str | None]:
@@ -133,7 +158,7 @@ def _relaxed_bounds(record: Record, problem: Problem, constants: dict[str, Any])
         constants=Constants(problem.x_max_sq, m, r1, r2),
     )
     with np.errstate(all="ignore"):
-        return [_row(claim, context, "this order") for claim in _claims_on(record, _RELAXED, "interacting")], None
+        return [_row(claim, context, "this order") for claim in _claims_on(record.rule, _RELAXED, "interacting")], None
 
 
 def evaluate_record(record: Record, problem: Problem) -> dict[str, Any]:

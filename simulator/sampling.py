@@ -25,7 +25,25 @@ from theory.judge import failed_assumptions
 from theory.policy import Array
 from theory.rules import Rule
 
-__all__ = ["SampledRun", "SampledVerdict", "sample_run", "sampled_check"]
+__all__ = ["SampledRun", "SampledVerdict", "sample_run", "sampled_check", "student_margin"]
+
+
+def student_margin(samples: Array, confidence: float, ends: int) -> Array:
+    """Distance from the mean over the first axis to an end of Student's interval, in the shape of an entry.
+
+    Where ``ends`` ends are looked at, all of them cover together with at least this confidence (Bonferroni): two for an
+    interval, one for a bound. Of a single sample the distance is infinite.
+
+    Args:
+        samples: independent, ``(R, ...)``.
+        confidence: in (0, 1).
+        ends: their number, above 0.
+    """
+    count = len(samples)
+    if count < 2:
+        return np.full(np.shape(samples)[1:], np.inf)
+    quantile = stats.t.ppf(1 - (1 - confidence) / ends, count - 1)
+    return np.asarray(quantile * np.std(samples, axis=0, ddof=1) / count**0.5)
 
 
 class SampledRun(LevelMeans):
@@ -161,7 +179,7 @@ def sampled_check(
     excess = np.array([_excess(claim, part) for part in parts])
     sides = [_sides(link, run) for link in claim.links]
     scale = np.concatenate([np.maximum(np.abs(small), np.abs(large)) for small, large in sides])
-    width = stats.t.ppf(1 - (1 - confidence) / excess.shape[1], batches - 1) * excess.std(axis=0, ddof=1) / batches**0.5
+    width = student_margin(excess, confidence, excess.shape[1])
     ends = excess.mean(axis=0) + width
     ratios = np.concatenate([small / large for small, large in sides])
     outcome: Literal["holds", "undecided"] = "holds" if (ends <= 1e-12 * scale).all() else "undecided"

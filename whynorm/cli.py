@@ -30,7 +30,7 @@ app.command("verify", short_help="Give every claim a verdict, with evidence.")(v
 app.command("refute", short_help="Look for counterexamples.")(refute.refute)
 app.command("recheck", short_help="Replay the proofs and counterexamples of a file.")(recheck.recheck)
 app.command("audit", short_help="Put the verifier to the test (2 to 3 minutes).")(audit.audit)
-app.command("simulate", short_help="Run one update rule on a softmax bandit.")(simulate.simulate)
+app.command("simulate", short_help="Run one update rule on a softmax bandit, once or often.")(simulate.simulate)
 app.add_typer(sweep.app, name="sweep", short_help="Many runs from one file; killed, it resumes.")
 app.add_typer(study.app, name="study", short_help="Tables and figures that follow from the claims.")
 app.add_typer(bridge.app, name="bridge", short_help="Run and measure the rules on a LoRA language model.")

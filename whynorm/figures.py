@@ -22,6 +22,8 @@ from simulator.files import atomic
 from simulator.records import Record
 
 __all__ = [
+    "DASHED",
+    "INK",
     "RULE_COLOURS",
     "bound_figure",
     "curves_figure",
@@ -30,7 +32,9 @@ __all__ = [
     "legend_below",
     "mean_figure",
     "panel",
+    "rule_colour",
     "save_png",
+    "shades",
     "to_svg",
 ]
 
@@ -38,8 +42,8 @@ RULE_COLOURS = {"reinforce": "#d9733a", "grpo": "#1a94a3"}
 _OTHER = "#8a63c7"
 _BOUND = "#8b8f98"
 # Stands for "the colour of the text around", which differs between light and dark pages.
-_INK = "#0a0b0c"
-_DASHED = (0, (4, 2.5))
+INK = "#0a0b0c"
+DASHED = (0, (4, 2.5))
 
 _STYLE: Any = {
     "font.family": "sans-serif",
@@ -49,12 +53,12 @@ _STYLE: Any = {
     "axes.titlelocation": "left",
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "axes.edgecolor": _INK,
-    "axes.labelcolor": _INK,
-    "axes.titlecolor": _INK,
-    "text.color": _INK,
-    "xtick.color": _INK,
-    "ytick.color": _INK,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "axes.titlecolor": INK,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
     "axes.linewidth": 0.7,
     "lines.linewidth": 1.8,
     "legend.frameon": False,
@@ -74,11 +78,13 @@ def panel(title: str, width: float = 4.8, height: float = 3.3) -> Iterator[tuple
         yield figure, axes
 
 
-def _colour(rule: str) -> str:
+def rule_colour(rule: str) -> str:
+    """The colour of a rule in every figure."""
     return RULE_COLOURS.get(rule, _OTHER)
 
 
-def _shades(n: int) -> Iterator[tuple[int, float]]:
+def shades(n: int) -> Iterator[tuple[int, float]]:
+    """Numbers of n prompts, each with the opacity that its line is drawn with."""
     # From the strong end, so that a single prompt is drawn strong.
     return enumerate(float(alpha) for alpha in np.linspace(1.0, 0.35, n)[::-1])
 
@@ -103,17 +109,17 @@ def curves_figure(
     """
     shown = title or f"{record.rule} on {record.problem}, step size {record.eta:.3g}"
     with panel(shown, height=3.6) as (figure, axes):
-        for i, alpha in _shades(record.J.shape[1]):
-            axes.plot(record.t, record.J[:, i], color=_colour(record.rule), alpha=alpha)
+        for i, alpha in shades(record.J.shape[1]):
+            axes.plot(record.t, record.J[:, i], color=rule_colour(record.rule), alpha=alpha)
             if predicted is not None:
-                axes.plot(predicted.t, predicted.J[:, i], color=_INK, linewidth=0.9, linestyle=_DASHED)
+                axes.plot(predicted.t, predicted.J[:, i], color=INK, linewidth=0.9, linestyle=DASHED)
             if expected is not None:
-                axes.plot(expected.J[:, i], color=_INK, linewidth=0.9, linestyle=_DASHED)
+                axes.plot(expected.J[:, i], color=INK, linewidth=0.9, linestyle=DASHED)
         axes.set(xlabel="step t", ylabel="success probability of each prompt", ylim=(-0.02, 1.02))
-        axes.plot([], [], color=_colour(record.rule), label="measured")
+        axes.plot([], [], color=rule_colour(record.rule), label="measured")
         if expected is not None or predicted is not None:
             name = "exact mean over prompt orders" if predicted is None else "linearised model"
-            axes.plot([], [], color=_INK, linewidth=0.9, linestyle=_DASHED, label=name)
+            axes.plot([], [], color=INK, linewidth=0.9, linestyle=DASHED, label=name)
         legend_below(figure, axes)
     return figure
 
@@ -122,7 +128,7 @@ def mean_figure(records: Sequence[Record], title: str) -> Figure:
     """Mean success probability over the prompts, one line a run, coloured by rule."""
     with panel(title) as (figure, axes):
         for record in records:
-            axes.plot(record.t, record.J.mean(axis=1), color=_colour(record.rule), label=record.rule)
+            axes.plot(record.t, record.J.mean(axis=1), color=rule_colour(record.rule), label=record.rule)
         axes.set(xlabel="step t", ylabel="mean success probability", ylim=(-0.02, 1.02))
         axes.legend(fontsize=9)
     return figure
@@ -133,7 +139,7 @@ def error_figure(pairs: Sequence[tuple[Record, Record, str, str]], title: str) -
     with panel(title) as (figure, axes):
         for measured, predicted, label, style in pairs:
             error = np.abs(measured.J - predicted.J).max(axis=1)
-            colour = _colour(measured.rule)
+            colour = rule_colour(measured.rule)
             axes.plot(measured.t[1:], np.maximum(error[1:], 1e-16), color=colour, linestyle=style, label=label)
         axes.set(xlabel="step t", ylabel="largest error in J", yscale="log")
         axes.legend(fontsize=8)
@@ -149,13 +155,13 @@ def bound_figure(expected: ExpectedRun, rule: str, title: str | None = None) -> 
         total = np.cumsum(expected.grad_sq[:-1], axis=0)
         share = total / (2 * expected.n * expected.q[0] * expected.x_max_sq)
         t = np.arange(1, len(total) + 1)
-        for i, alpha in _shades(share.shape[1]):
+        for i, alpha in shades(share.shape[1]):
             label = "measured" if i + 1 == share.shape[1] else None
-            axes.plot(t, share[:, i], color=_colour(rule), alpha=alpha, label=label)
+            axes.plot(t, share[:, i], color=rule_colour(rule), alpha=alpha, label=label)
         if rule == "grpo":
             std = expected.std_bound[:-1, 0]
             axes.plot(t, np.cumsum(std) * 8 / (3 * t), color=_BOUND, linestyle=":", label="Theorem 3.2 as printed")
-            axes.plot(t, np.maximum.accumulate(std) * 8 / 3, color=_BOUND, linestyle=_DASHED, label="repaired")
+            axes.plot(t, np.maximum.accumulate(std) * 8 / 3, color=_BOUND, linestyle=DASHED, label="repaired")
         else:
             axes.axhline(1.0, color=_BOUND, linewidth=1.2, label="Theorem 3.1")
         axes.set(
@@ -183,7 +189,7 @@ def gain_figure(records: Sequence[Record], title: str = "one-step gain over the 
             look: Any = (
                 {"marker": "o", "markersize": 6, "fillstyle": "none"} if real else {"marker": ".", "markersize": 4}
             )
-            axes.plot(t, ratio, linestyle="", color=_colour(record.rule), label=label, **look)
+            axes.plot(t, ratio, linestyle="", color=rule_colour(record.rule), label=label, **look)
         axes.axhline(1.0, color=_BOUND, linewidth=1.2)
         low, high = axes.get_ylim()
         axes.set(xlabel="step t", ylabel="gain / guaranteed gain", ylim=(min(low, 0.8), high))
@@ -215,7 +221,7 @@ def to_svg(figure: Figure, label: str) -> str:
     buffer = io.StringIO()
     _render(figure, buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     text = buffer.getvalue()
-    text = text[text.index("<svg") :].replace(_INK, "currentColor")
+    text = text[text.index("<svg") :].replace(INK, "currentColor")
     text = re.sub(r"\s*<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     text = re.sub(r'\s*xmlns:xlink="[^"]*"', "", text).replace("xlink:href=", "href=")
     # Ids are unique within a file only; several figures share one page.

@@ -8,25 +8,32 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-__all__ = ["choices", "choices_text", "run_table", "save_plots"]
+__all__ = ["choices", "choices_text", "exact_expectation", "run_table", "save_plots"]
 
 # Prompts that the table names one by one.
 _SHOWN = 12
 
 
-def save_plots(problem: Any, rule: Any, result: Any, out: Path) -> None:
-    """Learning curves, and where theorems speak, bounds and one-step gains, as PNG files in ``out``."""
+def exact_expectation(problem: Any, rule: Any, eta: float, steps: int, schedule: str) -> Any:
+    """The exact mean over prompt orders, or None where there is none or it would take too long."""
     from simulator.constants import ORTHOGONAL_UP_TO
     from simulator.expectations import expectation
     from simulator.run_bounds import MOST_STEPS
     from theory.assumptions import orthogonality_defect
     from theory.rules import Rule
-    from whynorm.figures import bound_figure, curves_figure, gain_figure, save_png
 
-    steps, exact = len(result.order), isinstance(rule, Rule) and result.schedule == "uniform"
+    exact = isinstance(rule, Rule) and schedule == "uniform"
     # The exact expectation costs T^2; beyond this it would take longer than the run itself.
     exact = exact and steps <= MOST_STEPS and orthogonality_defect(problem.features) < ORTHOGONAL_UP_TO
-    expected_run = expectation(problem, rule, result.eta, steps) if exact else None
+    return expectation(problem, rule, eta, steps) if exact else None
+
+
+def save_plots(problem: Any, rule: Any, result: Any, out: Path) -> None:
+    """Learning curves, and where theorems speak, bounds and one-step gains, as PNG files in ``out``."""
+    from theory.rules import Rule
+    from whynorm.figures import bound_figure, curves_figure, gain_figure, save_png
+
+    expected_run = exact_expectation(problem, rule, result.eta, len(result.order), result.schedule)
     save_png(curves_figure(result, expected=expected_run), out / "curves.png")
     # The theorem bounds runs at its own step size, and says nothing of others.
     covered = isinstance(rule, Rule) and rule.step_size is not None and problem.x_max_sq > 0

@@ -145,7 +145,8 @@ def lay_out(problem: Problem, space: Space) -> Layout:
         block = problem.features[prompt]
         differences[prompt] = np.delete(block, answer, axis=0) - block[answer]
     largest = float(np.abs(differences).max())
-    scale = 1.0 if largest == 0 else float(2.0 ** -np.round(np.log2(largest)))
+    # Its square must not overflow, however small the features are.
+    scale = 1.0 if largest == 0 else 2.0 ** min(-float(np.round(np.log2(largest))), 500.0)
     differences *= scale
     factors = np.stack([np.linalg.qr(block.T, mode="r") for block in differences])
     if space == "gram":

@@ -24,6 +24,9 @@ __all__ = ["Plan", "make_plan"]
 
 Floats = npt.NDArray[np.float64]
 
+# Bytes of all that the runs of a plan record: 4 GiB. At its end a run needs up to twice that.
+LARGEST_RECORD = 1 << 32
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -98,12 +101,11 @@ def make_plan(
         space: see :class:`simulator.engines.layout.Layout`; what ``lay_out`` made of the problem saves doing it again.
 
     Raises:
-        InputError: what ``simulator.reference.simulate`` refuses, arrays of the wrong shape, no replica, or theta asked
-            for in Gram space.
+        InputError: what ``simulator.reference.simulate`` refuses, arrays of the wrong shape, no replica, theta
+            asked for in Gram space, or records above 4 GiB.
     """
-    numbers = range(replicas) if isinstance(replicas, int) else replicas
-    if len(numbers) < 1 or numbers.step != 1 or numbers[0] < 0:
-        raise expected("replicas", replicas, "a number above 0, or a range without gaps", "e.g. 16 or range(16, 32)")
+    numbers = _numbers(replicas)
+    _check_memory(problem, len(numbers), steps, record, keep_theta)
     etas = _per_replica("eta", eta, (len(numbers),))
     for value in (etas.min(), etas.max()):
         check_step(float(value), steps)
@@ -131,6 +133,30 @@ def make_plan(
 
 def _space(space: Space, keep_theta: bool) -> Space:
     return "features" if keep_theta and space == "auto" else space
+
+
+def _numbers(replicas: Any) -> range:
+    """The replicas' numbers."""
+    numbers = replicas if isinstance(replicas, range) else range(replicas) if _is_integer(replicas) else range(0)
+    if not numbers or numbers.step != 1 or numbers.start < 0 or numbers.stop > 2**63:
+        raise expected("replicas", replicas, "a number above 0, or a range without gaps", "e.g. 16 or range(16, 32)")
+    return numbers
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+
+
+def _check_memory(problem: Problem, replicas: int, steps: int, record: str, keep_theta: bool) -> None:
+    """Raise InputError if what is recorded exceeds ``LARGEST_RECORD``, before any of it is allocated."""
+    snapshots = steps + 1 if record == "full" else len(snapshot_times(steps, record))
+    numbers = 5 * snapshots * problem.n + (2 + snapshots * keep_theta) * problem.d
+    if (size := 8 * numbers * replicas) > LARGEST_RECORD:
+        wanted = (
+            f"at most {LARGEST_RECORD} bytes ({replicas} replicas with {snapshots} snapshots of {problem.n} prompts)"
+        )
+        remedy = "ask for fewer replicas at a time, fewer steps, record=log, or no theta"
+        raise expected("size of the records", size, wanted, remedy)
 
 
 def _per_replica(name: str, values: Any, shape: tuple[int, ...]) -> Floats:

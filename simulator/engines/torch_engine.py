@@ -42,41 +42,49 @@ def torch_runs(plan: Plan, device: str | None = None, compiled: bool = False) ->
     place = _device(device)
     bandit = _Bandit(plan, place)
     step = torch.compile(bandit.step, dynamic=False) if compiled else bandit.step
-    rows: dict[str, list[Tensor]] = {name: [] for name in ("J", "q", "grad_sq", "sum_J", "sum_grad_sq", "theta")}
+    arrays, times = _room(plan), plan.times.tolist()
     state = bandit.start
     sum_p = sum_g = torch.zeros((len(plan.replicas), plan.problem.n), dtype=torch.float64, device=place)
     draws = _draws(plan, place)
-    wanted, last = set(plan.times.tolist()), int(plan.times[-1])
+    snapshot = 0
     with torch.no_grad():
-        for t in range(last + 1):
+        for t in range(times[-1] + 1):
             e, p, q, grad_sq = bandit.evaluate(state)
             sum_p, sum_g = sum_p + p, sum_g + grad_sq
-            if t in wanted:
-                values = (p, q, grad_sq, sum_p, sum_g, state if plan.keep_theta else state[:, :0])
-                for name, value in zip(rows, values, strict=True):
-                    rows[name].append(value)
+            if t == times[snapshot]:
+                # To the host at once: snapshots of many replicas would fill the device.
+                for array, value in zip(arrays.values(), (p, q, grad_sq, sum_p, sum_g, state), strict=True):
+                    if array.shape[1]:
+                        array[:, snapshot] = value.cpu().numpy()
+                snapshot += 1
                 sum_p, sum_g = torch.zeros_like(p), torch.zeros_like(p)
-            if t < last:
+            if t < times[-1]:
                 state = step(state, e, p, q, *next(draws))
-    return ensemble_of(plan, f"torch {place}", **_collect(rows, plan))
+    return ensemble_of(plan, f"torch {place}", **_unscaled(arrays, plan.layout.scale))
 
 
 def _device(name: str | None) -> torch.device:
     try:
         place = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
-        torch.zeros(1, dtype=torch.float64, device=place)
+        # Back to the host, which a device without memory of its own (meta) refuses.
+        torch.zeros(1, dtype=torch.float64, device=place).cpu()
     except (RuntimeError, AssertionError, TypeError) as error:
         raise expected("device", name, "a torch device that this machine has", str(error).split("\n")[0]) from None
     return place
 
 
-def _collect(rows: dict[str, list[Tensor]], plan: Plan) -> dict[str, Any]:
-    """Snapshots as arrays of the unscaled features, replicas first."""
-    scale = plan.layout.scale
-    units = {"grad_sq": scale**-2, "sum_grad_sq": scale**-2, "theta": scale}
-    arrays = {name: torch.stack(values, dim=1).cpu().numpy() * units.get(name, 1.0) for name, values in rows.items()}
-    if not plan.keep_theta:
-        arrays["theta"] = np.empty((len(plan.replicas), 0, plan.layout.length))
+def _room(plan: Plan) -> dict[str, Any]:
+    """Empty arrays for the snapshots, in the order in which a step yields them: ``(R, S, n)``, and theta's."""
+    replicas, snapshots = len(plan.replicas), len(plan.times)
+    names = ("J", "q", "grad_sq", "sum_J", "sum_grad_sq")
+    arrays = {name: np.empty((replicas, snapshots, plan.problem.n)) for name in names}
+    return arrays | {"theta": np.empty((replicas, snapshots if plan.keep_theta else 0, plan.problem.d))}
+
+
+def _unscaled(arrays: dict[str, Any], scale: float) -> dict[str, Any]:
+    """The arrays in the units of the unscaled features, in place."""
+    for name, unit in (("grad_sq", scale**-2), ("sum_grad_sq", scale**-2), ("theta", scale)):
+        arrays[name] *= unit
     return arrays
 
 

@@ -1,4 +1,4 @@
-"""``whynorm simulate``: one run on a bandit, with plots."""
+"""``whynorm simulate``: one run on a bandit, or many, with plots."""
 
 from __future__ import annotations
 
@@ -49,7 +49,17 @@ def simulate(
     steps: Annotated[int | None, typer.Option(help="Number of updates T.  [default: 1000]")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the features, the prompt order and the samples.")] = 0,
     record: Annotated[str, typer.Option(help="log (about 20 snapshots a decade) or full.")] = "log",
-    out: Annotated[Path | None, typer.Option(help="Write record.npz, summary.json and plots here.")] = None,
+    replicas: Annotated[int, typer.Option(help="Number of independent runs, numbered 0, 1, ... under the seed.")] = 1,
+    engine: Annotated[
+        str | None, typer.Option(help="What computes many runs: lanes, torch or reference.  [default: lanes]")
+    ] = None,
+    threads: Annotated[int | None, typer.Option(help="Threads of the engine lanes.  [default: all cores]")] = None,
+    device: Annotated[
+        str | None, typer.Option(help="Device of the engine torch, e.g. cpu, cuda.  [default: a GPU if there is one]")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Write record.npz (ensemble.npz of many runs), summary.json and plots here.")
+    ] = None,
     json_output: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
     listing: Annotated[bool, typer.Option("--list", help="List families, rules, schedules and the like.")] = False,
 ) -> int:
@@ -61,6 +71,10 @@ def simulate(
 
     --problem also reads a counterexample: a .json file of `whynorm refute --out` or `whynorm verify --json`, or FILE:ID
     where it holds several. Rule, step size, steps and schedule are then the claim's, unless given.
+
+    --replicas R shows the mean over R runs with 95% intervals, and on orthogonal prompts whether the mean of
+    ||grad J||^2 lies below the theorem's bound. Results do not depend on --threads. The first run of a kind takes some
+    seconds to compile; --engine reference needs none of that, and is slow.
     """
     from simulator.options import build_problem
     from simulator.problems import load_problem
@@ -68,6 +82,7 @@ def simulate(
     from simulator.schedules import get_schedule
     from simulator.step_sizes import choose_step
     from whynorm.counterexamples import is_json
+    from whynorm.ensembles import ensemble_table, run_ensemble, runner
     from whynorm.outputs import output_directory
     from whynorm.simulation import choices, choices_text, run_table
 
@@ -77,6 +92,7 @@ def simulate(
 
     if record not in ("log", "full"):
         raise expected("record", record, "log or full", "log keeps about 20 snapshots a decade")
+    many = runner(replicas, engine, threads, device)
     if problem is not None and is_json(problem):
         bandit, rule, eta, steps, schedule = _refuting(problem, rule, eta, steps, schedule)
     else:
@@ -85,13 +101,16 @@ def simulate(
     length = 1000 if steps is None else steps
     step_size = choose_step("theorem" if eta is None else eta, bandit, chosen, plan, length, seed)
     with output_directory(out):
-        summary = _run(bandit, chosen, step_size, length, plan, seed, record, out)
+        if many is None:
+            summary = _run(bandit, chosen, step_size, length, plan, seed, record, out)
+        else:
+            summary = run_ensemble(many, bandit, chosen, step_size, length, plan, seed, record, out)
     if json_output:
         typer.echo(json.dumps(summary, indent=2, allow_nan=False))
     else:
-        Console().print(run_table(summary))
+        Console().print(run_table(summary) if many is None else ensemble_table(summary))
     if out is not None:
-        say(f"record, summary and plots: {out}")
+        say(f"{'record' if many is None else 'ensemble'}, summary and plots: {out}")
     return 0
 
 
