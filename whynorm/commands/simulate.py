@@ -49,7 +49,7 @@ def simulate(
     steps: Annotated[int | None, typer.Option(help="Number of updates T.  [default: 1000]")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the features, the prompt order and the samples.")] = 0,
     record: Annotated[str, typer.Option(help="log (about 20 snapshots a decade) or full.")] = "log",
-    replicas: Annotated[int, typer.Option(help="Number of independent runs, numbered 0, 1, ... under the seed.")] = 1,
+    replicas: Annotated[int, typer.Option(help="Number of independent runs, numbered from 0 under the seed.")] = 1,
     engine: Annotated[
         str | None, typer.Option(help="What computes many runs: lanes, torch or reference.  [default: lanes]")
     ] = None,
