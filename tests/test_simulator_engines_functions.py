@@ -13,10 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numba import njit
 
-from simulator.engines.functions import EXP_COEFFICIENTS, LOG_2_LOW, LOG_COEFFICIENTS, exp, log, power
+from simulator.engines.arrays import Draws
+from simulator.engines.draws import draw_block
+from simulator.engines.functions import EXP_COEFFICIENTS, LOG_2_LOW, LOG_COEFFICIENTS, exp, inverse_sqrt, log, power
+from simulator.engines.kernel import BLOCK
 from simulator.engines.philox import philox_block
 from simulator.engines.vectors import Lanes, staged
-from simulator.random import philox
+from simulator.random import philox, uniform_order
 
 
 def _compiled(function: Callable[[Lanes], Lanes], width: int = 8) -> Callable[[np.ndarray], np.ndarray]:
@@ -53,6 +56,12 @@ def test_log_is_within_one_unit_in_the_last_place() -> None:
     rng = np.random.default_rng(2)
     x = np.concatenate([10 ** np.linspace(-307, 308, 2000), 1 + 1e-3 * rng.standard_normal(2000), rng.random(96)])
     assert _worst_ulps(x, _compiled(log)(x), mpmath.log) < 1.0
+
+
+def test_inverse_square_root_is_within_two_units_in_the_last_place() -> None:
+    rng = np.random.default_rng(3)
+    x = np.concatenate([10 ** np.linspace(-307, 308, 2000), rng.random(2000), 1 + 1e-12 * rng.standard_normal(96)])
+    assert _worst_ulps(x, _compiled(inverse_sqrt)(x), lambda v: 1 / mpmath.sqrt(v)) < 2.0
 
 
 @pytest.mark.parametrize("exponent", [0.0, 0.25, -0.25, 0.5, -0.5, 1.0, -1.0, 2.0, -0.7])
@@ -100,3 +109,14 @@ def test_negative_control_a_shifted_coefficient_is_noticed(monkeypatch: pytest.M
     monkeypatch.setattr("simulator.engines.functions.EXP_COEFFICIENTS", broken)
     x = np.linspace(-0.34, 0.34, 800)
     assert _worst_ulps(x, _compiled(exp)(x), mpmath.exp) > 1.0
+
+
+@given(seed=st.integers(0, 2**64 - 1), replica=st.integers(0, 2**40), n=st.integers(1, 2**31), lanes=st.integers(1, 40))
+def test_prompts_are_those_of_the_reference(seed: int, replica: int, n: int, lanes: int) -> None:
+    """Drawn 16 replicas at a time and one by one; the third block of steps."""
+    draws = Draws(np.uint64(seed), 1, True, np.empty((0, 0), np.int64))
+    order = np.zeros((BLOCK, 1, lanes), np.int64)
+    draw_block(draws, n, 2 * BLOCK, replica, order, np.zeros(1, np.int64))
+    for lane in (0, lanes - 1):
+        wanted = uniform_order(n, 3 * BLOCK, seed, replica + lane)[2 * BLOCK :]
+        assert order[:, 0, lane].tolist() == wanted.tolist()

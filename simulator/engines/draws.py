@@ -8,7 +8,7 @@ import numpy as np
 from numba import njit
 
 from simulator.engines.arrays import Draws, Sampling
-from simulator.engines.philox import philox_block
+from simulator.engines.philox import SIDE, philox_block, prompts_of_block
 from simulator.random import ORDER_STREAM, SAMPLE_STREAM
 
 __all__ = ["draw_block", "sample", "sample_words"]
@@ -50,11 +50,18 @@ def draw_block(draws: Draws, n: int, first: int, replica: int, order: Any, left:
 
 @njit(nogil=True)
 def _draw_singles(draws: Draws, n: int, first: int, replica: int, order: Any) -> None:
-    """The same for one prompt a step: 8 at a time, as an index into a tuple of words costs more than these."""
-    size = np.uint64(n)
+    """The same for one prompt a step, a Philox block of 8 at a time; the words of ``SIDE`` replicas side by side."""
+    size, lanes = np.uint64(n), order.shape[2]
+    beside = lanes - lanes % SIDE
+    arguments, drawn = np.empty(5, np.uint64), np.empty((8, SIDE), np.int64)
+    arguments[1], arguments[3], arguments[4] = draws.seed, np.uint64(ORDER_STREAM), size
     for step in range(0, order.shape[0], 8):
         block = np.uint64((first + step) // 8)
-        for lane in range(order.shape[2]):
+        for lane in range(0, beside, SIDE):
+            arguments[0], arguments[2] = block + np.uint64(1), np.uint64(replica + lane)
+            prompts_of_block(((arguments.view(np.float64), 0), (drawn.view(np.float64).reshape(-1), 0)))
+            order[step : step + 8, 0, lane : lane + SIDE] = drawn
+        for lane in range(beside, lanes):
             a, b, c, d = philox_block(block, draws.seed, np.uint64(replica + lane), np.uint64(ORDER_STREAM))
             _two(a, size, order, step, lane)
             _two(b, size, order, step + 2, lane)

@@ -25,7 +25,7 @@ __all__ = ["WIDTHS", "lanes", "run_lanes"]
 WIDTHS = (16, 32)
 # Bytes of the rows that steps combine, beyond which replicas are grouped by prompt; and columns in a group at most.
 BEYOND_CACHE, AT_ONCE = 1 << 20, 32
-TOGETHER = 1
+TOGETHER = 4
 
 
 def run_lanes(
