@@ -57,7 +57,7 @@ class Case:
     @property
     def rows(self) -> Floats:
         """What a step combines, ``(n, K - 1, length)``, without padding."""
-        return np.ascontiguousarray(self.layout.steps[:, :, : self.layout.length])
+        return np.ascontiguousarray(self.layout.rows)
 
     @property
     def start(self) -> Floats:

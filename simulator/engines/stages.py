@@ -30,7 +30,7 @@ _HELD = 7
 
 def _blocks(total: int) -> list[tuple[int, int]]:
     """``range(total)`` in pieces of nearly equal length, at most ``_ROWS`` long."""
-    count = -(-total // _ROWS)
+    count = -(-total // _ROWS) or 1
     ends = [round(total * k / count) for k in range(count + 1)]
     return list(pairwise(ends))
 
@@ -111,8 +111,8 @@ def evaluate_prompts(
             margins = lambda rows: _row_sums(e.emitter, entry, rows, theta, range(dimension))  # noqa: E731
         odds, held = _exponentials(margins, state, e, wrong, write)
         p = 1.0 / (odds + 1.0)
-        entry = _entries(factor, wrong, across_prompts)
-        length = _squared_length(entry, held or (lambda j: e.vector(j).load()), p, wrong, rank)
+        reading = held or (lambda j: e.vector(j).load())
+        length = _squared_length(factor, across_prompts, reading, p, wrong, rank)
         g = p * p * length
         q = odds * p
         for place, value in ((p_out, p), (q_out, q), (g_out, g)):
@@ -169,21 +169,38 @@ def _exponentials(
     return sum((e.vector(row).load() for row in range(1, wrong)), start=e.vector(0).load()), None
 
 
-def _squared_length(factor: Entry, e: Column, p: Lanes, wrong: int, rank: int) -> Lanes:
-    """``||F (p e)||^2`` with F upper triangular: entries below the diagonal are not read."""
-    total = p.emitter.constant(0.0)
-    for start, stop in _blocks(rank):
-        sums = [p.emitter.constant(0.0) for _ in range(start, stop)]
-        head = range(start, min(stop, wrong))
-        for column in head:
+def _squared_length(factor: Pointer, across_prompts: bool, e: Column, p: Lanes, wrong: int, rank: int) -> Lanes:
+    """``||F (p e)||^2`` with F upper triangular, zeros below the diagonal; looped over blocks of rows if large."""
+    emitter, width = p.emitter, p.emitter.width
+    looped = rank // _ROWS * _ROWS if rank > _UNROLLED else 0
+    total = emitter.constant(0.0)
+
+    def whole_block(start: ir.Value, totals: list[Lanes]) -> list[Lanes]:
+        entry = _entries(factor.times(start, wrong * (width if across_prompts else 1)), wrong, across_prompts)
+
+        def body(column: ir.Value, sums: list[Lanes]) -> list[Lanes]:
+            x = e(column)
+            return [entry(row, column).fma(x, row_sum) for row, row_sum in enumerate(sums)]
+
+        sums = emitter.loop(start, wrong, 1, [emitter.constant(0.0)] * _ROWS, body)
+        return [_add_squares(sums, p, totals[0])]
+
+    if looped:
+        total = emitter.loop(0, looped, _ROWS, [total], whole_block)[0]
+    entry = _entries(factor, wrong, across_prompts)
+    for start, stop in ((a + looped, b + looped) for a, b in _blocks(rank - looped)):
+        sums = [emitter.constant(0.0) for _ in range(start, stop)]
+        for column in range(start, wrong):
             x = e(column)
             for row in range(start, min(stop, column + 1)):
-                sums[row - start] = factor(row, column).fma(x, sums[row - start])
-        if head.stop < wrong:
-            tail = _row_sums(p.emitter, factor, range(start, stop), e, range(head.stop, wrong))
-            sums = [a + b for a, b in zip(sums, tail, strict=True)]
-        for row_sum in sums:
-            # p times the sum, not times each e: e may be as large as 1e299, their square would overflow.
-            scaled = p * row_sum
-            total = scaled.fma(scaled, total)
+                sums[row - start] = entry(row, column).fma(x, sums[row - start])
+        total = _add_squares(sums, p, total)
+    return total
+
+
+def _add_squares(sums: list[Lanes], p: Lanes, total: Lanes) -> Lanes:
+    """``total + sum_r (p sums_r)^2``: p times the sum, not times each e, whose square would overflow at 1e299."""
+    for row_sum in sums:
+        scaled = p * row_sum
+        total = scaled.fma(scaled, total)
     return total

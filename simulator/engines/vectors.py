@@ -64,11 +64,11 @@ class Emitter:
         return Lanes(self, self.builder.call(function, values))
 
     def loop(
-        self, start: int, stop: int, step: int, values: Iterable[Lanes], body: Callable[[ir.Value, list[Lanes]], Any]
+        self, start: Any, stop: int, step: int, values: Iterable[Lanes], body: Callable[[ir.Value, list[Lanes]], Any]
     ) -> list[Lanes]:
         """``for index in range(start, stop, step): values = body(index, values)``, as a loop of the machine.
 
-        ``start < stop``, and ``step`` divides their difference.
+        ``start`` is a Python integer or an IR value; ``start < stop``, and ``step`` divides their difference.
         """
         builder = self.builder
         first, before = list(values), builder.block
@@ -76,7 +76,7 @@ class Emitter:
         builder.branch(block)
         builder.position_at_end(block)
         index = builder.phi(INT64)
-        index.add_incoming(ir.Constant(INT64, start), before)
+        index.add_incoming(ir.Constant(INT64, start) if isinstance(start, int) else start, before)
         carried = [builder.phi(self.type) for _ in first]
         after = body(index, [Lanes(self, phi) for phi in carried])
         following = builder.add(index, ir.Constant(INT64, step))
