@@ -50,7 +50,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"run": {"eta": 0}}, "eta in [run] in x: eta is 0.0; expected a finite number above 0"),
     ({"run": {"eta": "big"}}, "eta in [run] in x: eta is 'big'; expected a number above 0 or one of theorem, best"),
     ({"run": {"eta": float("nan")}}, "eta in [run] in x: eta is nan"),
-    ({"run": {"record": "some"}}, "record in [run] in x: record is 'some'; expected log or full"),
+    ({"run": {"record": "some"}}, "record in [run] in x: record is 'some'; expected log, full or ends"),
     ({"run": {"p0": "beta:2"}}, "p0 in [run] in x: p0 is 'beta:2'"),
     ({"run": {"schedule": "some"}}, "schedule in [run] in x: schedule is 'some'"),
     ({"run": {"schedule": "minibatch:5"}}, "orthogonal with n = 4, k = 8, d = 32 in x: minibatch size B is 5"),

@@ -123,7 +123,7 @@ def _problem(family: str, n: int, k: int, d: int, p0: str, seed: int, strength: 
 
 
 def _parts(runs: Sequence[Run], ready: Sequence[tuple[int, float]]) -> Iterator[list[tuple[int, float]]]:
-    """Calls of the lanes engine, which takes replicas without gaps, each once; a second run of one goes into another."""
+    """Calls of the lanes engine, which takes replicas without gaps, each once; its second run goes into another."""
     shared, seen = runs[0], Counter[int]()
     order = []
     for index, eta in ready:
@@ -132,7 +132,7 @@ def _parts(runs: Sequence[Run], ready: Sequence[tuple[int, float]]) -> Iterator[
         seen[replica] += 1
     steps, record = shared["steps"], shared["record"]
     snapshots = steps + 1 if record == "full" else len(snapshot_times(steps, record))
-    most = max(_RECORDED // (40 * shared["n"] * snapshots), 1)
+    most = max(_RECORDED // (8 * (5 * snapshots * shared["n"] + 2 * shared["d"])), 1)
     part: list[tuple[int, float]] = []
     before: tuple[int, int] | None = None
     for turn, replica, index, eta in sorted(order):

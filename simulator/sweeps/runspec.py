@@ -105,7 +105,7 @@ class RunSpec:
         steps: updates T.
         seed: of the features and the prompt order.
         replica: independent repetition of the prompt order.
-        record: ``log`` (about 20 snapshots a decade) or ``full``.
+        record: ``log`` (about 20 snapshots a decade), ``full`` or ``ends``.
         engine: ``lanes`` (fast; ``descending_steps`` and ``gain_over_bound_min`` with record ``full`` only), or
             ``reference`` (readable and slow).
     """
