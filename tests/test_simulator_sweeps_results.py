@@ -95,7 +95,7 @@ def test_the_engines_answer_as_their_version_says(engine: str) -> None:
 
 @pytest.mark.parametrize(("rule", "record"), [("grpo", "log"), ("grpo", "full"), ("trl:2", "full")])
 def test_lanes_and_reference_agree_on_every_column(rule: str, record: str) -> None:
-    """Replicas with a gap, each with several step sizes; samples also lower the success probability."""
+    """Replicas with a gap, each with several step sizes."""
     given = {"rule": rule, "family": "gaussian", "n": 2, "k": 3, "steps": 30, "record": record}
     grid = {"eta": [0.1, 0.5, 2], "engine": list(ENGINES)}
     plan = plan_of({"run": given, "grid": grid, "repeat": {"replicas": [4, 0, 1, 7]}})
@@ -118,7 +118,6 @@ def test_lanes_and_reference_agree_on_every_column(rule: str, record: str) -> No
             assert_agree(np.array(every[1]), np.array(reference["gain_over_bound_min"]), 1e-8, "gain")
         else:
             assert every[1] is reference["gain_over_bound_min"] is None
-    assert (max(row["descending_steps"] for row in rows[half:]) > 0) == (rule == "trl:2")
 
 
 def test_a_run_by_lanes_has_the_same_bits_in_any_company(monkeypatch: pytest.MonkeyPatch) -> None:
