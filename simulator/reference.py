@@ -59,6 +59,7 @@ def simulate(
     replica: int = 0,
     record: str = "log",
     progress: Callable[[int], None] = lambda t: None,
+    visit: Callable[[Array], None] = lambda theta: None,
 ) -> Record:
     """Run ``theta <- theta + (eta / B) sum_b u_b(theta)``, the sum being over the B prompts that the schedule names.
 
@@ -75,6 +76,7 @@ def simulate(
         replica: independent repetition with the same seed.
         record: ``log``, ``full`` or ``ends``, see :func:`simulator.records.snapshot_times`.
         progress: called with t after each step.
+        visit: called with theta before each step.
 
     Raises:
         InputError: eta or steps out of range, a schedule that does not fit, or the problem's order is too short.
@@ -88,6 +90,7 @@ def simulate(
     snapshots = [(problem.at(theta), theta)]
     measured = np.empty((3, steps))
     for step, drawn in enumerate(draws):
+        visit(theta)
         features, answers = problem.features[drawn], problem.answers[drawn]
         before = evaluate(features, answers, theta)
         if isinstance(rule, SampledRule):

@@ -30,6 +30,7 @@ family = "tabular"
 n = 2
 k = 2
 steps = {steps}
+engine = "{engine}"
 [grid]
 rule = ["grpo", "reinforce"]
 p0 = [0.1, "0.2:0.4"]
@@ -38,9 +39,9 @@ seeds = {seeds}
 """
 
 
-def write_spec(path: Path, *, pack: int = 2, steps: int = 20, seeds: int = 4) -> Path:
-    """A specification of ``4 * seeds`` short runs."""
-    path.write_text(SMALL.format(pack=pack, steps=steps, seeds=seeds))
+def write_spec(path: Path, *, pack: int = 2, steps: int = 20, seeds: int = 4, engine: str = "reference") -> Path:
+    """A specification of ``4 * seeds`` short runs; by the slow engine, as every process has to compile the fast one."""
+    path.write_text(SMALL.format(pack=pack, steps=steps, seeds=seeds, engine=engine))
     return path
 
 

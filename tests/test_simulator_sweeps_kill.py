@@ -61,14 +61,14 @@ def _life(spec: Path, directory: Path, kills: Counter[str], wanted: int, chance:
         process.communicate()
 
 
-def _storm(directory: Path, wanted: int, seed: int, repeats: int) -> Counter[str]:
+def _storm(directory: Path, wanted: int, seed: int, repeats: int, engine: str = "reference") -> Counter[str]:
     """Kill until so many were killed; as many sweeps as that takes, each of which must end whole."""
     chance, kills, number = random.Random(seed), Counter[str](), 0
     while kills.total() < wanted:
         number += 1
         place = directory / str(number)
         place.mkdir()
-        spec = write_spec(place / "spec.toml", pack=2, steps=100 + number, seeds=repeats)
+        spec = write_spec(place / "spec.toml", pack=2, steps=100 + number, seeds=repeats, engine=engine)
         plan = plan_of(spec)
         codes = []
         while not codes or codes[-1] != 0:
@@ -85,6 +85,12 @@ def _storm(directory: Path, wanted: int, seed: int, repeats: int) -> Counter[str
 def test_killed_a_few_times(tmp_path: Path) -> None:
     kills = _storm(tmp_path, wanted=6, seed=1, repeats=12)
     assert kills.total() >= 6
+
+
+def test_killed_while_the_fast_engine_runs(tmp_path: Path) -> None:
+    """Other workers, and workers that find other tasks done, compile and compute the same bits."""
+    kills = _storm(tmp_path, wanted=2, seed=3, repeats=4, engine="lanes")
+    assert kills.total() >= 2
 
 
 @pytest.mark.deep

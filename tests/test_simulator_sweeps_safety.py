@@ -199,7 +199,9 @@ def test_a_full_disk_ends_the_sweep_on_one_line_and_keeps_what_is_done(tmp_path:
     """The kernel refuses files beyond a size, as it does without room; small tasks come first."""
     spec = tmp_path / "spec.toml"
     big = '\n[[lists]]\nrecord = "full"\nsteps = 6000\n'
-    spec.write_text("pack = 1\n[run]\nn = 1\nk = 2\n[[lists]]\nsteps = 5\n[[lists]]\nsteps = 6\n" + big)
+    spec.write_text(
+        'pack = 1\n[run]\nn = 1\nk = 2\nengine = "reference"\n[[lists]]\nsteps = 5\n[[lists]]\nsteps = 6\n' + big
+    )
     plan, limit = plan_of(spec), 45_000
     code, out, err = call("run", spec, "--workers", 1, preexec_fn=lambda: _limit_files(limit))
     assert (code, out, err.count("\n")) == (2, "", 1)

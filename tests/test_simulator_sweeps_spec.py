@@ -7,6 +7,7 @@ import itertools
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -49,7 +50,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"run": {"eta": 0}}, "eta in [run] in x: eta is 0.0; expected a finite number above 0"),
     ({"run": {"eta": "big"}}, "eta in [run] in x: eta is 'big'; expected a number above 0 or one of theorem, best"),
     ({"run": {"eta": float("nan")}}, "eta in [run] in x: eta is nan"),
-    ({"run": {"record": "some"}}, "record in [run] in x: record is 'some'; expected log or full"),
+    ({"run": {"record": "some"}}, "record in [run] in x: record is 'some'; expected log, full or ends"),
     ({"run": {"p0": "beta:2"}}, "p0 in [run] in x: p0 is 'beta:2'"),
     ({"run": {"schedule": "some"}}, "schedule in [run] in x: schedule is 'some'"),
     ({"run": {"schedule": "minibatch:5"}}, "orthogonal with n = 4, k = 8, d = 32 in x: minibatch size B is 5"),
@@ -128,13 +129,33 @@ def test_axes_are_multiplied_and_the_last_varies_fastest() -> None:
     assert all(run["d"] == run["n"] * run["k"] for run in found)
 
 
+def test_runs_that_are_compiled_alike_are_neighbours() -> None:
+    """Whatever the order of the axes and of the points on them; for the rest it is as written."""
+    drawn = {"samples": 30, "k": {"kind": "integers", "low": 2, "high": 4}}
+    plan = plan_of({"grid": {"p0": [0.3, 0.1], "rule": ["grpo", "reinforce"]}, "distributions": drawn})
+    runs = plan.runs(0, len(plan))
+    kinds = [kind for kind, _ in itertools.groupby((run["rule"], run["k"]) for run in runs)]
+    assert len(kinds) == len(set(kinds)) == 6
+    assert plan.compiled(np.arange(len(plan))) == 6
+    assert plan.compiled(np.arange(2)) == 1
+    assert [rule for rule, _ in kinds] == ["grpo"] * 3 + ["reinforce"] * 3
+    assert list(dict.fromkeys(run["p0"] for run in runs)) == ["0.3", "0.1"]
+
+
+def test_a_slow_run_is_more_work() -> None:
+    more = {"fast": {}, "slow": {"engine": "reference"}, "full": {"record": "full"}, "wide": {"n": 32, "d": 256}}
+    work = {name: plan_of({"run": {"steps": 10, **given}}).work for name, given in more.items()}
+    assert work == {"fast": 10, "slow": 400, "full": 50, "wide": 640}
+    assert plan_of({"run": {"engine": "reference"}}).compiled(np.arange(1)) == 0
+
+
 VALUES = {
     "rule": st.sampled_from(["grpo", "reinforce"]),
     "p0": st.sampled_from([0.1, "0.1", "0.10", 0.25, "0.1:0.3"]),
     "eta": st.sampled_from(["theorem", 1, 1.0, "1e0", 0.5]),
     "n": st.integers(1, 3),
     "k": st.integers(2, 3),
-    "steps": st.integers(1, 30_000),
+    "steps": st.integers(1, 1_200_000),
 }
 
 
@@ -199,7 +220,7 @@ def test_a_familys_strength_is_filled_in() -> None:
 def test_an_id_is_what_it_was() -> None:
     """Ids name results that people keep: they change with an engine's version or a key more, not by accident."""
     text = (
-        'an-engine\n{"d":32,"eta":"theorem","family":"orthogonal","k":8,"n":4,"p0":"0.05:0.6","record":"log",'
+        'an-engine\n{"d":32,"engine":"lanes","eta":"theorem","family":"orthogonal","k":8,"n":4,"p0":"0.05:0.6","record":"log",'
         '"replica":0,"rule":"grpo","schedule":"uniform","seed":0,"steps":1000,"strength":null}'
     )
     desired = hashlib.sha256(text.encode()).hexdigest()[:32]
@@ -226,7 +247,7 @@ def test_values_are_drawn_by_seed_and_each_key_has_its_own() -> None:
     assert 0.16 < etas[200] < 0.62
     assert all(0.001 <= float(run["p0"]) <= 0.5 for run in runs)
     alone = plan_of({"distributions": {"samples": 400, "eta": eta}})
-    assert [run["eta"] for run in alone.runs(0, 400)] == [run["eta"] for run in runs]
+    assert sorted(run["eta"] for run in alone.runs(0, 400)) == sorted(run["eta"] for run in runs)
     other = plan_of({"distributions": {"samples": 400, "samples_seed": 1, "eta": eta}})
     assert [run["eta"] for run in other.runs(0, 400)] != [run["eta"] for run in runs]
     normal = {"kind": "lognormal", "median": 0.5, "sigma": 0.1}

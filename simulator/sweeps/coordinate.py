@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 from simulator.sweeps.executors import Executor, Outcome
@@ -132,6 +133,30 @@ def _tell(state: Scan, plan: Plan, store: Store, say: Callable[[str], None]) -> 
         say(f"{runs} runs of another engine version ({engine}) are kept, not used")
 
 
+class _Shares:
+    """Tasks in as many shares of neighbours as run at a time, so that a worker meets few kinds of runs to compile."""
+
+    def __init__(self, tasks: list[Task], slots: int) -> None:
+        self.count = min(slots, len(tasks))
+        ends = [len(tasks) * share // self.count for share in range(self.count + 1)]
+        self._waiting = [deque(tasks[start:stop]) for start, stop in pairwise(ends)]
+
+    @property
+    def left(self) -> int:
+        """How many tasks nobody has taken."""
+        return sum(map(len, self._waiting))
+
+    def take(self, share: int) -> Task:
+        """The next task of a share, or where there is none the last one of the longest."""
+        if self._waiting[share]:
+            return self._waiting[share].popleft()
+        return max(self._waiting, key=len).pop()
+
+    def put_back(self, task: Task, share: int) -> None:
+        """A task that is to be tried again, after the others."""
+        self._waiting[share].append(task)
+
+
 class _Work:
     """One go at a list of tasks."""
 
@@ -152,17 +177,21 @@ class _Work:
     def run(self, todo: list[Task]) -> dict[str, str]:
         """Until every task is done or given up."""
         known = _known_runs(self.plan, self.store, todo)
-        waiting = deque(todo)
-        running: dict[str, Task] = {}
-        while waiting or running:
-            while waiting and len(running) < self.executor.slots:
-                task = waiting.popleft()
-                running[task.id] = task
+        shares = _Shares(todo, self.executor.slots)
+        running: dict[str, tuple[Task, int]] = {}
+        # Shares whose last task has ended, the latest last: as an executor keeps its idle workers.
+        free = list(reversed(range(shares.count)))
+        while shares.left or running:
+            while shares.left and free:
+                share = free.pop()
+                task = shares.take(share)
+                running[task.id] = task, share
                 self.executor.submit(self._message(task, known))
             for outcome in self.executor.wait():
-                task = running.pop(outcome.task)
+                task, share = running.pop(outcome.task)
+                free.append(share)
                 if not self._settled(task, outcome):
-                    waiting.append(task)
+                    shares.put_back(task, share)
             self.progress(self.done)
         return self.errors
 

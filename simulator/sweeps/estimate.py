@@ -10,15 +10,17 @@ from typing import Any
 import numpy as np
 
 from simulator.records import snapshot_times
-from simulator.sweeps.execute import execute
+from simulator.sweeps.execute import execute, execute_many
 from simulator.sweeps.pack import pack
 from simulator.sweeps.plan import Plan, Task
 
 __all__ = ["Estimate", "estimate"]
 
-_SAMPLES = 8
-# Longer runs are measured by their beginning.
-_SAMPLED_STEPS = 200
+# Places of the plan where something is measured, and seconds after which no further one is.
+_SAMPLES, _PATIENCE = 8, 15.0
+# Runs that are measured together, as they will run, and steps of a longer run that are measured, by engine.
+_TOGETHER = {"lanes": 64, "reference": 1}
+_STEPS = {"lanes": 2000, "reference": 200}
 # Numbers, id and the like of a row as it lies compressed in a file, beside its 8 bytes per snapshot.
 _ROW_BYTES = 90
 
@@ -31,8 +33,10 @@ class Estimate:
         runs: number of runs.
         tasks: number of tasks, and so of files.
         bytes: of their files, about.
-        seconds: of one worker, about.
+        seconds: of one worker, about, without compilation.
         samples: how many runs were measured, by their first steps.
+        compiled: how many kinds of runs have to be compiled; each worker compiles those that it meets.
+        compile_seconds: of one of them, about.
     """
 
     runs: int
@@ -40,41 +44,66 @@ class Estimate:
     bytes: int
     seconds: float
     samples: int
+    compiled: int
+    compile_seconds: float
+
+    def wall_seconds(self, workers: int) -> float:
+        """Until so many workers are done, each with about its share of the runs and of what is compiled."""
+        busy = min(workers, max(self.tasks, 1))
+        return self.seconds / busy + self.compile_seconds * -(-self.compiled // busy)
 
 
 def estimate(plan: Plan, tasks: Sequence[Task]) -> Estimate:
-    """Cost of some tasks of a plan, from runs evenly spaced among theirs."""
-    indices = np.concatenate([np.arange(task.start, task.stop) for task in tasks]) if tasks else np.arange(0)
-    if not len(indices):
-        return Estimate(0, 0, 0, 0.0, 0)
-    chosen = indices[np.linspace(0, len(indices) - 1, min(_SAMPLES, len(indices))).astype(int)]
-    runs = [plan.runs(int(index), int(index) + 1)[0] for index in chosen]
+    """Cost of some tasks of a plan, from runs at places evenly spaced among theirs."""
+    if not tasks:
+        return Estimate(0, 0, 0, 0.0, 0, 0, 0.0)
+    indices = np.concatenate([np.arange(task.start, task.stop) for task in tasks])
+    stops = np.repeat([task.stop for task in tasks], [task.runs for task in tasks])
+    places = np.linspace(0, len(indices) - 1, min(_SAMPLES, len(indices))).astype(int)
     # The first run also loads what the others find loaded.
-    execute({**runs[0], "steps": 1})
-    seconds = float(np.mean([_seconds(run) for run in runs]))
-    size = float(np.mean([_ROW_BYTES + 8 * _snapshots(run) for run in runs]))
-    empty = len(
-        pack(tasks[0].id, plan.engine, [{"run_id": plan.ids[0], **runs[0], **execute({**runs[0], "steps": 1})}])
-    )
+    first = plan.runs(int(indices[0]), int(indices[0]) + 1)[0]
+    row = {"run_id": plan.ids[0], **first, **execute({**first, "steps": 1, "engine": "reference"})}
+    measured: list[tuple[int, float, float]] = []
+    sizes: list[float] = []
+    begin = time.perf_counter()
+    for start, stop in zip(indices[places].tolist(), stops[places].tolist(), strict=True):
+        if not measured or time.perf_counter() - begin < _PATIENCE:
+            runs = _alike(plan.runs(start, min(stop, start + max(_TOGETHER.values()))))
+            measured.append((len(runs), *_seconds(runs)))
+            sizes.append(float(np.mean([_ROW_BYTES + 8 * _snapshots(run) for run in runs])))
+    compiling = [seconds for _, _, seconds in measured if seconds > 0]
     return Estimate(
-        len(indices), len(tasks), int(len(tasks) * empty + len(indices) * size), len(indices) * seconds, len(runs)
+        runs=len(indices),
+        tasks=len(tasks),
+        bytes=int(len(tasks) * len(pack(tasks[0].id, plan.engine, [row])) + len(indices) * np.mean(sizes)),
+        seconds=float(len(indices) * np.mean([seconds / count for count, seconds, _ in measured])),
+        samples=sum(count for count, _, _ in measured),
+        compiled=plan.compiled(indices),
+        compile_seconds=max(compiling, default=0.0),
     )
 
 
-def _seconds(run: dict[str, Any]) -> float:
-    """Time of a run: what its problem and a step cost, and what a further step costs."""
-    first = _timed({**run, "steps": 1})
-    steps = min(run["steps"], _SAMPLED_STEPS)
-    if steps == 1:
-        return first
-    again = _timed({**run, "steps": steps})
-    # The problem of the first measurement was kept for the second.
-    return first + again * (run["steps"] - 1) / steps
+def _alike(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The first runs as far as one measurement of them all makes sense."""
+    first = runs[0]
+    same = [run for run in runs if all(run[key] == first[key] for key in ("engine", "steps", "record"))]
+    return same[: _TOGETHER[first["engine"]]]
 
 
-def _timed(run: dict[str, Any]) -> float:
+def _seconds(runs: list[dict[str, Any]]) -> tuple[float, float]:
+    """Time of runs: what their problems and a step cost, and what the further steps cost; and time of compilation."""
+    cold, warm = _timed(runs, 1), _timed(runs, 1)
+    if runs[0]["engine"] == "reference":
+        # A problem that was built is kept where it was the last one.
+        warm = cold
+    steps = min(runs[0]["steps"], _STEPS[runs[0]["engine"]])
+    further = max(_timed(runs, steps) - warm, 0.0) / (steps - 1) if steps > 1 else 0.0
+    return warm + further * (runs[0]["steps"] - 1), cold - warm
+
+
+def _timed(runs: list[dict[str, Any]], steps: int) -> float:
     start = time.perf_counter()
-    execute(run)
+    execute_many([{**run, "steps": steps} for run in runs])
     return time.perf_counter() - start
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -24,9 +24,14 @@ from theory.errors import InputError
 
 __all__ = ["Plan", "Task", "make_plan", "task_id"]
 
-# A task is to take seconds: short enough to lose little with a worker, long enough for its file to cost nothing.
-PACK_STEPS = 50_000
+# A task is to take about a second: short enough to lose little with a worker, long enough for its file to cost nothing.
+PACK_STEPS = 2_000_000
 PACK_RUNS = 1000
+# Steps count as so many more where they take longer: a slow engine, every state recorded, more than so many features.
+_SLOWER = {"engine": {"lanes": 1.0, "reference": 40.0}, "record": {"full": 5.0}}
+_FEATURES = 1024
+# What a compiled run depends on. A process takes seconds for each that it meets: runs that share it stay together.
+_COMPILED = ("engine", "rule", "schedule", "family", "n", "k", "d")
 # A small sweep is cut into at least about so many tasks, so that there is work for several processes.
 _LEAST_TASKS = 16
 # Problems of at most this many features are built before anything runs, to see whether they can be.
@@ -37,7 +42,10 @@ Codes = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Task:
-    """Runs ``start`` to ``stop - 1`` of the plan, which one worker computes and one file holds; ``work`` in steps."""
+    """Runs ``start`` to ``stop - 1`` of the plan, which one worker computes and one file holds.
+
+    ``work`` is in steps of a small problem by the lanes engine.
+    """
 
     id: str
     start: int
@@ -81,11 +89,11 @@ class Plan:
     @cached_property
     def tasks(self) -> list[Task]:
         """Runs in order, cut where a task has enough work."""
-        steps = np.array(self.values["steps"], dtype=np.float64)[self.codes["steps"]]
+        costs = self._costs()
         most = self.pack or PACK_RUNS
-        enough = np.inf if self.pack else min(PACK_STEPS, float(steps.sum()) / _LEAST_TASKS)
+        enough = np.inf if self.pack else min(PACK_STEPS, float(costs.sum()) / _LEAST_TASKS)
         tasks, start, work = [], 0, 0.0
-        for index, cost in enumerate(steps.tolist()):
+        for index, cost in enumerate(costs.tolist()):
             full = index - start >= most or work + cost > enough
             if full and index > start:
                 tasks.append(Task(task_id(self.ids[start:index]), start, index, int(work)))
@@ -95,8 +103,22 @@ class Plan:
 
     @property
     def work(self) -> int:
-        """Steps of all runs."""
+        """Of all tasks."""
         return sum(task.work for task in self.tasks)
+
+    def compiled(self, indices: Codes) -> int:
+        """How many different runs have to be compiled for some runs, but for the number of replicas beside them."""
+        codes = {key: column[indices] for key, column in self.codes.items()}
+        fast = codes["engine"] == self.values["engine"].index("lanes") if "lanes" in self.values["engine"] else []
+        return len(_combine(_COMPILED, self.values, {key: column[fast] for key, column in codes.items()})[0])
+
+    def _costs(self) -> npt.NDArray[np.float64]:
+        """Work of each run."""
+        steps, n, k, d = (np.array(self.values[key], np.float64)[self.codes[key]] for key in ("steps", "n", "k", "d"))
+        costs = steps * np.maximum(n * k * d / _FEATURES, 1.0)
+        for key, factors in _SLOWER.items():
+            costs = costs * np.array([factors.get(value, 1.0) for value in self.values[key]])[self.codes[key]]
+        return costs
 
 
 def task_id(ids: Sequence[str]) -> str:
@@ -127,20 +149,34 @@ def make_plan(sweep: Sweep, engine: str = ENGINE_VERSION) -> Plan:
 
 
 def _expand(sweep: Sweep) -> tuple[dict[str, list[Any]], dict[str, Codes]]:
-    """Distinct values of every key, and their codes, ``(runs,)``; the last axis varies fastest."""
+    """Distinct values of every key, and their codes, ``(runs,)``; in the order of :func:`_by_compilation`."""
     values: dict[str, list[Any]] = {key: [value] for key, value in sweep.shared.items()}
     codes = {key: np.zeros(sweep.size, dtype=np.int64) for key in KEYS}
     outer, inner = 1, sweep.size
-    for axis in sweep.axes:
-        inner //= len(axis.points)
-        for key in sorted({key for point in axis.points for key in point}):
-            column = [point.get(key, sweep.shared[key]) for point in axis.points]
+    for points in _by_compilation(sweep):
+        inner //= len(points)
+        for key in sorted({key for point in points for key in point}):
+            column = [point.get(key, sweep.shared[key]) for point in points]
             values[key] = list(dict.fromkeys(column))
             index = {value: code for code, value in enumerate(values[key])}
             local = np.array([index[value] for value in column])
             codes[key] = np.tile(np.repeat(local, inner), outer)
-        outer *= len(axis.points)
+        outer *= len(points)
     return values, codes
+
+
+def _by_compilation(sweep: Sweep) -> list[Sequence[Mapping[str, Any]]]:
+    """The points of every axis, the last of which is to vary fastest: what needs a compiled run of its own is slowest.
+
+    For the rest, axes and points come as they were written.
+    """
+    outer, inner = list[Sequence[Mapping[str, Any]]](), list[Sequence[Mapping[str, Any]]]()
+    for axis in sweep.axes:
+        kinds: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
+        for point in axis.points:
+            kinds.setdefault(tuple(point.get(key, sweep.shared[key]) for key in _COMPILED), []).append(point)
+        (outer if len(kinds) > 1 else inner).append([point for alike in kinds.values() for point in alike])
+    return [*outer, *inner]
 
 
 def _combine(keys: Sequence[str], values: dict[str, list[Any]], codes: dict[str, Codes]) -> tuple[Codes, Codes]:

@@ -22,7 +22,10 @@ from simulator.step_sizes import resolve_step
 from simulator.validation import refusal
 from theory.errors import InputError, expected
 
-__all__ = ["DEFAULTS", "KEYS", "RunSpec", "canonical_json", "check_together", "run_id", "validate_value"]
+__all__ = ["DEFAULTS", "ENGINES", "KEYS", "RunSpec", "canonical_json", "check_together", "run_id", "validate_value"]
+
+# Engines whose results do not depend on what else is run beside a run, and so can be kept under its id; torch's do.
+ENGINES = ("lanes", "reference")
 
 # Ids are the first 128 bits of SHA-256: among 10^9 runs two meet with probability 10^-21.
 ID_LENGTH = 32
@@ -74,6 +77,13 @@ def _record(value: Any) -> Any:
     return value
 
 
+def _engine(value: Any) -> Any:
+    if value not in ENGINES:
+        remedy = "what torch computes for a run depends, in its last digits, on the runs beside it"
+        raise expected("engine", value, f"one of {', '.join(ENGINES)}", remedy)
+    return value
+
+
 # SQL has signed integers of 64 bits.
 Count = Annotated[int, Field(ge=0, lt=2**63)]
 
@@ -95,7 +105,9 @@ class RunSpec:
         steps: updates T.
         seed: of the features and the prompt order.
         replica: independent repetition of the prompt order.
-        record: ``log`` (about 20 snapshots a decade) or ``full``.
+        record: ``log`` (about 20 snapshots a decade), ``full`` or ``ends``.
+        engine: ``lanes`` (fast; ``descending_steps`` and ``gain_over_bound_min`` with record ``full`` only), or
+            ``reference`` (readable and slow).
     """
 
     family: Annotated[str, BeforeValidator(_family)] = "orthogonal"
@@ -111,6 +123,7 @@ class RunSpec:
     seed: Count = 0
     replica: Count = 0
     record: Annotated[str, BeforeValidator(_record)] = "log"
+    engine: Annotated[str, BeforeValidator(_engine)] = "lanes"
 
 
 # Type of each key; one that may be left out comes as a union with None.

@@ -127,7 +127,7 @@ def _dry_run(plan: Any, store: Any, workers: int, json_output: bool) -> int:
     done = look(plan, store).done
     cost = estimate(plan, [task for task in plan.tasks if task.id not in done])
     told = {**asdict(cost), "all_runs": len(plan), "all_tasks": len(plan.tasks), "workers": workers}
-    told["wall_seconds"] = cost.seconds / min(workers, max(cost.tasks, 1))
+    told["wall_seconds"] = cost.wall_seconds(workers)
     if json_output:
         typer.echo(json.dumps(told, indent=2))
         return 0
@@ -136,5 +136,10 @@ def _dry_run(plan: Any, store: Any, workers: int, json_output: bool) -> int:
     typer.echo(f"bytes           about {size_text(cost.bytes)}")
     processes = "1 process" if workers == 1 else f"{workers} processes"
     typer.echo(f"time            about {time_text(told['wall_seconds'])} with {processes}")
+    if cost.compiled:
+        each = time_text(cost.compile_seconds)
+        typer.echo(
+            f"compilation     about {each} of it for each of {cost.compiled} kinds of runs, once in each process"
+        )
     typer.echo(f"The time was measured on this machine, on the first steps of {cost.samples} of the runs.")
     return 0

@@ -135,9 +135,10 @@ def query(
 ) -> int:
     """Ask SQL (DuckDB's) about the table `runs`, which has one row per run that is done; it cannot change anything.
 
-    Columns: the keys of the specification; status, step_size, x_max_sq, mean_J_start, mean_J_end, steps_to_50,
-    steps_to_90, steps_to_99 (first snapshot at which the mean success probability is that high), descending_steps,
-    gain_over_bound_min; and the lists t and mean_J.
+    Columns: the keys of the specification; status, step_size, x_max_sq, mean_J_start, mean_J_end, mean_grad_sq (of
+    ||grad J||^2 over prompts and steps), steps_to_50, steps_to_90, steps_to_99 (first snapshot at which the mean
+    success probability is that high); descending_steps and gain_over_bound_min (only with engine = "reference" or
+    record = "full"); and the lists t and mean_J.
     """
     from simulator.sweeps.results import query as ask
 
