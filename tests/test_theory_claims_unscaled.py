@@ -12,7 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simulator.checks import build_context
+from simulator.families import make_problem
 from simulator.interacting import InteractingRun
+from simulator.sampling import sampled_check
 from theory.assumptions import INTERACTION, SCALE
 from theory.claim import Link
 from theory.claims import load_registry
@@ -90,3 +92,13 @@ def test_the_bounds_are_those_of_theorem_3_4_with_unit_ratios() -> None:
         run.constants = replace(run.constants, R1=1.0, R2=1.0)
         for side in ("left", "right"):
             assert_agree(as_floats(getattr(claim, side)(run)), as_floats(getattr(printed, side)(run)), 1e-13, side)
+
+
+def test_sampled_orders_show_single_steps_as_they_are() -> None:
+    """No interval around what is no mean; and a claim that speaks of two outputs only says nothing about three."""
+    problem = make_problem("shared-skill", 3, 3, p0=0.2, seed=1)
+    assert sampled_check(STEP, problem, 10).outcome == "holds"
+    greedy = Link("half as much again", ">=", STEP.links[0].left, lambda run: 1.5 * STEP.links[0].right(run))
+    found = sampled_check(replace(STEP, chain=(greedy,), proof=None), problem, 10)
+    assert (found.outcome, found.exceeds) == ("undecided", True)
+    assert sampled_check(REGISTRY["X-UNSCALED-DESCENT"], problem, 10).outcome == "vacuous"
