@@ -95,9 +95,10 @@ def _visited() -> tuple[Instance, ...]:
 def _interacting() -> tuple[Instance, ...]:
     """Runs short enough to follow every prompt order, and long ones of a single prompt."""
     found = []
-    for name, n, steps in (("shared-skill", 2, 8), ("shared-skill", 3, 5), ("orthogonal", 2, 7), ("gaussian", 3, 4)):
+    kinds = [("shared-skill", 2, 3, 8), ("shared-skill", 3, 3, 5), ("orthogonal", 2, 3, 7), ("gaussian", 3, 3, 4)]
+    for name, n, outputs, steps in (*kinds, ("shared-skill", 2, 2, 7), ("shared-skill", 3, 2, 4)):
         for seed, (low, high) in enumerate(((0.3, 0.5), (0.02, 0.1), (0.05, 0.95))):
-            problem = make_problem(name, n, 3, p0=success_targets(n, low, high), seed=seed)
+            problem = make_problem(name, n, outputs, p0=success_targets(n, low, high), seed=seed)
             found.append(_run_instance(problem, steps))
     found += [_run_instance(make_problem("tabular", 1, 3, p0=p0, seed=4), 200) for p0 in (1e-3, 0.3)]
     return tuple(found)

@@ -195,14 +195,23 @@ class InteractingRun(LevelMeans):
         return self._tree(self.features, self._instance.theta, self.eta)
 
     @cached_property
-    def gain(self) -> Array:
-        """``E J_i(theta_t) - E J_i(theta_{t-1})``, ``(T, n)``, formed without cancellation."""
-        rows = []
+    def drawn_gain(self) -> list[Array]:
+        """``J_l(theta_t) - J_l(theta_{t-1})`` for each of the ``n^(t-1)`` states, drawn prompt and prompt l.
+
+        Shape ``(n^(t-1), n, n)`` for t = 1..T, formed without cancellation.
+        """
+        found = []
         for before, after in zip(self.levels, self.levels[1:], strict=False):
             moves = self.eta * update_direction(self.rule, before)
             change = gains(self.features, self.answers, before, moves, after)
-            rows.append(np.sum(change, axis=0) / len(change))
-        return np.array(rows)
+            found.append(change.reshape(len(before.p), self.n, self.n))
+        return found
+
+    @cached_property
+    def gain(self) -> Array:
+        """``E J_i(theta_t) - E J_i(theta_{t-1})``, ``(T, n)``."""
+        rows = [change.reshape(-1, self.n) for change in self.drawn_gain]
+        return np.array([np.sum(row, axis=0) / len(row) for row in rows])
 
     @cached_property
     def mixture(self) -> ExpectedRun:

@@ -55,7 +55,8 @@ class SampledRun(LevelMeans):
         constants: consistent on all replicas, or None.
         eta: step size.
         levels: states of the replicas at t = 0..T.
-        changes: ``E [J_i(theta_t) - J_i(theta_{t-1})]`` given theta_{t-1}, for t = 1..T: ``(replicas, n)`` each.
+        drawn_gain: ``J_l(theta_t) - J_l(theta_{t-1})`` for every prompt that may be drawn, for t = 1..T:
+            ``(replicas, n, n)`` each, as ``InteractingRun`` has it.
     """
 
     def __init__(
@@ -65,25 +66,24 @@ class SampledRun(LevelMeans):
         constants: Constants | None,
         eta: float,
         levels: list[States],
-        changes: list[Array],
+        drawn_gain: list[Array],
     ) -> None:
         """Take what was sampled."""
         self.features, self.answers, self.n, self.rule = problem.features, problem.answers, problem.n, rule
         self.x_sq = np.array([float(spectral_norm_sq(x)) for x in problem.features])
         self.x_max_sq = float(self.x_sq.max())
-        self.constants, self.eta, self.levels, self.changes = constants, eta, levels, changes
+        self.constants, self.eta, self.levels, self.drawn_gain = constants, eta, levels, drawn_gain
 
     @property
     def gain(self) -> Array:
         """``E J_i(theta_t) - E J_i(theta_{t-1})``, ``(T, n)``."""
-        return np.array([change.mean(axis=0) for change in self.changes])
+        return np.array([change.mean(axis=(0, 1)) for change in self.drawn_gain])
 
     def batch(self, problem: Problem, rows: slice) -> SampledRun:
         """The replicas of some rows, with the constants and the step size of all."""
         levels = [level.map(lambda values: values[rows]) for level in self.levels]
-        return SampledRun(
-            problem, self.rule, self.constants, self.eta, levels, [change[rows] for change in self.changes]
-        )
+        drawn = [change[rows] for change in self.drawn_gain]
+        return SampledRun(problem, self.rule, self.constants, self.eta, levels, drawn)
 
 
 def sample_run(problem: Problem, claim: Claim, steps: int, replicas: int, seed: int = 0) -> SampledRun:
@@ -111,20 +111,20 @@ def sample_run(problem: Problem, claim: Claim, steps: int, replicas: int, seed: 
 
 
 def _run(problem: Problem, rule: Rule, eta: float, orders: Array) -> tuple[list[States], list[Array]]:
-    """The states of all replicas at t = 0..T, and the mean gains of the next draw at t = 0..T - 1."""
+    """The states of all replicas at t = 0..T, and the gains of every next draw at t = 0..T - 1."""
     replicas, rows = orders.shape[1], np.arange(orders.shape[1])
     thetas = np.repeat(problem.theta0[None, :], replicas, axis=0)
-    levels, means = [node_states(problem.features, problem.answers, thetas)], []
+    levels, drawn = [node_states(problem.features, problem.answers, thetas)], []
     for order in orders:
         moves = eta * update_direction(rule, levels[-1])
         children = thetas[:, None, :] + moves
         after = node_states(problem.features, problem.answers, children.reshape(-1, problem.d))
         change = gains(problem.features, problem.answers, levels[-1], moves, after)
-        means.append(change.reshape(replicas, problem.n, problem.n).mean(axis=1))
+        drawn.append(change.reshape(replicas, problem.n, problem.n))
         thetas = children[rows, order]
         picked = rows * problem.n + order
         levels.append(after.map(partial(np.take, indices=picked, axis=0)))
-    return levels, means
+    return levels, drawn
 
 
 @dataclass(frozen=True)
@@ -176,15 +176,22 @@ def sampled_check(
         return SampledVerdict("vacuous", replicas, confidence, float("nan"), float("nan"))
     size = replicas // batches
     parts = [run.batch(problem, slice(b * size, (b + 1) * size)) for b in range(batches)]
-    excess = np.array([_excess(claim, part) for part in parts])
     sides = [_sides(link, run) for link in claim.links]
     scale = np.concatenate([np.maximum(np.abs(small), np.abs(large)) for small, large in sides])
-    width = student_margin(excess, confidence, excess.shape[1])
-    ends = excess.mean(axis=0) + width
-    ratios = np.concatenate([small / large for small, large in sides])
+    if not len(scale):
+        return SampledVerdict("vacuous", replicas, confidence, float("nan"), float("nan"))
+    excess = np.array([_excess(claim, part) for part in parts])
+    if excess.shape[1] == len(scale):
+        mean, width = excess.mean(axis=0), student_margin(excess, confidence, len(scale))
+    else:
+        # Its sides are those of single states, not means: there is nothing to estimate.
+        mean, width = _excess(claim, run), np.zeros(len(scale))
+    ends = mean + width
+    with np.errstate(all="ignore"):
+        ratios, closest = np.concatenate([small / large for small, large in sides]), float(np.nanmax(ends / scale))
     outcome: Literal["holds", "undecided"] = "holds" if (ends <= 1e-12 * scale).all() else "undecided"
-    exceeds = bool((excess.mean(axis=0) - width > 1e-12 * scale).any())
-    return SampledVerdict(outcome, replicas, confidence, float(np.nanmax(ratios)), float((ends / scale).max()), exceeds)
+    exceeds = bool((mean - width > 1e-12 * scale).any())
+    return SampledVerdict(outcome, replicas, confidence, float(np.nanmax(ratios)), closest, exceeds)
 
 
 def _sides(link: Any, run: SampledRun) -> tuple[Array, Array]:

@@ -21,7 +21,18 @@ _FIRST = (
     *("identity", "updates", "smoothness", "ball", "decoupling", "reinforce", "grpo", "comparison", "relaxed"),
     *("steps_c", "steps_c_lipschitz", "steps_c_ball", "steps_d", "steps_d_runs"),
     *("steps_e_reinforce", "steps_e_grpo", "steps_e_runs", "talk_runs"),
-    *("sharp", "several", "rates", "sharp_comparison", "order", "group", "power", "plateau", "plateau_sampled"),
+    *(
+        "sharp",
+        "several",
+        "rates",
+        "sharp_comparison",
+        "unscaled",
+        "order",
+        "group",
+        "power",
+        "plateau",
+        "plateau_sampled",
+    ),
 )
 
 

@@ -24,6 +24,8 @@ __all__ = [
     "running_min",
     "steps_column",
     "sum_proof",
+    "unweighted_sum",
+    "weighted_rate",
 ]
 
 UNDRAWN = "A prompt that is not drawn does not move (S-ORTHO-FIXED); it is drawn with odds 1/n."
@@ -125,9 +127,13 @@ def _telescope(proof: Proof, coefficient: tuple[int, int] | None, one_step: str)
 
 def sum_proof(proof: Proof, coefficient: tuple[int, int] | None, *, one_step: str, weighted: bool) -> None:
     """``sum E ||grad||^2 <= n X^2 q0 / a``; if weighted, with 1 / C_t in the sum, and then max C in the bound."""
-    bound, total, terms = _telescope(proof, coefficient, one_step)
-    if not weighted:
-        return
+    bounded = _telescope(proof, coefficient, one_step)
+    if weighted:
+        unweighted_sum(proof, *bounded)
+
+
+def unweighted_sum(proof: Proof, bound: sp.Expr, total: sp.Symbol, terms: sp.Expr) -> None:
+    """From ``bound - total = terms >= 0`` with ``total = sum E ||grad||^2 / C_t``: max C bounds the sum without C."""
     plain = proof.symbol("P", "nonnegative", "sum over t < T of E ||grad J_i(theta_t)||^2")
     largest = proof.symbol("Cmax", "positive", "max over t < T of C_{i,t}")
     over = proof.symbol("g", "nonnegative", "sum of (Cmax - C_t) E ||grad||^2 / C_t")
@@ -138,13 +144,24 @@ def sum_proof(proof: Proof, coefficient: tuple[int, int] | None, *, one_step: st
 def min_proof(proof: Proof, coefficient: tuple[int, int] | None, *, one_step: str, weighted: bool) -> None:
     """The minimum of T terms is at most their mean; if weighted, by the Cauchy-Schwarz inequality."""
     bound, total, terms = _telescope(proof, coefficient, one_step)
-    least = proof.symbol("mu", "nonnegative", "min over t < T of E ||grad J_i(theta_t)||^2")
-    steps = proof.symbol("T", "positive", "number of steps")
-    over = proof.symbol("g", "nonnegative", "sum of (E ||grad||^2 - mu), over C_t if weighted")
-    if not weighted:
-        proof.relation(total, steps * least + over, "each term is at least the least")
-        proof.nonnegative(bound / steps - least, (terms + over) / steps, "the rate")
+    if weighted:
+        weighted_rate(proof, bound, total, terms)
         return
+    least, steps = _least(proof)
+    over = proof.symbol("g", "nonnegative", "sum of (E ||grad||^2 - mu)")
+    proof.relation(total, steps * least + over, "each term is at least the least")
+    proof.nonnegative(bound / steps - least, (terms + over) / steps, "the rate")
+
+
+def _least(proof: Proof) -> tuple[sp.Symbol, sp.Symbol]:
+    least = proof.symbol("mu", "nonnegative", "min over t < T of E ||grad J_i(theta_t)||^2")
+    return least, proof.symbol("T", "positive", "number of steps")
+
+
+def weighted_rate(proof: Proof, bound: sp.Expr, total: sp.Symbol, terms: sp.Expr) -> None:
+    """From ``bound - total = terms >= 0`` with ``total = sum E ||grad||^2 / C_t``: the rate with the mean of C."""
+    least, steps = _least(proof)
+    over = proof.symbol("g", "nonnegative", "sum of (E ||grad||^2 - mu) / C_t")
     inverse = proof.symbol("H", "positive", "sum over t < T of 1 / C_t")
     mean = proof.symbol("A", "positive", "sum over t < T of C_t")
     cauchy = proof.symbol("k", "nonnegative", "H A - T^2 >= 0, Cauchy-Schwarz")

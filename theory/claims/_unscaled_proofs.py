@@ -1,0 +1,262 @@
+"""The proofs of X-UNSCALED: GRPO on prompts that interact, whatever the ratios between their scales."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import sympy as sp
+
+from theory.certificates import Certificate, Proof
+from theory.claims._runs import unweighted_sum, weighted_rate
+
+__all__ = ["MOST_PROMPTS", "descent_proof", "min_proof", "step_proof", "sum_proof"]
+
+# For K > 2 the losses of all pairs of prompts are added up, which leaves enough room for that many prompts.
+MOST_PROMPTS = 2000
+# c = sqrt(V_i) of a drawn prompt that takes something from a prompt l is below V_l / 5, hence below this.
+_SMALL = sp.Rational(1, 20)
+
+
+class _Drawn(NamedTuple):
+    """The step of the drawn prompt i: ``y = eta grad J_i / c``."""
+
+    f: sp.Symbol
+    over: sp.Symbol
+    x_max: sp.Symbol
+    c: sp.Symbol
+    grad_sq: sp.Symbol
+    short: sp.Symbol
+    rest: sp.Symbol
+
+    @property
+    def eta(self) -> sp.Expr:
+        """The step size."""
+        return 1 / (2 * self.f * self.x_max)
+
+    @property
+    def reach(self) -> sp.Expr:
+        """``X_max^2 ||y||^2``."""
+        return self.x_max * self.eta**2 * self.grad_sq / self.c**2
+
+    @property
+    def gain(self) -> sp.Expr:
+        """``J_i(theta') - J_i(theta)``."""
+        slope = self.eta * self.grad_sq / self.c
+        return slope - sp.Rational(3, 10) * self.c * self.reach + self.rest
+
+    @property
+    def unit(self) -> sp.Expr:
+        """``||grad J_i||^2 / (f X_max^2 c)``."""
+        return self.grad_sq / (self.f * self.x_max * self.c)
+
+    @property
+    def gain_room(self) -> sp.Expr:
+        """What the gain exceeds 17/40 of the unit by."""
+        return sp.Rational(3, 40) * self.over * self.unit / self.f + self.rest
+
+
+def _drawn(proof: Proof) -> _Drawn:
+    f = proof.symbol("f", "positive", "max(R1, 5M/8) R2 with any R1, R2 that are at least 1")
+    x_max = proof.symbol("X2", "positive", "X_max^2")
+    c = proof.symbol("c", "positive", "sqrt(V_i(theta)) of the drawn prompt i")
+    grad_sq = proof.symbol("G", "nonnegative", "||grad J_i(theta)||^2")
+    rest = proof.symbol("r", "nonnegative", "slack of the Taylor bound")
+    over = proof.symbol("o", "nonnegative", "f - 1")
+    short = proof.symbol("g", "nonnegative", "2 V^2 X_max^2 - ||grad J_i||^2, X-SEVERAL-LIPSCHITZ")
+    proof.relation(over, f - 1, "f >= 1")
+    proof.relation(short, 2 * c**4 * x_max - grad_sq, "||grad J|| <= sqrt(2) V X_max")
+    return _Drawn(f, over, x_max, c, grad_sq, short, rest)
+
+
+def _own_gain(proof: Proof, i: _Drawn) -> None:
+    proof.fact("theta' = theta + y with y = eta grad J_i / c, and eta = 1 / (2 f X_max^2).")
+    outside = i.short / (2 * i.f**2 * i.x_max * i.c**2)
+    proof.nonnegative(
+        i.c**2 - 2 * i.reach, i.c**2 * i.over * (2 + i.over) / i.f**2 + outside, "2 X_max^2 ||y||^2 <= V_i"
+    )
+    proof.fact(
+        "So the step stays in the ball of radius c / X_max; curvature there: X-SHARP-BALL. Taylor along the step."
+    )
+    proof.nonnegative(i.gain - sp.Rational(17, 40) * i.unit, i.gain_room, "the drawn prompt gains")
+    scaled = sp.Rational(10, 17)
+    proof.nonnegative(
+        scaled * i.gain - i.c * i.reach,
+        i.unit * i.over / (4 * i.f) + scaled * i.gain_room,
+        "c X_max^2 ||y||^2 is at most 10/17 of that gain",
+    )
+
+
+def _start(proof: Proof, i: _Drawn) -> tuple[sp.Symbol, sp.Symbol]:
+    """The first order of another prompt's log-odds, and what the second can take; returns M and f - 5M/8."""
+    m = proof.symbol("M", "positive", "of Assumption 4")
+    x_sq = proof.symbol("x2", "positive", "||X_l||^2")
+    moved = proof.symbol("P", "nonnegative", "||X_l y||^2")
+    v = proof.symbol("V", "positive", "V_l(theta) of another prompt l")
+    slack = proof.symbol("s", "nonnegative", "slack of Assumption 4 at theta, l observed")
+    bend = proof.symbol("rb", "nonnegative", "integral of (1 - s) (phi' + P / 2)")
+    beyond = proof.symbol("o2", "nonnegative", "f - 5M/8")
+    room = proof.symbol("gx", "nonnegative", "X_max^2 - ||X_l||^2")
+    near = proof.symbol("k1", "nonnegative", "case 5c >= V_l: 5c - V_l")
+    proof.relation(beyond, i.f - sp.Rational(5, 8) * m, "f >= 5M/8")
+    proof.relation(room, i.x_max - x_sq, "X_max is the largest")
+    proof.relation(near, 5 * i.c - v, "case 5c >= V_l")
+    proof.fact("L = log(p/q) of prompt l. Along theta + s y it has the slope phi = E_v u - E_w u, u = X_l y, and")
+    proof.fact("phi' = Var_v(u) - Var_w(u), v and w the policy on its right and wrong outputs: X-SEVERAL-IDENTITY.")
+    slope = i.c * moved / (i.eta * m * x_sq * v) + slack
+    least = sp.Rational(5, 4) * i.c * moved / v
+    spare = slack + i.c * moved * (sp.Rational(5, 4) * m * room + 2 * beyond * i.x_max) / (m * x_sq * v)
+    proof.nonnegative(slope - least, spare, "phi(0) >= (5/4) c P / V_l: Assumption 4 and the step size")
+    proof.nonnegative(slope, i.c * moved / (i.eta * m * x_sq * v) + slack, "K = 2: phi is constant, so L does not fall")
+    proof.fact("A variance is at most half the sum of squares (Popoviciu), so phi' >= -P/2; P <= X_max^2 ||y||^2.")
+    proof.nonnegative(
+        slope - moved / 4 + bend, spare + moved * near / (4 * v) + bend, "L does not fall where 5 sqrt(V_i) >= V_l"
+    )
+    return m, beyond
+
+
+def _first_loss(proof: Proof, i: _Drawn) -> None:
+    """What a prompt can lose at most, from the slope at the start alone."""
+    far = proof.symbol("k2", "nonnegative", "V_l - 5c")
+    unused = proof.symbol("gp", "nonnegative", "X_max^2 ||y||^2 - P")
+    proof.fact("Otherwise L falls by at most z = P (V_l - 5c) / (4 V_l) <= c^2 / 8, and J by at most V_l z exp(z).")
+    scaled = sp.Rational(10, 17)
+    excess = i.unit * i.over / (4 * i.f) + scaled * i.gain_room
+    proof.nonnegative(
+        scaled * i.gain * far / (4 * i.c) - (i.reach - unused) * far / 4,
+        far / 4 * (excess / i.c + unused),
+        "V_l z is at most 10/68 of the gain of prompt i, times (V_l - 5c) / c",
+    )
+    c = sp.Symbol("c", real=True)
+    proof.bound(sp.exp(c**2 / 8) * 10 / 68, {c: (0, sp.Rational(1, 2))}, sp.Rational(1, 6), "with exp(z): at most 1/6")
+
+
+def _end(proof: Proof, i: _Drawn, m: sp.Symbol, beyond: sp.Symbol) -> None:
+    """The slope of the log-odds at the end of the step."""
+    x_sq = proof.symbol("xi2", "positive", "||X_i||^2")
+    v, v_i = proof.symbol("Ve", "positive", "V_l(theta')"), proof.symbol("Vie", "positive", "V_i(theta')")
+    z = proof.symbol("z", "nonnegative", "||X_i h||, h = grad L at theta'")
+    own = proof.symbol("R", "nonnegative", "||X_i y||")
+    room = proof.symbol("gi", "nonnegative", "X_max^2 - ||X_i||^2")
+    proof.relation(room, i.x_max - x_sq, "X_max is the largest")
+    proof.fact("phi(1) = eta c h . g, g the gradient of prompt i's log-odds at theta; with g' the one at theta',")
+    proof.fact("h . g' >= V_l z^2 / (M ||X_i||^2 V_i) there by Assumption 4, i observed; and g' - g is the integral of")
+    proof.fact("Cov_v - Cov_w of prompt i's features, applied to y, so |h . (g' - g)| <= z R / 2 (Popoviciu).")
+    steep = v / (m * x_sq * v_i)
+    square = i.eta * i.c * steep * (z - own * m * x_sq * v_i / (4 * v)) ** 2
+    left_over = i.c * own**2 * v_i / (32 * v * i.f * i.x_max) * (m * room + sp.Rational(8, 5) * beyond * i.x_max)
+    proof.nonnegative(
+        i.eta * i.c * (steep * z**2 - z * own / 2) + i.c * own**2 * v_i / (20 * v),
+        square + left_over,
+        "phi(1) >= -(1/20) c R^2 V_i(theta') / V_l(theta')",
+    )
+
+
+def _last_loss(proof: Proof) -> None:
+    """What a prompt can lose at most, from the slopes at both ends."""
+    proof.fact("Trapezoidal rule: L falls by at most -phi(1) / 2 + max |phi''| / 12, as phi(0) >= 0. phi'' is a sum of")
+    proof.fact("two third central moments, each at most (range)^3 / 4, (range)^2 <= 2 (sum of squares) of its group:")
+    proof.fact("max |phi''| <= (2P)^(3/2) / 4 <= c P / 2, as 2P <= 2 X_max^2 ||y||^2 <= c^2.")
+    proof.fact("Where J_l falls, c < V_l / 5 <= 1/20, so V_i / V_l < c / 5; prompt i's log-odds move by at most")
+    proof.fact("sqrt(2) ||X_i y|| <= c, those of l fall by at most c^2 / 8, and |d log V| <= |d log-odds|.")
+    c = sp.Symbol("c", real=True)
+    box, third = {c: (0, _SMALL)}, sp.Rational(1, 24)
+    ratio = c / 200 * sp.exp(c + c**2 / 8)
+    proof.bound(ratio, box, sp.Rational(1, 120), "(1/40) V_i(theta') / V_l(theta') <= 1/120")
+    proof.equal(sp.Rational(1, 120) + third, _SMALL, "L falls by at most z = c X_max^2 ||y||^2 / 20 <= c^3 / 40")
+    proof.equal(_SMALL * sp.Rational(10, 17), sp.Rational(1, 34), "which is at most 1/34 of the gain of prompt i")
+    proof.bound(sp.exp(c**3 / 40) / 34, box, sp.Rational(3, 100), "J_l falls by at most V_l z exp(z)")
+
+
+def step_proof() -> Certificate:
+    """X-UNSCALED-STEP."""
+    proof = Proof("X-UNSCALED-STEP")
+    drawn = _drawn(proof)
+    _own_gain(proof, drawn)
+    m, beyond = _start(proof, drawn)
+    _first_loss(proof, drawn)
+    _end(proof, drawn, m, beyond)
+    _last_loss(proof)
+    return proof.done("whichever prompt is drawn gains, and takes at most the stated parts of its gain from the others")
+
+
+def descent_proof() -> Certificate:
+    """X-UNSCALED-DESCENT."""
+    proof = Proof("X-UNSCALED-DESCENT")
+    unit = proof.symbol("U", "nonnegative", "||grad J_l||^2 / (f X_max^2)")
+    c, bound = proof.symbol("c", "positive", "sqrt(V_l)"), proof.symbol("C", "positive", "C_{l,t-1}")
+    over = proof.symbol("h", "nonnegative", "C - c, Assumption 3")
+    proof.relation(bound, c + over, "sqrt(V) <= C")
+    proof.fact("By X-UNSCALED-STEP prompt l gains (17/40) U / c when it is drawn, and loses nothing otherwise (K = 2).")
+    spare = sp.Rational(17, 40) - sp.Rational(3, 16)
+    proof.nonnegative(
+        sp.Rational(17, 40) * unit / c - sp.Rational(3, 16) * unit / bound,
+        spare * unit / c + sp.Rational(3, 16) * unit * over / (c * bound),
+        "C may replace sqrt(V), and 17/40 >= 3/16",
+    )
+    proof.fact("A prompt is drawn with odds 1/n.")
+    return proof.done("the one-step inequality of P-T34-DESCENT-FIXED, for K = 2")
+
+
+def _largest_sum(proof: Proof) -> None:
+    """What a prompt gains by being drawn while its variance is small, on any order of prompts."""
+    c = sp.Symbol("c", real=True)
+    box = {c: (0, _SMALL)}
+    band, most = sp.exp(c) / 400, sp.Rational(53, 10000)
+    proof.bound(1 - sp.sqrt(1 - 4 * band), box, most, "length of the set of J with J (1 - J) < exp(1/20) / 400")
+    proof.bound(band * sp.exp(c**2 / 8), box, sp.Rational(264, 100000), "V before a loss that ends in that set")
+    fewer = proof.symbol("kn", "nonnegative", f"{MOST_PROMPTS} - n")
+    total = proof.symbol("Gm", "nonnegative", "largest sum, over the prompts, of own gains from V_i < 1/400")
+    slack = proof.symbol("sg", "nonnegative", "slack of the next relation")
+    proof.fact(
+        "Such a gain stays in that set (log-odds move by c <= 1/20), so its length counts it once, and again only"
+    )
+    proof.fact(
+        "after losses, which come from prompts j with V_j < V_i^2 / 25 < 1/400, at most (3/100) V_i of their gains."
+    )
+    rate, top = sp.Rational(3, 100) * sp.Rational(264, 100000), sp.Rational(63, 10000)
+    proof.relation(total + slack, most + rate * (MOST_PROMPTS - 1 - fewer) * total, "X-UNSCALED-STEP")
+    base = 1 - (MOST_PROMPTS - 1) * rate
+    terms = (top * base - most + top * rate * fewer + slack) / (base + rate * fewer)
+    proof.nonnegative(top - total, terms, "that sum is at most 63/10000")
+
+
+def _budget(proof: Proof) -> tuple[sp.Expr, sp.Symbol, sp.Expr]:
+    """``B - W`` as a visibly non-negative expression, W the weighted sum of the squared gradients."""
+    _largest_sum(proof)
+    q0 = proof.symbol("q0", "positive", "1 - J_l(theta_0)")
+    lost = proof.symbol("B", "nonnegative", "sum of prompt l's losses up to any time, on any order of prompts")
+    slack = proof.symbol("sb", "nonnegative", "slack of the next relation")
+    share, most = sp.Rational(3, 100) * (MOST_PROMPTS - 1) * sp.Rational(63, 10000), sp.Rational(61, 100)
+    proof.fact("V_l <= 1 - J_l <= q0 + B at all times up to then; each loss is at most (3/100) V_l of another's gain.")
+    proof.relation(lost + slack, share * (q0 + lost), "X-UNSCALED-STEP; for K = 2 there are no losses")
+    proof.nonnegative(most * q0 - lost, ((most * (1 - share) - share) * q0 + slack) / (1 - share), "B <= (61/100) q0")
+    n, f = proof.symbol("n", "positive", "number of prompts"), proof.symbol("f", "positive", "max(R1, 5M/8) R2")
+    x_sq = proof.symbol("X2", "positive", "X_max^2")
+    total = proof.symbol("W", "nonnegative", "sum over t < T of E ||grad J_l(theta_t)||^2 / C_{l,t}")
+    room = proof.symbol("h", "nonnegative", "1 - E J_l(theta_T)")
+    kept = proof.symbol("hb", "nonnegative", "(61/100) q0 - E B")
+    rest = proof.symbol("sw", "nonnegative", "gains from other prompts' draws, and slacks of the own gains, scaled")
+    proof.fact("Assumption 3: sqrt(V) <= C. A prompt is drawn with odds 1/n, and then gains (17/40) ||grad J||^2 / ...")
+    scale = n * f * x_sq
+    proof.relation(
+        sp.Rational(17, 40) * total + rest, scale * ((1 + most) * q0 - room - kept), "own gains = rise + losses - rest"
+    )
+    own = sp.Rational(40, 17)
+    bound = sp.Rational(16, 3) * scale * q0
+    terms = scale * q0 * (sp.Rational(16, 3) - own * (1 + most)) + own * (scale * (room + kept) + rest)
+    proof.nonnegative(bound - total, terms, "the weighted sum")
+    return bound, total, terms
+
+
+def sum_proof() -> Certificate:
+    """X-UNSCALED-SUM."""
+    proof = Proof("X-UNSCALED-SUM")
+    unweighted_sum(proof, *_budget(proof))
+    return proof.done("the stated bound, for every T")
+
+
+def min_proof() -> Certificate:
+    """X-UNSCALED-MIN."""
+    proof = Proof("X-UNSCALED-MIN")
+    weighted_rate(proof, *_budget(proof))
+    return proof.done("the stated bound, for every T")
