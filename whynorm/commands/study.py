@@ -82,7 +82,9 @@ def compare(
 
 
 Out = Annotated[Path | None, typer.Option(help="Directory for results.json, paragraph.txt and figures.")]
-SpecFile = Annotated[Path | None, typer.Option("--spec", help="TOML file in place of the specification that is shipped.")]
+SpecFile = Annotated[
+    Path | None, typer.Option("--spec", help="TOML file in place of the specification that is shipped.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print all results as JSON in place of the paragraph.")]
 
 

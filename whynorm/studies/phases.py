@@ -101,9 +101,7 @@ def _curves(spec: Spec, problem: Problem, runs: Ensemble) -> dict[str, Any]:
 
 def run(spec: Spec, progress: Callable[[int], None]) -> dict[str, Any]:
     """Both rules."""
-    problem = make_problem(
-        FAMILY, spec.n, spec.outputs, p0=spec.p0, seed=spec.problem_seed, strength=spec.strength
-    )
+    problem = make_problem(FAMILY, spec.n, spec.outputs, p0=spec.p0, seed=spec.problem_seed, strength=spec.strength)
     rules, times = {}, []
     for done, (name, rule) in enumerate(RULES.items(), 1):
         eta = choose_step(spec.step, problem, rule, UNIFORM, spec.steps, spec.seed)
@@ -148,8 +146,8 @@ def paragraph(data: Mapping[str, Any]) -> str:
     best, worst = int(np.argmax(gap)), int(np.argmin(gap))
     return (
         f"Phase I: at least {spec['share']:.0%} of the pairs have |cos| < {spec['near']:g}; phase III: fewer than "
-        f"{spec['share']:.0%} have a positive inner product, so Assumption 4 fails; phase II: between. {' '.join(text)} "
-        f"GRPO's lead in mean J: {f'{leads}, ' if leads else ''}{_lead(data, -1)} at the end; largest "
+        f"{spec['share']:.0%} have a positive inner product, so Assumption 4 fails; phase II: between. "
+        f"{' '.join(text)} GRPO's lead in mean J: {f'{leads}, ' if leads else ''}{_lead(data, -1)} at the end; largest "
         f"{_lead(data, best)} at step {times[best]}, smallest {_lead(data, worst)} at step {times[worst]}. The family "
         f"was built so that the gradients turn in this way; what is measured is when, and what it does to the rules."
     )

@@ -202,12 +202,15 @@ def paragraph(data: Mapping[str, Any]) -> str:
     )
     text += f"{', '.join(below)} below it somewhere." if below else "none lies below it anywhere."
     broken = [
-        b["claim"] for f in data["theorems"] for b in f["bounds"] if b["refuted"] and min(filter(None, b["ratio"])) < 1
+        b["claim"]
+        for f in data["theorems"]
+        for b in f["bounds"]
+        if b["refuted"] and min(filter(None, b["ratio"]), default=1.0) < 1
     ]
     shown = f"exceeded by these runs: {', '.join(broken)}" if broken else "not exceeded by these runs"
     return (
-        f"{text} The refuted forms, as printed, are {shown}. C of Assumption 3 is the largest standard deviation that the "
-        f"runs met, and M, R1, R2 hold at the recorded states, about 20 a decade of each run."
+        f"{text} The refuted forms, as printed, are {shown}. C of Assumption 3 is the largest standard deviation that "
+        f"the runs met, and M, R1, R2 hold at the recorded states, about 20 a decade of each run."
     )
 
 

@@ -12,8 +12,8 @@ from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
 from simulator.families import make_problem
-from simulator.step_sizes import FORMS, choose_step
 from simulator.schedules import UNIFORM
+from simulator.step_sizes import FORMS, choose_step
 from theory.errors import expected
 from theory.rules import RULES
 from whynorm.figures import RULE_COLOURS, panel
@@ -68,9 +68,7 @@ def speed_up(slow: Floats, fast: Floats, steps: int) -> dict[str, Any]:
 
 def _cell(spec: Spec, p0: float, strength: float) -> dict[str, Any]:
     problem = make_problem(FAMILY, spec.n, spec.outputs, p0=p0, seed=spec.problem_seed, strength=strength)
-    etas = {
-        name: choose_step(spec.step, problem, rule, UNIFORM, spec.steps, spec.seed) for name, rule in RULES.items()
-    }
+    etas = {name: choose_step(spec.step, problem, rule, UNIFORM, spec.steps, spec.seed) for name, rule in RULES.items()}
     times = {name: times_to(spec, problem, rule, etas[name], spec.threshold) for name, rule in RULES.items()}
     return {
         "p0": p0,
@@ -120,9 +118,7 @@ def paragraph(data: Mapping[str, Any]) -> str:
     )
     if known:
         most, least = (pick(known, key=lambda cell: cell["ratio"]["median"]) for pick in (max, min))
-        text += (
-            f" The ratio is largest, {_told(most)}, at {_where(most)}, and smallest, {_told(least)}, at {_where(least)}."
-        )
+        text += f" The ratio is largest, {_told(most)}, at {_where(most)}, and smallest, {_told(least)}, at {_where(least)}."
     if side["reinforce"]:
         starts = [cell["p0"] for cell in side["reinforce"]]
         text += f" It is below 1 at starts from p0 = {min(starts):g} to {max(starts):g}."
@@ -153,9 +149,7 @@ def figures(data: Mapping[str, Any]) -> dict[str, Figure]:
     for cell in data["cells"]:
         if cell["ratio"]["known"] != "unknown":
             ratio[rows.index(cell["strength"]), columns.index(cell["p0"])] = np.log(cell["ratio"]["median"])
-    colours = LinearSegmentedColormap.from_list(
-        "rules", [RULE_COLOURS["reinforce"], "#f4f2ee", RULE_COLOURS["grpo"]]
-    )
+    colours = LinearSegmentedColormap.from_list("rules", [RULE_COLOURS["reinforce"], "#f4f2ee", RULE_COLOURS["grpo"]])
     most = max(float(np.nanmax(np.abs(ratio), initial=0.0)), 0.1)
     title = f"steps of REINFORCE / steps of GRPO until mean J = {spec['threshold']:g} (step size: {spec['step']})"
     with panel(title, width=1.6 + 0.68 * max(len(columns), 6), height=1.6 + 0.42 * len(rows)) as (figure, axes):
