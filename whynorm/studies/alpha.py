@@ -4,7 +4,7 @@ Two ways to make step sizes comparable; a step moves the log-odds by ``eta V^(1 
 
     guaranteed:  eta = 4^(-alpha) / X_max^2, the step of X-POWER. All alphas then move the log-odds equally at p = 1/2.
     same start:  eta = V_0^(alpha - 1) / (4 X_max^2). All alphas then move the log-odds equally at p0, as alpha = 1 does
-                 everywhere. For alpha < 1 it is above the guaranteed step, and nothing is proved of it.
+                 everywhere. For alpha < 1 and p0 other than 1/2 it is above the guaranteed step: nothing is proved.
 """
 
 from __future__ import annotations
@@ -121,10 +121,14 @@ def paragraph(data: Mapping[str, Any]) -> str:
     for scaling, words in SCALINGS.items():
         told = "; ".join(_told(_row(data, scaling, p0), p0) for p0 in spec["p0"])
         parts.append(f"Where {words}, the first alpha to arrive is, at {told}.")
+    best = [[_best(_row(data, scaling, p0)) for scaling in SCALINGS] for p0 in spec["p0"]]
+    apart = [p0 for p0, ways in zip(spec["p0"], best, strict=True) if not set.intersection(*(set(t) for _, t in ways))]
+    agree = "the two ways have an alpha in common among their first at every p0"
+    differ = f"the two ways have no alpha in common among their first at p0 = {', '.join(f'{p0:g}' for p0 in apart)}"
     return (
         f"Steps until the mean success probability of {spec['n']} prompts is {spec['threshold']:g}, median over "
-        f"{spec['replicas']} prompt orders. {' '.join(parts)} So which alpha is best depends on how step sizes are "
-        f"made comparable, as much as on the difficulty."
+        f"{spec['replicas']} prompt orders. {' '.join(parts)} Up to what the intervals tell apart, "
+        f"{differ if apart else agree}."
     )
 
 
@@ -142,7 +146,7 @@ def figures(data: Mapping[str, Any]) -> dict[str, Figure]:
                 row = [cell for cell in _row(data, scaling, p0) if None not in cell["steps"].values()]
                 at = {key: np.array([cell["steps"][key] for cell in row]) for key in ("median", "low", "high")}
                 alphas = [cell["alpha"] for cell in row]
-                axes.plot(alphas, at["median"], color="#8a63c7", alpha=shade, label=f"p0 = {p0:g}")
+                axes.plot(alphas, at["median"], color="#8a63c7", alpha=shade)
                 axes.fill_between(alphas, at["low"], at["high"], color="#8a63c7", alpha=0.12, linewidth=0)
                 best, _ = _best(row)
                 if best is not None:

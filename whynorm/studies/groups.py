@@ -135,7 +135,8 @@ def paragraph(data: Mapping[str, Any]) -> str:
     rules = ", ".join(f"{name} {_told(summary)}" for name, summary in data["exact"].items())
     return (
         f"Measured over {spec['updates']} updates, the mean update is w_G(p) grad J: {int(inside.sum())} of "
-        f"{inside.size} weights lie in the 95% interval of their measurement (about 95% should; fewer where mixed groups are rare). Steps from p = "
+        f"{inside.size} weights lie in the 95% interval of their measurement (about 95% should; fewer where mixed "
+        f"groups are rare). Steps from p = "
         f"{spec['start']:g} to a mean success probability of {spec['threshold']:g}, all with step size "
         f"{spec['eta']:g}, median over {spec['replicas']} runs: {' '.join(parts)} Exact expectations: {rules}."
     )

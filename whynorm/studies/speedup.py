@@ -59,7 +59,7 @@ def speed_up(slow: Floats, fast: Floats, steps: int) -> dict[str, Any]:
     A run that did not arrive within ``steps`` counts as one that arrives then, so the ratio is a bound: ``at least`` if
     only slow ones are missing, ``at most`` if only fast ones are, ``unknown`` if both.
     """
-    missing = tuple(bool(np.isinf(times).any()) for times in (slow, fast))
+    missing = bool(np.isinf(slow).any()), bool(np.isinf(fast).any())
     known = {(False, False): "equal", (True, False): "at least", (False, True): "at most", (True, True): "unknown"}
     ratio = np.minimum(slow, steps) / np.minimum(fast, steps)
     median, low, high = median_interval(ratio)
@@ -109,16 +109,19 @@ def paragraph(data: Mapping[str, Any]) -> str:
     side = {name: [cell for cell in cells if _side(cell) == name] for name in ("grpo", "reinforce", "open")}
     known = [cell for cell in cells if cell["ratio"]["known"] != "unknown"]
     text = (
-        f"Steps that REINFORCE needs for each step of GRPO until the mean success probability is {spec['threshold']:g}, "
-        f"{spec['n']} prompts with a shared skill, median over {spec['replicas']} prompt orders, both rules by the same "
-        f"principle, {spec['step']}: {FORMS[spec['step']]}. These step sizes are proved for prompts that do not "
-        f"interact; here they are a convention, the closer to proved the weaker the skill. GRPO needs fewer steps in "
+        f"Steps that REINFORCE needs for each step of GRPO until the mean success probability is "
+        f"{spec['threshold']:g}, {spec['n']} prompts with a shared skill, median over {spec['replicas']} "
+        f"prompt orders, both rules by the same principle, {spec['step']}: {FORMS[spec['step']]}. These "
+        f"step sizes are proved for prompts that do not interact; here they are a convention, the "
+        f"closer to proved the weaker the skill. "
+        f"GRPO needs fewer steps in "
         f"{len(side['grpo'])} of {len(cells)} cells, REINFORCE in {len(side['reinforce'])}; in {len(side['open'])} the "
         f"95% interval of the median reaches 1 or runs are missing."
     )
     if known:
         most, least = (pick(known, key=lambda cell: cell["ratio"]["median"]) for pick in (max, min))
-        text += f" The ratio is largest, {_told(most)}, at {_where(most)}, and smallest, {_told(least)}, at {_where(least)}."
+        text += f" The ratio is largest, {_told(most)}, at {_where(most)},"
+        text += f" and smallest, {_told(least)}, at {_where(least)}."
     if side["reinforce"]:
         starts = [cell["p0"] for cell in side["reinforce"]]
         text += f" It is below 1 at starts from p0 = {min(starts):g} to {max(starts):g}."

@@ -53,7 +53,7 @@ class Runs:
 
 
 def study_module(name: str) -> ModuleType:
-    """The module of a study: ``Spec``, ``size(spec)``, ``run(spec, progress)``, ``paragraph(data)``, ``figures(data)``."""
+    """A study's module: ``Spec``, ``size(spec)``, ``run(spec, progress)``, ``paragraph(data)``, ``figures(data)``."""
     return import_module(f"whynorm.studies.{name}")
 
 
