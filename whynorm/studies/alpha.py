@@ -2,7 +2,8 @@ r"""Which alpha of the family ``theta + eta V^(-alpha) grad J`` arrives first, o
 
 Two ways to make step sizes comparable; a step moves the log-odds by ``eta V^(1 - alpha) |gap|^2``:
 
-    guaranteed:  eta = 4^(-alpha) / X_max^2, the step of X-POWER. All alphas then move the log-odds equally at p = 1/2.
+    guaranteed:  eta = 4^(-alpha) / X_max^2, the step of X-POWER, whose claims are at the quarters 0 to 1.
+                 All alphas then move the log-odds equally at p = 1/2.
     same start:  eta = V_0^(alpha - 1) / (4 X_max^2). All alphas then move the log-odds equally at p0, as alpha = 1 does
                  everywhere. For alpha < 1 and p0 other than 1/2 it is above the guaranteed step: nothing is proved.
 """
@@ -29,7 +30,8 @@ __all__ = ["SCALINGS", "Spec", "figures", "paragraph", "run", "size", "step_of"]
 
 FAMILY = "tabular"
 SCALINGS = {
-    "guaranteed": "every alpha takes the step size proved for it, 4^(-alpha)/X^2: equal log-odds steps at p = 1/2",
+    "guaranteed": "every alpha takes the step size of X-POWER, 4^(-alpha)/X^2 (claims at 0, 1/4, 1/2, 3/4 and 1; "
+    "between them the same formula), which gives equal log-odds steps at p = 1/2",
     "same start": "every alpha takes the same first log-odds step, that of alpha = 1; nothing is proved for alpha < 1",
 }
 
