@@ -27,6 +27,8 @@ def refusal(error: ValidationError, known: Iterable[str], place: str, key: str =
     path = ".".join(str(part) for part in ((key,) if key else ()) + first["loc"]) or "settings"
     if first["type"] == "unexpected_keyword_argument":
         return expected(f"key {place}", path, f"one of {', '.join(known)}", "remove or rename it")
+    if first["type"] == "missing":
+        return expected(f"{path} {place}", "missing", "a value", "add it")
     cause = first.get("ctx", {}).get("error")
     if isinstance(cause, InputError):
         return InputError(f"{path} {place}: {cause}")

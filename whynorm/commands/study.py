@@ -79,3 +79,81 @@ def compare(
     if out is not None:
         say(f"written: {out}")
     return 0
+
+
+Out = Annotated[Path | None, typer.Option(help="Directory for results.json, paragraph.txt and figures.")]
+SpecFile = Annotated[
+    Path | None, typer.Option("--spec", help="TOML file in place of the specification that is shipped.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print all results as JSON in place of the paragraph.")]
+
+
+@app.command("speedup", short_help="Steps of REINFORCE for each step of GRPO, over p0 and interaction.")
+def speedup(out: Out = None, spec: SpecFile = None, as_json: AsJson = False) -> int:
+    """How many steps REINFORCE needs for each step of GRPO, until prompts succeed nine times in ten.
+
+    A map over p0, the success probability at the start, and the strength of a skill that all prompts share. Both rules
+    take the step size that is best for them by the same principle. Above 1 GRPO needs fewer steps.
+    """
+    return _study("speedup", out, spec, as_json)
+
+
+@app.command("alpha", short_help="Which power of the variance to divide by, over p0.")
+def alpha(out: Out = None, spec: SpecFile = None, as_json: AsJson = False) -> int:
+    """Steps eta V^(-alpha) grad J for alpha from 0 (REINFORCE) over 1/2 (GRPO) to 1: which arrives first.
+
+    Once every alpha takes the step size that is proved for it, and once all take the same first step in log-odds.
+    """
+    return _study("alpha", out, spec, as_json)
+
+
+@app.command("groups", short_help="What sampled groups of G outputs do: weights and speed.")
+def groups(out: Out = None, spec: SpecFile = None, as_json: AsJson = False) -> int:
+    """Groups of G = 2 to 64 sampled outputs, with and without the standard deviation.
+
+    The measured mean update of each convention beside its exact weight w_G(p), and the steps that runs need.
+    """
+    return _study("groups", out, spec, as_json)
+
+
+@app.command("phases", short_help="Three phases, from gradients that lose their orthogonality.")
+def phases(out: Out = None, spec: SpecFile = None, as_json: AsJson = False) -> int:
+    """Runs on prompts whose gradients start nearly orthogonal, grow a common part, then parts that conflict.
+
+    Cosines between the prompts' gradients along the run, the phases that they show, and J of GRPO and REINFORCE.
+    """
+    return _study("phases", out, spec, as_json)
+
+
+@app.command("rates", short_help="Measured rates against every bound of Theorems 3.1 to 3.4.")
+def rates(out: Out = None, spec: SpecFile = None, as_json: AsJson = False) -> int:
+    """The gradients' mean squares over many runs, beside every bound of Theorems 3.1 to 3.4, printed or repaired.
+
+    As bound / measured: below 1 the statement is false, far above it is loose.
+    """
+    return _study("rates", out, spec, as_json)
+
+
+def _study(name: str, out: Path | None, spec: Path | None, as_json: bool) -> int:
+    import json
+
+    from simulator.files import atomic, write_json
+    from whynorm.console import progress
+    from whynorm.figures import save_png
+    from whynorm.outputs import output_directory
+    from whynorm.studies.study import load_spec, perform, study_module
+
+    module, chosen = study_module(name), load_spec(name, spec)
+    with output_directory(out):
+        with progress(f"study {name}", module.size(chosen)) as report:
+            data = perform(name, chosen, report)
+        if out is not None:
+            write_json(out / "results.json", data)
+            with atomic(out / "paragraph.txt") as handle:
+                handle.write(f"{data['paragraph']}\n".encode())
+            for label, figure in module.figures(data).items():
+                save_png(figure, out / f"{label}.png")
+    typer.echo(json.dumps(data, allow_nan=False) if as_json else data["paragraph"])
+    if out is not None:
+        say(f"written: {out}")
+    return 0
