@@ -104,7 +104,11 @@ COVERED = [
 ]
 
 
-@pytest.mark.parametrize(("rule", "eta", "schedule", "ids"), COVERED, ids=lambda value: getattr(value, "name", value if isinstance(value, str) else "claims"))
+@pytest.mark.parametrize(
+    ("rule", "eta", "schedule", "ids"),
+    COVERED,
+    ids=lambda value: getattr(value, "name", value if isinstance(value, str) else "claims"),
+)
 def test_covered_runs_are_within_their_bounds(rule: Any, eta: str, schedule: str, ids: set[str]) -> None:
     problem = _problem()
     found, missing = bounds(_run(problem, rule, eta, schedule=schedule), problem)
