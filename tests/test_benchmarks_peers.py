@@ -13,6 +13,8 @@ from benchmarks.work import bounds, work
 SIZES = [(4, 3, 2, "features"), (5, 4, 30, "gram"), (2, 2, 1, "features")]
 
 
+# Deep, and run by CI in a process of its own: JAX warns whenever a process that holds it forks, as other tests do.
+@pytest.mark.deep
 @pytest.mark.parametrize("sizes", SIZES, ids=str)
 @pytest.mark.parametrize("name", [name for name in PEERS if name != "torch compiled"])
 def test_a_peer_agrees_with_the_reference(name: str, sizes: tuple[int, int, int, str]) -> None:
@@ -71,3 +73,12 @@ def test_the_binding_limit_is_the_largest() -> None:
     assert bound.binding == max(bound.exp, bound.fma)
     alone = bounds(case, 1, 10**9, limits)
     assert alone.exp == pytest.approx(16.0), "one run keeps one thread busy"
+
+
+def test_the_c_peer_leaves_subnormal_numbers_alone() -> None:
+    try:
+        module, variant = load("c")
+        module.prepare(make_case(2, 2, 1, "features"), 2, 3, 1, variant)()
+    except ImportError as missing:
+        pytest.skip(str(missing))
+    assert np.float64(5e-324) * 1.0 > 0

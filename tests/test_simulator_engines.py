@@ -109,7 +109,12 @@ def test_engine_agrees_with_the_reference(case: EngineCase, engine: str, space: 
         _assert_run(ensemble, replica - 3, _reference(case, replica), case.rtol)
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+# One exact rule and the sampled ones, which share their kernels; the others take a minute more to compile.
+QUICK = [case for case in CASES if case.d == 40 and case.n == 5 and (case.rule == "grpo" or ":" in case.rule[3:])]
+DEEP = [pytest.param(case, marks=pytest.mark.deep) for case in CASES if case not in QUICK]
+
+
+@pytest.mark.parametrize("case", [*QUICK, *DEEP], ids=lambda case: case.name)
 def test_one_replica_with_its_prompts_side_by_side(case: EngineCase) -> None:
     for space in case.spaces:
         _assert_run(_run(case, "lanes", range(20, 21), space=space), 0, _reference(case, 20), case.rtol)
