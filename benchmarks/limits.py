@@ -129,11 +129,13 @@ def _libmvec() -> Any:
     if compiler is None:
         return None
     with tempfile.TemporaryDirectory() as folder:
-        source, library = Path(folder) / "exp.c", Path(folder) / "exp.so"
+        source, parts, library = (Path(folder) / f"exp.{ending}" for ending in ("c", "o", "so"))
         source.write_text(_LIBMVEC)
         flags = ["-O3", "-march=native", "-mprefer-vector-width=512", "-ffast-math", "-fopenmp-simd", "-fPIC"]
-        command = [compiler, *flags, "-shared", str(source), "-o", str(library), "-lmvec", "-lm"]
-        if subprocess.run(command, capture_output=True).returncode:
+        # Linked apart, without -ffast-math: see benchmarks.peers.c_lanes.
+        compiled = [compiler, *flags, "-c", str(source), "-o", str(parts)]
+        linked = [compiler, "-shared", str(parts), "-o", str(library), "-lmvec", "-lm"]
+        if any(subprocess.run(command, capture_output=True).returncode for command in (compiled, linked)):
             return None
         return ctypes.CDLL(str(library)).many
 
