@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmarks.peers import Case, Result, load
-from simulator.engines.lanes import run_lanes
+from simulator.engines.run import simulate_many
 from simulator.reference import simulate
 from theory.rules import GRPO
 
@@ -55,7 +55,7 @@ def disagreement(case: Case, result: Result, steps: int, replica: int, reference
         slow = simulate(problem, GRPO, case.eta, steps, record="full")
         expected = slow.J[-1], slow.grad_sq[-1], slow.J.sum(axis=0), slow.grad_sq.sum(axis=0)
     else:
-        fast = run_lanes(problem, GRPO, case.eta, steps, space=case.layout, threads=1)
+        fast = simulate_many(problem, GRPO, case.eta, steps, space=case.layout, engine_options={"threads": 1})
         expected = fast.J[0, -1], fast.grad_sq[0, -1], fast.sum_J[0].sum(axis=0), fast.sum_grad_sq[0].sum(axis=0)
     found = result.J, result.grad_sq / scale, result.sum_J, result.sum_grad_sq / scale
     return max(float(np.max(np.abs(a[replica] / b - 1))) for a, b in zip(found, expected, strict=True))

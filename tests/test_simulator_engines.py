@@ -17,6 +17,7 @@ from simulator.problems import Problem
 from simulator.reference import simulate
 from simulator.sampled import get_any_rule
 from theory.errors import InputError
+from theory.rules import Rule
 
 STEPS = 60
 FAST = [name for name in ENGINES if name != "reference"]
@@ -183,12 +184,23 @@ def test_scale_of_the_features_does_not_matter() -> None:
     assert_agree(scaled.grad_sq * 2.0**-120, plain.grad_sq, 1e-12)
 
 
-def test_a_run_that_overflows_is_told_apart() -> None:
-    problem = EngineCase(rule="reinforce").problem()
-    ensemble = simulate_many(problem, get_any_rule("reinforce"), [0.1, 1e305], STEPS, replicas=2)
-    assert ensemble.finite[0]
-    # The margins saturate: p and q stay probabilities, theta does not stay finite.
-    assert np.isfinite(ensemble.J[0]).all()
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_run_that_overflows_is_told_apart(engine: str) -> None:
+    # Features this long carry theta beyond the largest number; a margin inf - inf is no number and must stay none.
+    base = EngineCase().problem()
+    problem = Problem(1e3 * base.features, base.answers, 1e-3 * base.theta0)
+    with np.errstate(all="ignore"):
+        ensemble = simulate_many(problem, get_any_rule("grpo"), [1e-7, 1e308], STEPS, replicas=2, engine=engine)
+    assert ensemble.finite.tolist() == [True, False]
+    assert np.isnan(ensemble.J[1, -1]).any()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_rule_of_the_user_runs_by_its_weight_not_its_name(engine: str) -> None:
+    own = Rule("grpo", lambda p, q: (p * q) ** -0.25 * (1 + p), "", "a test")
+    problem = EngineCase().problem()
+    ensemble = simulate_many(problem, own, 0.1, STEPS, engine=engine)
+    assert_agree(ensemble.J[0], simulate(problem, own, 0.1, STEPS).J, 1e-12)
 
 
 @dataclass(frozen=True)

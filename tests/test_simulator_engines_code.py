@@ -14,8 +14,9 @@ from llvmlite import binding
 
 from simulator.engines.arrays import Shape
 from simulator.engines.kernel import compile_run
-from simulator.engines.lanes import run_lanes
+from simulator.engines.lanes import lanes
 from simulator.engines.layout import lay_out
+from simulator.engines.plan import make_plan
 from simulator.problems import Problem
 from theory.rules import GRPO
 
@@ -43,11 +44,11 @@ def _problem(n: int, outputs: int, d: int) -> Problem:
 def _compiled(problem: Problem, space: Any, width: int, across: bool) -> tuple[Shape, Any]:
     """The compiled run of a problem after a run of as many replicas as give this layout."""
     layout = lay_out(problem, space)
-    run_lanes(problem, GRPO, 0.1, 1, replicas=1 if across else width, space=layout, threads=1)
+    lanes(make_plan(problem, GRPO, 0.1, 1, replicas=1 if across else width, space=layout), threads=1)
     layout = layout.side_by_side(width) if across else layout
     shape = Shape(width, across, problem.outputs - 1, layout.dimension, layout.length, layout.factors.shape[1])
-    run = compile_run(shape, "grpo", False, not across)
-    assert len(run.signatures) == 1, "the run above used another shape: this test must follow run_lanes"
+    run = compile_run(shape, GRPO, False, not across)
+    assert len(run.signatures) == 1, "the run above used another shape: this test must follow lanes()"
     return shape, run
 
 
@@ -97,7 +98,7 @@ def test_every_multiply_add_of_the_evaluation_is_packed(
 def test_scalar_code_would_be_noticed() -> None:
     register, _ = _registers()
     shape, run = _compiled(_problem(4, 4, 4), "features", 32, False)
-    scalar = compile_run(shape._replace(width=1), "grpo", False, True)
+    scalar = compile_run(shape._replace(width=1), GRPO, False, True)
     scalar.compile(run.signatures[0])
     packed, others = _counts(_evaluation(scalar), register)
     assert packed == 0
@@ -108,7 +109,7 @@ def test_narrower_registers_would_be_noticed() -> None:
     """Vectors of half a register: the same arithmetic in twice as many instructions."""
     register, doubles = _registers()
     shape, run = _compiled(_problem(4, 4, 4), "features", 32, False)
-    narrow = compile_run(shape._replace(width=doubles // 2), "grpo", False, True)
+    narrow = compile_run(shape._replace(width=doubles // 2), GRPO, False, True)
     narrow.compile(run.signatures[0])
     packed, others = _counts(_evaluation(narrow), register)
     assert packed == 0

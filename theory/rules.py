@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from theory.errors import InputError, expected
@@ -114,6 +115,12 @@ def power(alpha: Any) -> Rule:
 RULES: dict[str, Rule] = {rule.name: rule for rule in (REINFORCE, GRPO)}
 
 
+@lru_cache(maxsize=256)
+def _named_power(text: str) -> Rule:
+    """One object for each name: what engines compile for a rule is kept by the rule."""
+    return power(float(text))
+
+
 def get_rule(name: str) -> Rule:
     """The rule called ``name``: ``reinforce``, ``grpo`` or ``power:ALPHA``.
 
@@ -125,7 +132,7 @@ def get_rule(name: str) -> Rule:
     family, colon, text = name.partition(":")
     if family == "power" and colon:
         try:
-            return power(float(text))
+            return _named_power(text)
         except InputError:
             raise
         except ValueError:

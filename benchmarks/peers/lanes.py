@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from benchmarks.peers import Case, Result, package_order
-from simulator.engines.lanes import run_lanes
+from simulator.engines.run import simulate_many
 from theory.rules import GRPO
 
 __all__ = ["prepare"]
@@ -15,8 +15,8 @@ def prepare(case: Case, steps: int, replicas: int, threads: int, variant: str = 
     """See :mod:`benchmarks.peers`."""
 
     def run() -> Result:
-        options = {"replicas": replicas, "space": case.layout, "threads": threads, "record": "ends"}
-        done = run_lanes(case.problem, GRPO, case.eta, steps, **options)  # type: ignore[arg-type]
+        options = {"replicas": replicas, "space": case.layout, "record": "ends"}
+        done = simulate_many(case.problem, GRPO, case.eta, steps, engine_options={"threads": threads}, **options)  # type: ignore[arg-type]
         scale = case.layout.scale**2
         sums = done.sum_J.sum(axis=1), done.sum_grad_sq.sum(axis=1) * scale
         return Result(done.J[:, -1], done.grad_sq[:, -1] * scale, *sums, package_order(case.problem.n, steps))

@@ -16,6 +16,7 @@ from simulator.engines.draws import draw_block, sample
 from simulator.engines.layout import padded_length
 from simulator.engines.stages import evaluate_prompts
 from simulator.engines.updates import OPTIONS, aligned, compile_update, places_of, row_stride
+from theory.rules import Rule
 
 __all__ = ["compile_run"]
 
@@ -68,14 +69,14 @@ def _keep(
 
 
 @lru_cache(maxsize=64)
-def compile_run(shape: Shape, rule: str | None, grouped: bool, one_drawn: bool) -> Any:
+def compile_run(shape: Shape, rule: Rule | None, grouped: bool, one_drawn: bool) -> Any:
     """The runs of columns ``begin`` to ``end - 1``; compiled at its first call, in a few seconds.
 
     Many columns make one call, because numba takes some 50 microseconds to unpack its arguments.
 
     Args:
         shape: dimensions and layout.
-        rule: name of an exact rule; None for sampled ones.
+        rule: an exact rule, whose ``weight`` is compiled; None for sampled ones.
         grouped: whether replicas that draw the same prompt at a step are updated together, see ``compile_update``.
         one_drawn: whether a step draws one prompt for each replica, replicas side by side; see ``evaluate_prompts``.
     """
@@ -99,14 +100,14 @@ def compile_run(shape: Shape, rule: str | None, grouped: bool, one_drawn: bool) 
     return run_all
 
 
-def _compile_columns(shape: Shape, rule: str | None, grouped: bool, one_drawn: bool) -> Any:
+def _compile_columns(shape: Shape, rule: Rule | None, grouped: bool, one_drawn: bool) -> Any:
     """Compiled: some columns step by step, all of them one step before the next."""
     width, across, n_wrong, _, length, _ = shape
     replicas, padded = 1 if across else width, padded_length(length)
     make_room, evaluate = _room(shape, one_drawn), _evaluation(shape, one_drawn)
     coefficients_of = _sampled_coefficients(shape, one_drawn)
     update = compile_update(shape, rule, grouped, one_drawn)
-    size = padded if across else length * width
+    size, exact = padded if across else length * width, rule is not None
 
     @njit(**OPTIONS)
     def run(n, bandit, start, eta, draws, sampling, replica, times, outputs):  # type: ignore[no-untyped-def]
@@ -116,7 +117,7 @@ def _compile_columns(shape: Shape, rule: str | None, grouped: bool, one_drawn: b
         e, work, p, q, drawn_p, drawn_q, grad_sq, sum_p, sum_g, state, order, left, numbers = room
         sums, scale = aligned(columns * replicas * row_stride(padded)), aligned(2 * columns * replicas)
         firsts, counts = np.empty(columns * replicas, np.int64), np.zeros((batch, n_wrong + 1), np.int64)
-        coefficients = aligned(1 if rule is not None else columns * batch * n_wrong * width)
+        coefficients = aligned(1 if exact else columns * batch * n_wrong * width)
         for c in range(columns):
             state[c * size : c * size + length * replicas] = start[c]
         snapshot, last = 0, times[-1]
@@ -137,7 +138,7 @@ def _compile_columns(shape: Shape, rule: str | None, grouped: bool, one_drawn: b
             snapshot += now
             if t == last:
                 break
-            if rule is None:
+            if not exact:
                 coefficients_of(draws, sampling, t, drawn, replica, drawn_p, drawn_q, e, counts, coefficients)
             for b in range(batch):
                 own, steps = drawn[b], bandit.steps

@@ -6,51 +6,21 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
-from typing import Any
-
-import numpy.typing as npt
 
 from simulator.engines.arrays import Shape
 from simulator.engines.columns import Columns
 from simulator.engines.ensemble import Ensemble, ensemble_of
 from simulator.engines.kernel import compile_run
-from simulator.engines.plan import Plan, make_plan
-from simulator.problems import Problem
-from simulator.sampled import SampledRule
-from theory.rules import Rule
+from simulator.engines.plan import Plan
 
-__all__ = ["WIDTHS", "lanes", "run_lanes"]
+__all__ = ["WIDTHS", "lanes"]
 
 # Replicas of a column. The wider one hides latencies better and needs enough replicas to fill it.
 WIDTHS = (16, 32)
 # Bytes of the rows that steps combine, beyond which replicas are grouped by prompt; and columns in a group at most.
 BEYOND_CACHE, AT_ONCE = 1 << 20, 32
+# Columns that otherwise go through a step together: while one waits for its sums the next one computes.
 TOGETHER = 4
-
-
-def run_lanes(
-    problem: Problem,
-    rule: Rule | SampledRule,
-    eta: npt.ArrayLike,
-    steps: int,
-    *,
-    threads: int | None = None,
-    **options: Any,
-) -> Ensemble:
-    """Run many replicas of ``simulator.reference.simulate``; results do not depend on ``threads``.
-
-    Args:
-        problem: the bandit.
-        rule: exact or sampled.
-        eta: step size, a number or ``(R,)``.
-        steps: T.
-        threads: all cores if None.
-        options: see :func:`simulator.engines.plan.make_plan`.
-
-    Raises:
-        InputError: see there.
-    """
-    return lanes(make_plan(problem, rule, eta, steps, **options), threads)
 
 
 def lanes(plan: Plan, threads: int | None = None) -> Ensemble:

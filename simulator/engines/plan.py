@@ -66,9 +66,9 @@ class Plan:
         return np.asarray(self.eta / self.draws.batch / self.layout.scale**2)
 
     @property
-    def exact(self) -> str | None:
-        """Name of an exact rule, None for a sampled one."""
-        return self.rule.name if isinstance(self.rule, Rule) else None
+    def exact(self) -> Rule | None:
+        """An exact rule, None for a sampled one."""
+        return self.rule if isinstance(self.rule, Rule) else None
 
 
 def make_plan(

@@ -20,10 +20,10 @@ from llvmlite import ir
 from simulator.engines.functions import LARGEST_EXPONENT, exp
 from simulator.engines.vectors import Emitter, Lanes, Pointer, staged
 
-__all__ = ["evaluate_prompts"]
+__all__ = ["UNROLLED", "evaluate_prompts"]
 
 # Rows whose sums are kept in registers at once, and the largest loop that is written out.
-_ROWS, _UNROLLED = 6, 32
+_ROWS, UNROLLED = 6, 32
 # Beyond this many wrong outputs their exponentials are read back instead of held.
 _HELD = 7
 
@@ -47,7 +47,7 @@ def _row_sums(emitter: Emitter, entry: Entry, rows: range, vector: Column, colum
         return [entry(row, column).fma(x, total) for row, total in zip(rows, sums, strict=True)]
 
     sums = [emitter.constant(0.0) for _ in rows]
-    if len(columns) > _UNROLLED:
+    if len(columns) > UNROLLED:
         return emitter.loop(columns.start, columns.stop, 1, sums, body)
     for column in columns:
         sums = body(column, sums)
@@ -144,14 +144,16 @@ def _exponentials(
     """
     kept: list[Lanes] = []
     emitter = e.emitter
+    limit = emitter.constant(LARGEST_EXPONENT)
 
     def one(row: Any, margin: Lanes) -> Lanes:
-        value = exp(margin.minimum(LARGEST_EXPONENT).maximum(-LARGEST_EXPONENT))
+        # The limits come first: then a margin that is no number stays one, and the run shows that it diverged.
+        value = exp((-limit).maximum(limit.minimum(margin)))
         write(row, value)
         kept.append(value)
         return value
 
-    if margins is None and wrong > _UNROLLED:
+    if margins is None and wrong > UNROLLED:
         step = max(size for size in (4, 3, 2, 1) if wrong % size == 0)
 
         def body(row: ir.Value, sums: list[Lanes]) -> list[Lanes]:
@@ -172,7 +174,7 @@ def _exponentials(
 def _squared_length(factor: Pointer, across_prompts: bool, e: Column, p: Lanes, wrong: int, rank: int) -> Lanes:
     """``||F (p e)||^2`` with F upper triangular, zeros below the diagonal; looped over blocks of rows if large."""
     emitter, width = p.emitter, p.emitter.width
-    looped = rank // _ROWS * _ROWS if rank > _UNROLLED else 0
+    looped = rank // _ROWS * _ROWS if rank > UNROLLED else 0
     total = emitter.constant(0.0)
 
     def whole_block(start: ir.Value, totals: list[Lanes]) -> list[Lanes]:

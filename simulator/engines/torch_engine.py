@@ -140,7 +140,7 @@ class _Bandit:
         e_drawn, p_drawn, q_drawn = e.gather(1, at), p.gather(1, drawn), q.gather(1, drawn)
         shares = e_drawn * p_drawn[..., None]
         if self.plan.exact is not None:
-            weight = self.plan.rule.weight(p_drawn.clamp(min=1e-300), q_drawn.clamp(min=1e-300))  # type: ignore[union-attr]
+            weight = self.plan.exact.weight(p_drawn.clamp(min=1e-300), q_drawn.clamp(min=1e-300))
             coefficients = -(weight * p_drawn)[..., None] * shares
         else:
             coefficients = self._sampled(shares, p_drawn, q_drawn, words)

@@ -5,13 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from simulator.engines.layout import padded_length, row_block
+from simulator.engines.stages import UNROLLED
 from simulator.engines.vectors import Lanes, Pointer, staged
 from theory.rules import Rule
 
 __all__ = ["advance", "exact_weights", "weighted_sums"]
-
-# The longest loop that is written out.
-_UNROLLED = 32
 
 
 def exact_weights(width: int, rule: Rule, one_drawn: bool) -> Any:
@@ -60,7 +58,7 @@ def weighted_sums(stride: int, wrong: int, block: int, together: int) -> Any:
             return [place.scalar().fma(entries, total) for place, total in zip(at, sums, strict=True)]
 
         sums = [emitter.constant(0.0) for _ in range(together)]
-        if wrong > _UNROLLED:
+        if wrong > UNROLLED:
             sums = emitter.loop(0, wrong, 1, sums, body)
         else:
             for row in range(wrong):
@@ -92,7 +90,7 @@ def advance(width: int, length: int, stride: int) -> Any:
             place.store(first.fma(second * (sums + column).gather(lanes), place.load()))
             return []
 
-        if length > _UNROLLED:
+        if length > UNROLLED:
             emitter.loop(0, length, 1, [], body)
         else:
             for column in range(length):

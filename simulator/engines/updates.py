@@ -10,7 +10,7 @@ from numba import njit
 from simulator.engines.arrays import Shape
 from simulator.engines.layout import padded_length, row_block
 from simulator.engines.update_stages import advance, exact_weights, weighted_sums
-from theory.rules import Rule, get_rule
+from theory.rules import Rule
 
 __all__ = ["OPTIONS", "aligned", "compile_update", "places_of", "row_stride"]
 
@@ -46,12 +46,12 @@ def places_of(shape: Shape, one_drawn: bool) -> Any:
     return places
 
 
-def compile_update(shape: Shape, rule: str | None, grouped: bool, one_drawn: bool) -> Any:
+def compile_update(shape: Shape, rule: Rule | None, grouped: bool, one_drawn: bool) -> Any:
     """Compiled: move all states by the update of the b-th drawn prompt of every replica.
 
     Args:
         shape: dimensions and layout.
-        rule: name of an exact rule; None for sampled ones.
+        rule: an exact rule; None for sampled ones.
         grouped: whether the rows of a prompt are read once for all replicas that drew it, block by block: pays off
             where the rows of all prompts do not fit the cache, and changes no bit of the results.
         one_drawn: see ``evaluate_prompts``.
@@ -61,8 +61,8 @@ def compile_update(shape: Shape, rule: str | None, grouped: bool, one_drawn: boo
     stride, block = row_stride.py_func(padded), row_block(length)
     blocks, room = padded // block, padded if across else length * width
     one, move = weighted_sums(width, n_wrong, block, 1), advance(replicas, length, stride)
-    exact = Rule("unused", lambda p, q: 1, "", "") if rule is None else get_rule(rule)
-    weigh = exact_weights(replicas, exact, one_drawn)
+    exact = rule is not None
+    weigh = exact_weights(replicas, rule or Rule("unused", lambda p, q: 1, "", ""), one_drawn)
     in_groups = _grouped_sums(width, n_wrong, padded, block, stride) if grouped else None
 
     # Inlined by numba itself: to pass this many arrays at every step, and count who refers to them, costs more than it.
@@ -72,17 +72,17 @@ def compile_update(shape: Shape, rule: str | None, grouped: bool, one_drawn: boo
         size, batch = len(p) // columns, len(coefficients) // (columns * n_wrong * width)
         for c in range(columns):
             mine = c * 2 * replicas
-            if rule is not None:
+            if exact:
                 at = c * size
                 weigh(((drawn[c].view(np.float64), 0), (p, at), (q, at), (eta[c], 0), (scale, mine)))
             else:
                 scale[mine : mine + replicas], scale[mine + replicas : mine + 2 * replicas] = eta[c], 1.0
             for lane in range(replicas):
-                if rule is not None:
+                if exact:
                     firsts[c * replicas + lane] = places(drawn[c, lane], lane, c, size)[0]
                 else:
                     firsts[c * replicas + lane] = (c * batch + b) * n_wrong * width + lane
-        factors = e if rule is not None else coefficients
+        factors = e if exact else coefficients
         prompts = drawn.reshape(-1)
         if grouped:
             in_groups(n, prompts, firsts, factors, steps, sums)
