@@ -6,6 +6,8 @@ Every built-in kind has K = 19 answers, so prompts of different kinds can share 
     difference     "15-8="   0..18 minus one digit, result not negative;    answers "0" .. "18"
     product        "6*7="    one digit times one digit;                     the 19 products nearest to the correct one
     two_digit_sum  "23+48="  two digits plus two digits;                    the correct sum -9 .. +9
+
+A chat model is asked "What is 3 + 5? Answer with just the number." instead; the answers are the same.
 """
 
 from __future__ import annotations
@@ -37,6 +39,7 @@ class Prompt:
     question: the text the model is given, ending where the answer starts ("3+5=").
     answers: K >= 2 different non-empty strings; K is also the size of the policy pi = softmax(z).
     correct: the index of the right answer, 0 <= correct < K.
+    chat: what a chat model is asked instead, as its user ("What is 3 + 5? ..."); None if there is no such form.
 
     Raises InputError when any of these does not hold.
     """
@@ -44,11 +47,14 @@ class Prompt:
     question: str
     answers: tuple[str, ...]
     correct: int
+    chat: str | None = None
 
     def __post_init__(self) -> None:
         """Check the fields; see the class for what holds afterwards."""
         if not isinstance(self.question, str) or not self.question:
             raise expected("question", self.question, "a non-empty string", "write the prompt's text")
+        if self.chat is not None and (not isinstance(self.chat, str) or not self.chat):
+            raise expected("chat question", self.chat, "a non-empty string or None", "write the question's text")
         # A bare string is a sequence of characters too; it would pass as K one-letter answers.
         if not isinstance(self.answers, tuple) or not all(isinstance(answer, str) for answer in self.answers):
             raise expected("answers", self.answers, "a tuple of strings", "wrap the answers in tuple(...)")
@@ -148,7 +154,9 @@ def _prompt(kind: str, left: int, right: int) -> Prompt:
     else:
         value, sign = (left + right, "+") if kind == "sum" else (left - right, "-")
         numbers = list(range(K))
-    return Prompt(f"{left}{sign}{right}=", tuple(str(number) for number in numbers), numbers.index(value))
+    answers = tuple(str(number) for number in numbers)
+    chat = f"What is {left} {sign} {right}? Answer with just the number."
+    return Prompt(f"{left}{sign}{right}=", answers, numbers.index(value), chat)
 
 
 def _parse(name: str) -> Prompt:
