@@ -52,7 +52,7 @@ def over_prompts(
     resamples: int = 999,
     seed: int = 0,
 ) -> Interval:
-    """Bootstrap over prompts (``scipy.stats.bootstrap``): bias-corrected and accelerated, or percentile where that fails.
+    """Bootstrap over prompts (``scipy.stats.bootstrap``): BCa, or percentile where that is undefined.
 
     Args:
         statistic: from the numbers of the prompts of a resample (with repetitions), ``(m,)``, to a value; None or NaN
@@ -136,7 +136,7 @@ def split_half_cosines(first: npt.ArrayLike, second: npt.ArrayLike) -> dict[str,
 
 
 def split_half_of_grams(first: Floats, across: Floats, second: Floats) -> dict[str, Any]:
-    """The same from inner products, each ``(N, N)``: within the first half, across (first, second), within the second."""
+    """The same from inner products, each ``(N, N)``: within the first half, first by second, within the second."""
     mean = (first + across + across.T + second) / 4
     size, shared = np.diag(mean), np.diag(across)
     rows, columns = np.triu_indices(len(mean), k=1)

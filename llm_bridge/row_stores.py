@@ -1,8 +1,8 @@
 r"""Where long rows go until their inner products are formed: an array in memory or on disk, or a sketch.
 
 The sketch is a CountSketch: every coordinate is sent to ``repeats`` of ``width`` places with random signs, so that
-``E <Sx, Sy> = <x, y>`` and the error of a cosine is about ``1 / sqrt(width)``. What it is on the rows at hand is measured
-on pairs that are also kept in full.
+``E <Sx, Sy> = <x, y>`` and the error of a cosine is about ``1 / sqrt(width)``. What it is on the rows at hand is
+measured on pairs that are also kept in full.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -89,7 +91,13 @@ def test_it_is_the_gram_matrix_of_the_features(measured: AnswerGram, rows: tuple
     ("method", "memory", "passes"), [("disk", 1e9, 3), ("auto", 1e6, 3), ("recompute", 57 * 8 * 15_000, 9)]
 )
 def test_every_method_gives_the_same_matrix(
-    method: str, memory: float, passes: int, loaded: LoadedModel, batch: AnswerBatch, measured: AnswerGram, tmp_path
+    method: str,
+    memory: float,
+    passes: int,
+    loaded: LoadedModel,
+    batch: AnswerBatch,
+    measured: AnswerGram,
+    tmp_path: Path,
 ) -> None:
     done: list[int] = []
     found = answer_gram(loaded, batch, method=method, memory=memory, folder=tmp_path, progress=done.append)
