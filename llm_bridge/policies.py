@@ -18,7 +18,7 @@ from llm_bridge.models import full_precision
 from llm_bridge.tasks import Prompt
 from theory.errors import expected
 
-__all__ = ["AnswerBatch", "answer_logits", "log_odds", "p_and_q"]
+__all__ = ["AnswerBatch", "answer_logits", "log_odds", "p_and_q", "question_ids"]
 
 # The label that cross_entropy skips: question tokens and padding.
 _IGNORED = -100
@@ -124,15 +124,21 @@ def p_and_q(odds: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.sigmoid(odds), torch.sigmoid(-odds)
 
 
+def question_ids(question: str, tokenizer: Any) -> list[int]:
+    """The tokens that the model is given before an answer."""
+    ids = list(tokenizer(question)["input_ids"])
+    # Some tokenizers close every text with <eos>; a question goes on.
+    while ids and ids[-1] == tokenizer.eos_token_id:
+        ids.pop()
+    return ids
+
+
 def _rows(prompt: Prompt, tokenizer: Any) -> list[tuple[list[int], int]]:
     """For each answer: the tokens question + answer + <eos>, and the position of the answer's first token."""
     eos = tokenizer.eos_token_id
     if eos is None:
         raise expected("tokenizer eos_token", None, "an end-of-text token, which closes an answer", "set one")
-    question = list(tokenizer(prompt.question)["input_ids"])
-    # Some tokenizers close every text with <eos>; a question goes on.
-    while question and question[-1] == eos:
-        question.pop()
+    question = question_ids(prompt.question, tokenizer)
     answers = [list(tokenizer(answer, add_special_tokens=False)["input_ids"]) for answer in prompt.answers]
     unknown = tokenizer.unk_token_id
     for text, tokens in zip((prompt.question, *prompt.answers), (question, *answers), strict=True):
