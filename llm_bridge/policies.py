@@ -20,10 +20,10 @@ from llm_bridge.recomputation import is_checkpointed
 from llm_bridge.tasks import Prompt
 from theory.errors import expected
 
-__all__ = ["FORMS", "AnswerBatch", "answer_logits", "log_odds", "p_and_q", "prompt_form"]
+__all__ = ["FORMS", "AnswerBatch", "answer_logits", "log_odds", "p_and_q", "prompt_form", "question_ids"]
 
 # How a prompt is put to a model.
-FORMS = ("auto", "chat", "plain")
+FORMS = ("auto", "chat", "begun", "plain")
 
 # The label that cross_entropy skips: question tokens and padding.
 _IGNORED = -100
@@ -64,8 +64,9 @@ class AnswerBatch:
         Args:
             prompts: with the same number K of answers each.
             tokenizer: of the model that will score them.
-            form: "plain" for the bare question, "chat" for the question to a chat model through its chat template, or
-                "auto": chat where the tokenizer has a template and every prompt has that form.
+            form: "plain" for the bare question; "chat" for the question to a chat model through its chat template;
+                "begun" for the same with the reply begun, so that only the number is missing; or "auto": chat where
+                the tokenizer has a template and every prompt has that form.
             device: where the tensors go.
 
         Raises:
@@ -112,17 +113,20 @@ class AnswerBatch:
 
 
 def prompt_form(prompts: Sequence[Prompt], tokenizer: Any, form: str = "auto") -> str:
-    """The form in which prompts are put to a model, "plain" or "chat"; see `AnswerBatch.of`.
+    """The form in which prompts are put to a model: "chat", "begun" or "plain"; see `AnswerBatch.of`.
 
     Raises:
         InputError: another form is asked for, or a chat form that is not there.
     """
     if form not in FORMS:
         raise expected("form", form, f"one of {', '.join(FORMS)}", "choose one of these")
-    unasked = [prompt.question for prompt in prompts if prompt.chat is None]
-    if form == "chat" and unasked:
-        raise expected("chat form of a prompt", unasked[0], "a question for chat models", "use --form plain")
-    return "chat" if form == "chat" or (form == "auto" and not unasked and has_chat_template(tokenizer)) else "plain"
+    if form in ("auto", "chat", "begun"):
+        lacking = [prompt.question for prompt in prompts if (prompt.begun if form == "begun" else prompt.chat) is None]
+        if form == "auto":
+            return "chat" if has_chat_template(tokenizer) and not lacking else "plain"
+        if lacking:
+            raise expected(f"{form} form of a prompt", lacking[0], "a question for chat models", "use --form plain")
+    return form
 
 
 def answer_logits(model: torch.nn.Module, batch: AnswerBatch, *, share: bool = False) -> torch.Tensor:
@@ -195,17 +199,32 @@ def p_and_q(odds: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.sigmoid(odds), torch.sigmoid(-odds)
 
 
+def question_ids(question: str, tokenizer: Any) -> list[int]:
+    """The tokens that the model is given before an answer to a plain question."""
+    ids = prompt_ids(tokenizer, question)
+    # Some tokenizers close every text with <eos>; a question goes on.
+    while ids and ids[-1] == tokenizer.eos_token_id:
+        ids.pop()
+    return ids
+
+
+def _asked(prompt: Prompt, tokenizer: Any, form: str) -> tuple[str, list[int]]:
+    """What stands before the answer, as text and as tokens."""
+    if form == "plain":
+        return prompt.question, question_ids(prompt.question, tokenizer)
+    text = prompt_text(tokenizer, [{"role": "user", "content": prompt.chat or ""}])
+    if form == "begun":
+        text += prompt.begun or ""
+    # The template has written its special tokens, the end-of-message tokens among them; the tokenizer adds none.
+    return text, list(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
 def _rows(prompt: Prompt, tokenizer: Any, form: str) -> list[tuple[list[int], int]]:
     """For each answer: the tokens question + answer + <eos>, and the position of the answer's first token."""
     eos = tokenizer.eos_token_id
     if eos is None:
         raise expected("tokenizer eos_token", None, "an end-of-text token, which closes an answer", "set one")
-    asked = prompt.question if form == "plain" else [{"role": "user", "content": prompt.chat or ""}]
-    text = prompt_text(tokenizer, asked)
-    question = prompt_ids(tokenizer, asked)
-    # Some tokenizers close every text with <eos>; a question goes on. A chat template ends as it should.
-    while form == "plain" and question and question[-1] == eos:
-        question.pop()
+    text, question = _asked(prompt, tokenizer, form)
     answers = [list(tokenizer(answer, add_special_tokens=False)["input_ids"]) for answer in prompt.answers]
     unknown = tokenizer.unk_token_id
     for text, tokens in zip((text, *prompt.answers), (question, *answers), strict=True):
