@@ -39,6 +39,7 @@ class AnswerBatch:
     targets: (n*K, T - start), the token to predict from position start - 1 + t, or -100 where nothing is scored.
     start: the first position at which any row has an answer token; logits before start - 1 are never needed.
     correct: (n,), the index of each prompt's right answer.
+    form: how the prompts were put: "plain", "chat" or "begun".
     """
 
     input_ids: torch.Tensor
@@ -47,6 +48,7 @@ class AnswerBatch:
     targets: torch.Tensor
     start: int
     correct: torch.Tensor
+    form: str = "plain"
 
     @classmethod
     def of(
@@ -70,9 +72,9 @@ class AnswerBatch:
             device: where the tensors go.
 
         Raises:
-            InputError: prompts is empty, K differs between prompts, the tokenizer has no <eos> or no chat template where
-                one is asked for, a text has characters the tokenizer does not know, or two answers of a prompt become
-                the same tokens.
+            InputError: prompts is empty, K differs between prompts, the tokenizer has no <eos>, or no chat template
+                where one is asked for, a text has characters the tokenizer does not know, or two answers of a prompt
+                become the same tokens.
         """
         form = prompt_form(prompts, tokenizer, form)
         sizes = {len(prompt.answers) for prompt in prompts}
@@ -90,6 +92,7 @@ class AnswerBatch:
             targets=targets.to(device),
             start=start,
             correct=torch.tensor([prompt.correct for prompt in prompts], device=device),
+            form=form,
         )
 
     @property
@@ -109,6 +112,7 @@ class AnswerBatch:
             targets=self.targets[rows],
             start=self.start,
             correct=self.correct[i : i + 1],
+            form=self.form,
         )
 
 
@@ -120,7 +124,7 @@ def prompt_form(prompts: Sequence[Prompt], tokenizer: Any, form: str = "auto") -
     """
     if form not in FORMS:
         raise expected("form", form, f"one of {', '.join(FORMS)}", "choose one of these")
-    if form in ("auto", "chat", "begun"):
+    if form != "plain":
         lacking = [prompt.question for prompt in prompts if (prompt.begun if form == "begun" else prompt.chat) is None]
         if form == "auto":
             return "chat" if has_chat_template(tokenizer) and not lacking else "plain"
@@ -129,7 +133,7 @@ def prompt_form(prompts: Sequence[Prompt], tokenizer: Any, form: str = "auto") -
     return form
 
 
-def answer_logits(model: torch.nn.Module, batch: AnswerBatch, *, share: bool = False) -> torch.Tensor:
+def answer_logits(model: torch.nn.Module, batch: AnswerBatch, *, share: bool = True) -> torch.Tensor:
     """Logits z (n, K), float64: z_ij = sum over the tokens of answer j, <eos> included, of log P(token | before).
 
     Differentiable in the model's parameters. A float64 model computes in float64 throughout; the log-softmax over the
@@ -137,9 +141,9 @@ def answer_logits(model: torch.nn.Module, batch: AnswerBatch, *, share: bool = F
 
     model: a causal language model of transformers, with or without adapter. Exact only in eval mode (no dropout).
     share: let the K answers to a long question share one pass over it, and compute only the answers' own tokens K
-    times; the logits and gradients are the same to rounding, and several times cheaper. Without it there is one forward
-    pass over all n*K sequences, in which the rows do not meet. Checkpointed models always take that: a cache cannot be
-    written twice.
+    times; the logits and gradients are the same to rounding, and several times cheaper. False: one forward pass over
+    all n*K sequences, in which the rows do not meet. Checkpointed models always take that: a cache cannot be written
+    twice.
     """
     with full_precision():
         if share and batch.start >= _LONG and not is_checkpointed(model):
@@ -224,10 +228,10 @@ def _rows(prompt: Prompt, tokenizer: Any, form: str) -> list[tuple[list[int], in
     eos = tokenizer.eos_token_id
     if eos is None:
         raise expected("tokenizer eos_token", None, "an end-of-text token, which closes an answer", "set one")
-    text, question = _asked(prompt, tokenizer, form)
+    asked, question = _asked(prompt, tokenizer, form)
     answers = [list(tokenizer(answer, add_special_tokens=False)["input_ids"]) for answer in prompt.answers]
     unknown = tokenizer.unk_token_id
-    for text, tokens in zip((text, *prompt.answers), (question, *answers), strict=True):
+    for text, tokens in zip((asked, *prompt.answers), (question, *answers), strict=True):
         # Tokenizers replace or silently drop what they do not know; reading the tokens back shows either. A start
         # token may stand before the text.
         read_back = tokens and unknown not in tokens and _letters(tokenizer.decode(tokens)).endswith(_letters(text))

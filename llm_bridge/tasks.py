@@ -58,6 +58,8 @@ class Prompt:
         for name, text in (("chat question", self.chat), ("begun reply", self.begun)):
             if text is not None and (not isinstance(text, str) or not text):
                 raise expected(name, text, "a non-empty string or None", "write the text or leave it out")
+        if self.begun is not None and self.chat is None:
+            raise expected("begun reply", self.begun, "None, as there is no chat question", "give that too")
         # A bare string is a sequence of characters too; it would pass as K one-letter answers.
         if not isinstance(self.answers, tuple) or not all(isinstance(answer, str) for answer in self.answers):
             raise expected("answers", self.answers, "a tuple of strings", "wrap the answers in tuple(...)")
