@@ -6,55 +6,19 @@ A column is ``width`` replicas side by side, or one replica with ``width`` of it
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 from numba import njit
 
 from simulator.engines.arrays import Outputs, Shape
-from simulator.engines.draws import OPTIONS, draw_block, make_urn, sample
+from simulator.engines.draws import OPTIONS, draw_block, sample
 from simulator.engines.layout import padded_length
+from simulator.engines.room import BLOCK, Sizes, make_room, row_stride
 from simulator.engines.stages import evaluate_prompts
-from simulator.engines.updates import aligned, compile_update, make_spare, places_of, row_stride
+from simulator.engines.updates import compile_update, places_of
 from theory.rules import Rule
 
 __all__ = ["compile_run"]
-
-# Steps whose prompts are drawn at once; a multiple of the 8 half-words of a Philox block.
-BLOCK = 64
-
-
-class Room(NamedTuple):
-    """Arrays that the columns of a run work in, one column after the other in each.
-
-    Attributes:
-        e: exponentials of all prompts, or of the drawn ones only.
-        work: exponentials of one prompt.
-        p: of all prompts; likewise ``q``, ``grad_sq`` and the sums since the last snapshot.
-        drawn_p: of the drawn prompts where only theirs are kept, else p again; likewise ``drawn_q``.
-        state: theta, or the margins.
-        order: prompts of ``BLOCK`` steps, ``(BLOCK, B, columns, replicas)``, flat, and the same memory as floats.
-        order_bits: that.
-        numbers: 0..n-1 as bit patterns.
-        urn: for drawing prompts.
-        spare: for the update.
-    """
-
-    e: Any
-    work: Any
-    p: Any
-    q: Any
-    drawn_p: Any
-    drawn_q: Any
-    grad_sq: Any
-    sum_p: Any
-    sum_g: Any
-    state: Any
-    order: Any
-    order_bits: Any
-    numbers: Any
-    urn: Any
-    spare: Any
 
 
 @njit(**OPTIONS)
@@ -85,13 +49,21 @@ def compile_run(shape: Shape, rule: Rule | None, grouped: bool, one_drawn: bool)
         grouped: whether replicas that draw the same prompt at a step are updated together, see ``compile_update``.
         one_drawn: whether a step draws one prompt for each replica, replicas side by side; see ``evaluate_prompts``.
     """
-    run = _compile_columns(shape, rule, grouped, one_drawn)
-    replicas = 1 if shape.across_prompts else shape.width
+    take_steps = _compile_steps(shape, rule, grouped, one_drawn)
+    width, across, n_wrong, _, length, _ = shape
+    replicas, padded = 1 if across else width, padded_length(length)
+    size, stride = padded if across else length * width, row_stride.py_func(padded)
+    kept = 0 if rule is not None else n_wrong * width
+    sizes = Sizes(width, width if across else 1, int(one_drawn), replicas, n_wrong, size, stride, kept)
 
     @njit(nogil=True)
-    def run_all(n, bandit, starts, etas, draws, sampling, replica, times, outputs, begin, end, together):  # type: ignore[no-untyped-def]
+    def run(n, bandit, starts, etas, draws, sampling, replica, times, outputs, begin, end, together):  # type: ignore[no-untyped-def]
         for a in range(begin, end, together):
             b = min(a + together, end)
+            room = make_room(n, b - a, draws.batch, sizes)
+            for c in range(a, b):
+                for k in range(length * replicas):
+                    room.state[(c - a) * size + k] = starts[c, k]
             own = Outputs(
                 outputs.p[a:b],
                 outputs.q[a:b],
@@ -100,19 +72,17 @@ def compile_run(shape: Shape, rule: Rule | None, grouped: bool, one_drawn: bool)
                 outputs.sum_grad_sq[a:b],
                 outputs.state[a:b],
             )
-            run(n, bandit, starts[a:b], etas[a:b], draws, sampling, replica + a * replicas, times, own)
+            take_steps(n, bandit, etas[a:b], draws, sampling, replica + a * replicas, times, own, room)
 
-    return run_all
+    return run
 
 
-def _compile_columns(shape: Shape, rule: Rule | None, grouped: bool, one_drawn: bool) -> Any:
+def _compile_steps(shape: Shape, rule: Rule | None, grouped: bool, one_drawn: bool) -> Any:
     """Compiled: some columns step by step, all of them one step before the next."""
-    width, across, _, _, length, _ = shape
-    replicas, exact = 1 if across else width, rule is not None
-    make_room, evaluate = _room(shape, one_drawn, exact), _evaluation(shape, one_drawn)
+    replicas, exact = 1 if shape.across_prompts else shape.width, rule is not None
+    evaluate = _evaluation(shape, one_drawn)
     coefficients_of = _sampled_coefficients(shape, one_drawn)
     update = compile_update(shape, rule, grouped, one_drawn)
-    size = padded_length(length) if across else length * width
 
     @njit(**OPTIONS)
     def take_steps(n, bandit, eta, draws, sampling, replica, times, outputs, room):  # type: ignore[no-untyped-def]
@@ -145,39 +115,7 @@ def _compile_columns(shape: Shape, rule: Rule | None, grouped: bool, one_drawn: 
                 at = first + b * columns * replicas
                 update(n, b, batch, order, order_bits, at, bandit.steps, drawn_p, drawn_q, eta, e, state, spare)
 
-    @njit(nogil=True)
-    def run(n, bandit, start, eta, draws, sampling, replica, times, outputs):  # type: ignore[no-untyped-def]
-        room = make_room(n, len(start), draws.batch)
-        for c in range(len(start)):
-            for k in range(length * replicas):
-                room.state[c * size + k] = start[c, k]
-        take_steps(n, bandit, eta, draws, sampling, replica, times, outputs, room)
-
-    return run
-
-
-def _room(shape: Shape, one_drawn: bool, exact: bool) -> Any:
-    """Compiled: the arrays to work in."""
-    width, across, n_wrong, _, length, _ = shape
-    replicas, padded = 1 if across else width, padded_length(length)
-    state, outputs = padded if across else length * width, n_wrong + 1
-
-    @njit(nogil=True)
-    def make_room(n, columns, batch):  # type: ignore[no-untyped-def]
-        groups = (n + width - 1) // width if across else n
-        size, kept = columns * groups * width, columns * (1 if one_drawn else groups) * width
-        p, q = aligned(size), aligned(size)
-        drawn_p, drawn_q = (aligned(kept), aligned(kept)) if one_drawn else (p, q)
-        order = np.zeros(BLOCK * batch * columns * replicas, np.int64)
-        numbers, work = np.arange(n).view(np.float64), aligned(n_wrong * width)
-        coefficients = 1 if exact else columns * batch * n_wrong * width
-        spare = make_spare(n, columns * replicas, row_stride(padded), batch, outputs, coefficients)
-        return Room(
-            aligned(kept * n_wrong), work, p, q, drawn_p, drawn_q, aligned(size), aligned(size), aligned(size),
-            aligned(columns * state), order, order.view(np.float64), numbers, make_urn(n), spare,
-        )  # fmt: skip
-
-    return make_room
+    return take_steps
 
 
 def _evaluation(shape: Shape, one_drawn: bool) -> Any:

@@ -2,62 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 from numba import njit
 
 from simulator.engines.arrays import Shape
 from simulator.engines.draws import OPTIONS
 from simulator.engines.layout import padded_length, row_block
+from simulator.engines.room import row_stride
 from simulator.engines.update_stages import advance, exact_weights, weighted_sums
 from theory.rules import Rule
 
-__all__ = ["aligned", "compile_update", "make_spare", "places_of", "row_stride"]
-
-
-@njit(nogil=True)
-def aligned(size: int) -> Any:
-    """Zeros that begin a cache line: a vector that straddles two lines takes twice as long to read."""
-    whole = np.zeros(size + 8)
-    first = (-(whole.ctypes.data >> 3)) % 8
-    return whole[first : first + size]
-
-
-class Spare(NamedTuple):
-    """Arrays that an update works in.
-
-    Attributes:
-        sums: of the rows, one stretch for each replica.
-        scale: what they are multiplied by, see ``exact_weights``.
-        firsts: where each replica's factors begin, ``(replicas,)``.
-        members: replicas sorted by prompt, ``(replicas,)``; where in it those of a prompt begin, ``(n + 1,)``, and
-        begins: that.
-        counts: of sampled outputs, ``(B, K)``.
-        coefficients: of sampled rules.
-    """
-
-    sums: Any
-    scale: Any
-    firsts: Any
-    members: Any
-    begins: Any
-    counts: Any
-    coefficients: Any
-
-
-@njit(nogil=True)
-def make_spare(n: int, runs: int, row: int, batch: int, outputs: int, coefficients: int) -> Spare:
-    """Room for so many runs, with sums of this length."""
-    numbers, counts = np.zeros(2 * runs, np.int64), np.zeros((batch, outputs), np.int64)
-    begins, sums, scale = np.zeros(n + 1, np.int64), aligned(runs * row), aligned(2 * runs)
-    return Spare(sums, scale, numbers[:runs], numbers[runs:], begins, counts, aligned(coefficients))
-
-
-@njit(inline="always")
-def row_stride(padded: int) -> int:
-    """Distance between the sums of two replicas: not a power of two, whose multiples share a cache set."""
-    return padded + 8 if padded > 64 else padded
+__all__ = ["compile_update", "places_of"]
 
 
 def places_of(shape: Shape, one_drawn: bool) -> Any:
