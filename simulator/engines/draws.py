@@ -39,11 +39,13 @@ class Urn(NamedTuple):
 
 
 @njit(nogil=True)
-def make_urn(n: int) -> Urn:
-    """An urn for n prompts."""
+def make_urn(n: int, batch: int) -> Urn:
+    """An urn for n prompts; a single one is drawn from none."""
     arguments, drawn = np.empty(5, np.uint64), np.empty(8 * SIDE, np.int64)
     bits = drawn.view(np.float64)
-    return Urn(np.empty(n, np.int64), arguments, arguments.view(np.float64), drawn.reshape((8, SIDE)), bits)
+    return Urn(
+        np.empty(n if batch > 1 else 1, np.int64), arguments, arguments.view(np.float64), drawn.reshape((8, SIDE)), bits
+    )
 
 
 @njit(**OPTIONS)
@@ -82,7 +84,7 @@ def draw_block(draws: Draws, n: int, first: int, replica: int, order: Any, urn: 
 @njit(nogil=True)
 def draw_prompts(draws: Draws, n: int, first: int, replica: int, order: Any) -> None:
     """:func:`draw_block` with an urn of its own, for callers that are not compiled."""
-    draw_block(draws, n, first, replica, order, make_urn(n))
+    draw_block(draws, n, first, replica, order, make_urn(n, draws.batch))
 
 
 @njit(**OPTIONS)

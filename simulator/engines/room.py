@@ -130,5 +130,5 @@ def make_room(n: int, columns: int, batch: int, sizes: Sizes) -> Room:
     spare = make_spare(n, runs, stride, batch, wrong + 1, columns * batch * coefficients)
     return Room(
         aligned(kept * wrong), work, p, q, drawn_p, drawn_q, aligned(size), aligned(size), aligned(size),
-        aligned(columns * state), order, order.view(np.float64), numbers, make_urn(n), spare,
+        aligned(columns * state), order, order.view(np.float64), numbers, make_urn(n, batch), spare,
     )  # fmt: skip
