@@ -43,9 +43,8 @@ def make_urn(n: int, batch: int) -> Urn:
     """An urn for n prompts; a single one is drawn from none."""
     arguments, drawn = np.empty(5, np.uint64), np.empty(8 * SIDE, np.int64)
     bits = drawn.view(np.float64)
-    return Urn(
-        np.empty(n if batch > 1 else 1, np.int64), arguments, arguments.view(np.float64), drawn.reshape((8, SIDE)), bits
-    )
+    left = np.empty(n if batch > 1 else 1, np.int64)
+    return Urn(left, arguments, arguments.view(np.float64), drawn.reshape((8, SIDE)), bits)
 
 
 @njit(**OPTIONS)
