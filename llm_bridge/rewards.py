@@ -55,7 +55,8 @@ def _file(path: Path) -> ModuleType:
     if not path.is_file():
         raise expected("reward file", str(path), "a Python file that is there", "check its name")
     spec = spec_from_file_location(f"whynorm_reward_{path.stem}", path)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = module_from_spec(spec)
     # Dataclasses and pickles of the file look their module up by name.
     sys.modules[spec.name] = module

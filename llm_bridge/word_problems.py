@@ -2,7 +2,7 @@ r"""GSM8K and MATH in their published JSONL schemas, from a file, from the sampl
 
 GSM8K lines hold ``question`` and ``answer``, which ends in ``#### 18``; the numbers of completion and answer must be
 equal (the rule is in ``llm_bridge.matching``). MATH lines hold ``problem``, ``solution`` with ``\boxed{}``, ``level``
-("Level 2") and ``type``, or an ``answer`` in place of the boxed solution. A completion's ``\boxed{}`` must be equal to it
+("Level 2") and ``type``, or an ``answer`` in place of the boxed solution. A completion's ``\boxed{}`` must equal it
 mathematically; where there is none, what math-verify finds in the completion.
 """
 
