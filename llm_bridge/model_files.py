@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, redirect_stderr
 from importlib.util import find_spec
+from io import StringIO
 from typing import Any
 
 import torch
@@ -55,7 +56,8 @@ def read_model(name: str, files: ModelFiles, dtype: torch.dtype) -> tuple[Any, A
     if files.gguf is not None:
         options["gguf_file"] = files.gguf
     try:
-        with quiet_transformers():
+        # The bar that counts dequantised tensors obeys no setting of transformers.
+        with quiet_transformers(), redirect_stderr(StringIO()) if files.gguf else nullcontext():
             tokenizer = AutoTokenizer.from_pretrained(str(files.folder), **options)
             # Eager attention is plain matrix products: it works in every dtype and can be differentiated twice.
             base, report = AutoModelForCausalLM.from_pretrained(
