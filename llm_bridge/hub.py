@@ -38,9 +38,8 @@ def hub_lines(source: HubSource, fold: str, keys: Mapping[str, Any]) -> Iterator
             place = fold if len(source.configurations) == 1 else f"{fold}/{configuration}"
             missing = [key for key in keys if not isinstance(row.get(key), str)]
             if missing:
-                raise expected(
-                    f"row {number} of {source.repository}", sorted(row), f"text in {missing[0]!r}", "use a file"
-                )
+                wanted = f"text in {missing[0]!r}"
+                raise expected(f"row {number} of {source.repository}", sorted(row), wanted, "give a file")
             yield f"{place}:{number}", dict(row)
 
 
@@ -54,7 +53,7 @@ def _load(source: HubSource, configuration: str, fold: str) -> Any:
         except Exception as error:
             # A missing data set is a ConnectionError, a damaged cache anything.
             where = f"{source.repository} ({configuration}, {fold})"
-            remedy = f'give a file from {source.files}, or once, with a network: python -c "from datasets import load_dataset; {call}"'
+            remedy = f"give a file from {source.files}, or once, online: from datasets import load_dataset; {call}"
             raise expected("hub data set", where, f"it in the cache ({type(error).__name__})", remedy) from error
 
 

@@ -1,4 +1,4 @@
-"""JSON lines: read with the line named that cannot be used, and appended so that a killed writer loses one line at most."""
+"""JSON lines: read with the line named that cannot be used, and appended so that a kill loses one line at most."""
 
 from __future__ import annotations
 
@@ -53,9 +53,7 @@ def _object(path: Path, number: int, line: str, keys: Mapping[str, type | tuple[
         raise expected(place, content, "a JSON object", "write {...} with the keys of the schema")
     for key, types in keys.items():
         if key not in content:
-            raise expected(
-                place, sorted(content), f"an object with the key {key!r}", "add it, or choose another schema"
-            )
+            raise expected(place, sorted(content), f"an object with the key {key!r}", "add it, or take another task")
         if not isinstance(content[key], types) or isinstance(content[key], bool):
             raise expected(f"{key} in {place}", content[key], _named(types), "correct that line")
     return content

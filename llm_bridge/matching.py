@@ -1,10 +1,10 @@
 r"""When a completion is right: the numeric rule of GSM8K, and ``\boxed{}`` with mathematical equality for MATH.
 
 Numbers. The value of a text is the first number after its last ``####``, or, where there is none, its last number. A
-number has an optional sign, digits with or without commas between groups of three, an optional decimal part, an optional
-exponent of at most two digits, or is a fraction ``a/b`` of two such integers. A minus counts as a sign only where no
-digit, letter or closing bracket stands before it (``10-5`` holds 10 and 5). Units, ``$`` and ``%`` are not read:
-``$1,234.50``, ``1234.5 dollars`` and ``1234.50`` are one value. Values are compared exactly, as fractions.
+number has an optional sign, digits with or without commas between groups of three, an optional decimal part and an
+optional exponent of at most two digits, or is a fraction ``a/b`` of two such integers. A minus counts as a sign only
+where no digit, letter or closing bracket stands before it (``10-5`` holds 10 and 5). Units, ``$`` and ``%`` are not
+read: ``$1,234.50``, ``1234.5 dollars`` and ``1234.50`` are one value. Values are compared exactly, as fractions.
 """
 
 from __future__ import annotations

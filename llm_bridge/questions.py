@@ -114,7 +114,7 @@ def rewards_of(
         [{"role": "assistant", "content": text}] if chat else text for text, chat in zip(texts, chats, strict=True)
     ]
     # Messages as lists of dicts, which is what functions written for TRL index and copy.
-    prompts = [[dict(m) for m in row.prompt] if chat else row.prompt for row, chat in zip(rows, chats, strict=True)]
+    prompts = [row.prompt if isinstance(row.prompt, str) else [dict(m) for m in row.prompt] for row in rows]
     values = _call(task, prompts, completions, [list(ids) for ids in completion_ids], _columns(task, rows))
     if len(values) != len(rows):
         raise expected(f"number of rewards of {task.name}", len(values), f"{len(rows)}", "return one per completion")

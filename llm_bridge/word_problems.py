@@ -1,9 +1,9 @@
 r"""GSM8K and MATH in their published JSONL schemas, from a file, from the samples that ship, or from the hub's cache.
 
 GSM8K lines hold ``question`` and ``answer``, which ends in ``#### 18``; the numbers of completion and answer must be
-equal (the rule is in ``llm_bridge.matching``). MATH lines hold ``problem``, ``solution`` with a ``\boxed{}``, ``level``
-("Level 2") and ``type``, or instead of a boxed solution an ``answer``; a completion's ``\boxed{}`` (where there is none,
-what math-verify finds in its last formula or number) must be equal to it mathematically.
+equal (the rule is in ``llm_bridge.matching``). MATH lines hold ``problem``, ``solution`` with ``\boxed{}``, ``level``
+("Level 2") and ``type``, or an ``answer`` in place of the boxed solution. A completion's ``\boxed{}`` must equal it
+mathematically; where there is none, what math-verify finds in the completion.
 """
 
 from __future__ import annotations
