@@ -159,7 +159,8 @@ def _shared_hidden(model: Any, batch: _Batch) -> torch.Tensor | None:
     The keys and values of the prompt's pass stay in the graph, so the completions' gradients flow back through them.
     """
     base, backbone = _base(model), _backbone(model)
-    if base.training and getattr(base, "is_gradient_checkpointing", False):
+    # Layers that recompute their activations throw keys and values away.
+    if any(getattr(module, "gradient_checkpointing", False) and module.training for module in base.modules()):
         return None
     inputs, width = batch.inputs(), batch.prompt_ids.shape[1]
     prompts = {name: value[:: batch.group, :width] for name, value in inputs.items()}
