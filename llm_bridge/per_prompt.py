@@ -1,8 +1,8 @@
 """Every prompt's own LoRA gradient, from the backward pass that training does anyway.
 
-A LoRA weight enters through ``y = x W^T`` alone, so its gradient is a sum over rows of ``(dloss/dy)^T x``, and each row
-belongs to one prompt. Here that sum is taken prompt by prompt; the sum of the parts is what the optimizer needs. This is
-exact for any network in which rows of a batch do not see each other, and costs no pass and no product more.
+A LoRA weight enters through ``y = x W^T`` alone, so its gradient is a sum over rows of ``(dloss/dy)^T x``, and each
+row belongs to one prompt. Here that sum is taken prompt by prompt; the sum of the parts is what the optimizer needs.
+This is exact for any network in which rows of a batch do not see each other, and costs no pass and no product more.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class PerPromptGradients:
             run once for its whole group). Or an int64 tensor ``(B,)``: the prompt of every row; see :attr:`rows`.
         n: number of prompts N if ``groups`` is a tensor.
         same_bits: form the gradient for the optimizer by the very product that the model would form without this
-            context, and not as the sum over prompts, which differs in the last digit; one small product per weight more.
+            context, and not as the sum over prompts, which differs in the last digit; costs that product once more.
 
     Raises:
         InputError: other parameters are trainable, or N is below 1.
@@ -85,17 +85,13 @@ class PerPromptGradients:
             self._total.zero_()
 
     def _forward(self, slot: _Slot) -> Callable[[torch.Tensor], torch.Tensor]:
-        return lambda x: _Recorded.apply(x, slot.module.weight, self, slot)  # type: ignore[no-any-return]
+        return lambda x: _Recorded.apply(x, slot.module.weight, self, slot)
 
     def add(self, slot: _Slot, slope: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-        """Add a layer's parts, from ``slope`` ``(B, T, out)`` and ``x`` ``(B, T, in)``; returns their sum, or its like."""
+        """Add a layer's parts, from ``slope`` ``(B, T, out)`` and ``x`` ``(B, T, in)``, and return the sum."""
         target = self.gradients()[:, slot.start : slot.end]
-        if self.rows is None:
-            parts = _by_consecutive_rows(slope, x, self.n)
-            target += parts.reshape(self.n, -1)
-        else:
-            parts = _by_index(slope, x, self.rows, self.n)
-            target += parts.reshape(self.n, -1)
+        parts = _parts(slope, x, self.rows, self.n)
+        target += parts.reshape(self.n, -1)
         return slope.flatten(0, -2).T @ x.flatten(0, -2) if self._same_bits else parts.sum(dim=0)
 
 
@@ -155,10 +151,17 @@ def _slots(model: Any) -> list[_Slot]:
     return slots
 
 
+def _parts(slope: torch.Tensor, x: torch.Tensor, rows: torch.Tensor | None, n: int) -> torch.Tensor:
+    """``(N, out, in)``: the sums of ``slope^T x`` over each prompt's rows."""
+    return _by_consecutive_rows(slope, x, n) if rows is None else _by_index(slope, x, rows, n)
+
+
 def _by_consecutive_rows(slope: torch.Tensor, x: torch.Tensor, n: int) -> torch.Tensor:
     """Parts ``(N, out, in)`` of N equal blocks of rows."""
     if x.ndim < 3 or len(x) % n:
-        raise expected("rows of a batch", tuple(x.shape[:-1]), f"a multiple of {n} rows, and tokens", "pass whole groups")
+        raise expected(
+            "rows of a batch", tuple(x.shape[:-1]), f"a multiple of {n} rows, and tokens", "pass whole groups"
+        )
     slope, x = (value.reshape(n, -1, value.shape[-1]) for value in (slope, x))
     return slope.transpose(1, 2) @ x
 
@@ -166,7 +169,9 @@ def _by_consecutive_rows(slope: torch.Tensor, x: torch.Tensor, n: int) -> torch.
 def _by_index(slope: torch.Tensor, x: torch.Tensor, rows: torch.Tensor, n: int) -> torch.Tensor:
     """Parts ``(N, out, in)`` where row b is of prompt ``rows[b]``."""
     if x.ndim < 3 or len(x) != len(rows):
-        raise expected("rows of a batch", tuple(x.shape[:-1]), f"{len(rows)} rows, and tokens", "set rows to this batch")
+        raise expected(
+            "rows of a batch", tuple(x.shape[:-1]), f"{len(rows)} rows, and tokens", "set rows to this batch"
+        )
     parts = slope.new_zeros(n, slope.shape[-1], x.shape[-1])
     for i in rows.unique().tolist():
         own = rows == i

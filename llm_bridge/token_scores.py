@@ -62,7 +62,7 @@ def scores_from_hidden(
         temperature: divides the logits.
         entropy: whether entropies are wanted.
     """
-    return _HeadScores.apply(hidden, head.weight, head.bias, targets, temperature, entropy)  # type: ignore[no-any-return]
+    return _HeadScores.apply(hidden, head.weight, head.bias, targets, temperature, entropy)
 
 
 def scores_from_logits(logits: torch.Tensor, targets: torch.Tensor, temperature: float, entropy: bool) -> Pair:
