@@ -115,7 +115,9 @@ def load_checkpoint(
         optimizer.load_state_dict(_optimizer_state(tensors, content["optimizer"]))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
         reason = " ".join(str(error).split())[:120]
-        raise expected("checkpoint", str(path), f"one that is whole ({type(error).__name__}: {reason})", _REMEDY) from None
+        raise expected(
+            "checkpoint", str(path), f"one that is whole ({type(error).__name__}: {reason})", _REMEDY
+        ) from None
     with torch.no_grad():
         for name, value in parameters.items():
             value.copy_(adapter[name])

@@ -24,7 +24,16 @@ from llm_bridge.models import full_precision
 from simulator.random import words
 from theory.errors import expected
 
-__all__ = ["Sampling", "choose_tokens", "end_tokens", "entropies", "mask_to_first_end", "precision", "sample_tokens", "uniforms"]
+__all__ = [
+    "Sampling",
+    "choose_tokens",
+    "end_tokens",
+    "entropies",
+    "mask_to_first_end",
+    "precision",
+    "sample_tokens",
+    "uniforms",
+]
 
 # Rows that have ended are taken out of the batch once they are this share of it; taking out copies the cache.
 _ENDED_SHARE = 0.25

@@ -29,7 +29,7 @@ class Processes:
 
     rank: int = 0
     size: int = 1
-    device: torch.device = torch.device("cpu")
+    device: str = "cpu"
 
     @property
     def first(self) -> bool:
@@ -70,9 +70,11 @@ def started_processes(device: str) -> tuple[Processes, str]:
     try:
         from accelerate import PartialState
     except ImportError:
-        raise expected("number of processes", size, "1 without the package accelerate", "pip install accelerate") from None
+        raise expected(
+            "number of processes", size, "1 without the package accelerate", "pip install accelerate"
+        ) from None
     if ":" in device:
         raise expected("device", device, f"one without a number for {size} processes", "use cpu or cuda")
     state = PartialState(cpu=device == "cpu")
     own = device if device == "cpu" else f"{device}:{state.local_process_index}"
-    return Processes(state.process_index, state.num_processes, state.device), own
+    return Processes(state.process_index, state.num_processes, str(state.device)), own

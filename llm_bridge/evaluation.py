@@ -21,9 +21,7 @@ EVAL_ROWS = 256
 _REPLICA = 1
 
 
-def evaluate(
-    loaded: LoadedModel, task: Task, settings: GroupSettings, step: int, processes: Processes = ALONE
-) -> Row:
+def evaluate(loaded: LoadedModel, task: Task, settings: GroupSettings, step: int, processes: Processes = ALONE) -> Row:
     """``eval_reward`` and the completions' lengths, over all questions and ``settings.eval_group`` completions each.
 
     Completions do not depend on the number of processes, nor on whether there was a measurement before.

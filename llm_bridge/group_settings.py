@@ -44,7 +44,7 @@ class GroupSettings:
         eval_temperature: of these completions; 0 for greedy.
         eval_group: completions for each held-out question.
         rollout_rows: completions that are drawn at once, to bound memory; 0 for all of a step.
-        backward_rows: completions in one backward pass, to bound memory; 0 for all of a group.
+        backward_rows: completions in one backward pass, to bound memory; 0 for all of a step.
     """
 
     rule: str = "paper:8"
@@ -72,7 +72,15 @@ class GroupSettings:
         Raises:
             InputError: a field is out of range, or the rule is none, is exact, or cannot handle its group size.
         """
-        least = {"steps": 1, "batch": 1, "eval_every": 0, "eval_group": 1, "rollout_rows": 0, "backward_rows": 0, "seed": 0}
+        least = {
+            "steps": 1,
+            "batch": 1,
+            "eval_every": 0,
+            "eval_group": 1,
+            "rollout_rows": 0,
+            "backward_rows": 0,
+            "seed": 0,
+        }
         for name, low in least.items():
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or not low <= value < 2**63:

@@ -1,8 +1,4 @@
-r"""One step of a sampled rule: draw groups, reward them, and estimate the gradient, prompt by prompt.
-
-Each prompt's group is a micro-batch of its own. Its backward pass gives ``g_i = (1/G) sum_g A_ig grad ln pi(o_ig | q_i)``
-at no extra cost, an estimate of ``w_G(p_i) grad J_i`` (claim X-GROUP); the step's gradient is their mean.
-"""
+"""What one step of a sampled rule draws: groups of completions, their rewards and advantages."""
 
 from __future__ import annotations
 
@@ -14,7 +10,6 @@ import numpy.typing as npt
 import torch
 
 from llm_bridge.distributed import Processes
-from llm_bridge.group_loss import group_loss, sequence_log_probs
 from llm_bridge.group_settings import GroupSettings
 from llm_bridge.models import LoadedModel
 from llm_bridge.questions import Question, Task, rewards_of
@@ -22,7 +17,7 @@ from llm_bridge.rollouts import Rollouts, Sampling, generate
 from simulator.sampled import sample_words
 from theory.advantages import zero_variance_groups
 
-__all__ = ["Drawn", "GroupStep", "draw_groups", "draw_step", "group_gradient", "step_gradients"]
+__all__ = ["Drawn", "GroupStep", "draw_groups", "draw_step"]
 
 Floats = npt.NDArray[np.float64]
 Words = npt.NDArray[np.uint64]
@@ -134,9 +129,7 @@ def draw_step(
     def draw(which: list[int], attempt: int) -> Drawn:
         rows = seeds(attempt)[[own[i] for i in which]]
         some = [asked[i] for i in which]
-        return draw_groups(
-            loaded, task, some, rule.group, settings.sampling, rows, rows_at_once=settings.rollout_rows
-        )
+        return draw_groups(loaded, task, some, rule.group, settings.sampling, rows, rows_at_once=settings.rollout_rows)
 
     drawn = draw(list(range(len(asked))), 0)
     for attempt in range(1, rule.resample + 1):
@@ -168,55 +161,3 @@ def _shared(drawn: Drawn, own: range, settings: GroupSettings, n: int, processes
     arrays = {name: table[:, k * group : (k + 1) * group] for k, name in enumerate(names)}
     advantages = settings.sampled_rule.convention(np.ascontiguousarray(arrays["rewards"]))
     return GroupStep(own=own, groups=drawn.groups, tokens=table[:, -1], advantages=advantages, **arrays)
-
-
-def group_gradient(
-    loaded: LoadedModel, group: Rollouts, advantages: Floats, temperature: float, *, rows_at_once: int = 0
-) -> torch.Tensor:
-    r"""``g = (1/G) sum_g A_g grad ln pi(o_g | q)`` of one prompt over the trainable parameters, ``(d,)``.
-
-    Args:
-        loaded: the model.
-        group: the prompt's completions.
-        advantages: ``(G,)``.
-        temperature: at which the completions were sampled.
-        rows_at_once: completions in one backward pass at most, to bound memory; 0 for all.
-    """
-    parameters = list(loaded.parameters.values())
-    total = torch.zeros(loaded.n_trainable, dtype=parameters[0].dtype, device=parameters[0].device)
-    size = rows_at_once or group.group
-    for start in range(0, group.group, size):
-        part = slice(start, min(start + size, group.group))
-        if not np.any(advantages[part]):
-            continue
-        rows = group.rows(part.start, part.stop)
-        loss = group_loss(sequence_log_probs(loaded.model, rows, temperature), advantages[None, part])
-        pieces = torch.autograd.grad(loss, parameters)
-        # The loss is a mean over its rows, and it falls where the objective rises.
-        share = -rows.group / group.group
-        total.add_(torch.cat([piece.reshape(-1) for piece in pieces]), alpha=share)
-    return total
-
-
-def step_gradients(
-    loaded: LoadedModel, step: GroupStep, settings: GroupSettings, processes: Processes, *, keep: bool
-) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """The step's gradient ``(1/N) sum_i g_i``, ``(d,)``, and with ``keep`` all ``g_i``, ``(N, d)``.
-
-    A group whose advantages are all 0 needs no backward pass: its gradient is 0.
-    """
-    n = len(step.rewards)
-    first = next(iter(loaded.parameters.values()))
-    total = torch.zeros(loaded.n_trainable, dtype=first.dtype, device=first.device)
-    rows = torch.zeros(n, loaded.n_trainable, dtype=first.dtype, device=first.device) if keep else None
-    for b, group in zip(step.own, step.groups, strict=True):
-        if not np.any(step.advantages[b]):
-            continue
-        gradient = group_gradient(
-            loaded, group, step.advantages[b], settings.temperature, rows_at_once=settings.backward_rows
-        )
-        total += gradient
-        if rows is not None:
-            rows[b] = gradient
-    total = processes.sum(total) / n
-    return total, None if rows is None else processes.sum(rows)

@@ -20,14 +20,15 @@ import torch
 from llm_bridge.checkpoints import load_checkpoint, newest_checkpoint, save_checkpoint
 from llm_bridge.distributed import ALONE, Processes
 from llm_bridge.evaluation import evaluate
+from llm_bridge.group_gradients import step_gradients
 from llm_bridge.group_settings import GroupSettings, question_order
-from llm_bridge.group_step import draw_step, step_gradients
+from llm_bridge.group_step import draw_step
 from llm_bridge.metrics import MetricsFile, Row, step_metrics, write_parquet
 from llm_bridge.models import LoadedModel
 from llm_bridge.questions import Task
 from llm_bridge.random_states import own_random_states
 from llm_bridge.rollouts import evaluating
-from llm_bridge.run_folder import RunFolder, run_identity, save_adapter
+from llm_bridge.run_folder import RunFolder, run_identity, save_adapter, writing
 from theory.errors import expected
 
 __all__ = ["GroupRun", "GroupSettings", "Observer", "Tracker", "train_groups"]
@@ -150,6 +151,8 @@ def _open(run: _Run, folder: RunFolder | None, stack: ExitStack) -> MetricsFile 
     if folder is None:
         return None
     identity = run_identity(run.loaded, run.task, run.settings, run.held_out)
+    if run.processes.first:
+        stack.enter_context(folder.held())
     there = folder.check(identity)
     newest = newest_checkpoint(folder.checkpoints) if there else None
     if newest is not None:
@@ -162,6 +165,7 @@ def _open(run: _Run, folder: RunFolder | None, stack: ExitStack) -> MetricsFile 
     if not run.processes.first:
         return None
     folder.claim(identity)
+    stack.enter_context(writing(folder.path))
     return stack.enter_context(MetricsFile(folder.metrics, run.step))
 
 

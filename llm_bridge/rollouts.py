@@ -17,7 +17,7 @@ from llm_bridge.models import LoadedModel
 from simulator.random import words
 from theory.errors import expected
 
-__all__ = ["Rollouts", "Sampling", "evaluating", "generate", "prompt_tokens"]
+__all__ = ["Rollouts", "Sampling", "evaluating", "generate", "joined", "prompt_tokens"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,6 +82,28 @@ class Rollouts:
             ended=self.ended[rows],
             entropy=self.entropy[rows],
         )
+
+
+def joined(groups: Sequence[Rollouts]) -> Rollouts:
+    """Rollouts of several prompts as one; all have the same G."""
+
+    def rows(name: str, side: str) -> torch.Tensor:
+        parts = [getattr(each, name) for each in groups]
+        width = max(part.shape[1] for part in parts)
+        # What is filled in is masked, so any token will do.
+        fill = [(width - part.shape[1], 0) if side == "left" else (0, width - part.shape[1]) for part in parts]
+        return torch.cat([torch.nn.functional.pad(part, sides) for part, sides in zip(parts, fill, strict=True)])
+
+    return Rollouts(
+        prompt_ids=rows("prompt_ids", "left"),
+        prompt_mask=rows("prompt_mask", "left"),
+        completion_ids=rows("completion_ids", "right"),
+        completion_mask=rows("completion_mask", "right"),
+        texts=tuple(text for each in groups for text in each.texts),
+        group=groups[0].group,
+        ended=torch.cat([each.ended for each in groups]),
+        entropy=torch.cat([each.entropy for each in groups]),
+    )
 
 
 def prompt_tokens(tokenizer: Any, prompt: Any) -> list[int]:
