@@ -11,6 +11,7 @@ ranges for the same rates need no new measurement.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -120,16 +121,26 @@ def split_task(
         InputError: the directory holds a split with other settings or a damaged file, or cannot be written.
     """
     prepare_directory(out)
-    rates = _earlier(out, {"questions": len(task.questions), **settings})
+    settings = {**settings, "questions": _digest(task)}
+    rates = _earlier(out, settings)
     for index, question in enumerate(task.questions):
         if question.name not in rates:
             rates[question.name] = rate(index, question)
+            # Only now: a model that cannot be asked leaves nothing behind.
+            if not (out / "settings.json").exists():
+                write_json(out / "settings.json", settings)
             append_line(out / "rates.jsonl", asdict(rates[question.name]))
         progress(index + 1)
     rows = parts_of([rates[question.name] for question in task.questions], ranges)
     lines = [json.dumps({"name": each.name, "part": part, **asdict(each)}) for each, part in rows]
     write_text(out / "split.jsonl", "\n".join(lines) + "\n")
     return rows
+
+
+def _digest(task: Task) -> str:
+    """Changes with every question, as a file may between two calls."""
+    asked = [(question.name, question.prompt) for question in task.questions]
+    return hashlib.sha256(json.dumps(asked, default=dict).encode()).hexdigest()[:16]
 
 
 def parts_of(rates: Sequence[PassRate], ranges: Ranges) -> list[tuple[PassRate, str]]:
@@ -162,7 +173,6 @@ def _earlier(out: Path, settings: Mapping[str, Any]) -> dict[str, PassRate]:
     if not file.exists():
         if rates.exists():
             raise expected("output directory", str(out), "one with settings.json beside rates.jsonl", "choose another")
-        write_json(file, wanted)
         return {}
     try:
         found = json.loads(file.read_text())
