@@ -8,13 +8,15 @@ the adapter by the same amount; the one with rank 0 writes all files.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 
 from theory.errors import expected
 
-__all__ = ["ALONE", "Processes", "started_processes"]
+__all__ = ["ALONE", "Processes", "ended_processes", "started_processes"]
 
 
 @dataclass(frozen=True)
@@ -78,3 +80,13 @@ def started_processes(device: str) -> tuple[Processes, str]:
     state = PartialState(cpu=device == "cpu")
     own = device if device == "cpu" else f"{device}:{state.local_process_index}"
     return Processes(state.process_index, state.num_processes, str(state.device)), own
+
+
+@contextmanager
+def ended_processes(processes: Processes) -> Iterator[None]:
+    """Close the connection between the processes at the end of the block, as torch asks for."""
+    try:
+        yield
+    finally:
+        if processes.size > 1:
+            torch.distributed.destroy_process_group()

@@ -31,7 +31,7 @@ def step_metrics(step: GroupStep) -> Row:
     """Rewards, their spread and the completions of one step.
 
     ``reward_std`` is over all completions of the step (ddof 1), as TRL has it; ``theory/std`` is the mean over prompts
-    of the group's own standard deviation ``sqrt(p (1 - p))``, by which the paper's rule divides, and ``theory/variance``
+    of the group's own standard deviation ``sqrt(p (1 - p))``, by which the paper's rule divides; ``theory/variance``
     that of ``p (1 - p)``. ``frac_reward_zero_std`` is the share of groups whose rewards are all equal, by max = min.
     """
     p = step.rewards.mean(axis=1)
