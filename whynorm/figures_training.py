@@ -38,6 +38,7 @@ def reward_figure(rows: Rows, title: str) -> Figure:
         if len(steps):
             axes.plot(steps, held_out, color=INK, marker="o", markersize=3.5, linewidth=0.9, label="held out")
         axes.set(xlabel="step", ylabel="share", ylim=(-0.02, 1.02))
+        axes.xaxis.get_major_locator().set_params(integer=True)
         legend_below(figure, axes)
     return figure
 
@@ -60,6 +61,7 @@ def theory_figure(rows: Rows, title: str) -> Figure:
             axes.plot(*_smooth(steps, values), color=RULE_COLOURS["grpo"], linewidth=1.5)
             axes.set_title(name.removeprefix("theory/").replace("_", " "), fontsize=9)
             axes.tick_params(labelsize=8)
+            axes.xaxis.get_major_locator().set_params(integer=True)
             # M spans orders of magnitude.
             if (values > 0).all() and values.max() > 100 * values.min():
                 axes.set_yscale("log")

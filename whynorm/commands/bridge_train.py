@@ -64,7 +64,7 @@ def train(
     """Train a LoRA adapter by a sampled rule: G completions for each of N questions a step, on policy.
 
     Plain SGD along the mean of the prompts' gradients, as the theory has it; `--optimizer adamw` is opt-in. Killed at
-    any moment, `--resume` goes on as if nothing had been. Several devices: accelerate launch -m whynorm bridge train ...
+    any moment, `--resume` goes on as if nothing had been. Several devices: `accelerate launch -m whynorm bridge train`.
     """
     given = locals()
     from whynorm.commands.bridge import require_llm
