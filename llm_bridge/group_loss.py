@@ -12,7 +12,6 @@ adapter and data, but no loss.
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +19,7 @@ import torch
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
-from llm_bridge.models import full_precision
+from llm_bridge.decoding import precision
 from llm_bridge.token_scores import frozen_head, scores_from_hidden, scores_from_logits
 from theory.errors import expected
 
@@ -93,10 +92,9 @@ def score_rollouts(
     if not 0 < temperature < float("inf"):
         raise expected("temperature", temperature, "a finite number above 0", "1 is the model's own policy")
     batch = _Batch.of(rollouts)
-    mask, precision = batch.mask, _precision(model)
-    with precision:
+    mask = batch.mask
+    with precision(str(next(model.parameters()).dtype).removeprefix("torch.")):
         head = frozen_head(model)
-    with precision:
         if head is None:
             outputs = model(**batch.inputs(), use_cache=False, logits_to_keep=mask.shape[1] + 1)
             scored = scores_from_logits(outputs.logits[:, :-1][mask], batch.targets, temperature, entropy)
@@ -159,7 +157,8 @@ def _shared_hidden(model: Any, batch: _Batch) -> torch.Tensor | None:
     The keys and values of the prompt's pass stay in the graph, so the completions' gradients flow back through them.
     """
     base, backbone = _base(model), _backbone(model)
-    if base.training and getattr(base, "is_gradient_checkpointing", False):
+    # Layers that recompute their activations throw keys and values away.
+    if any(getattr(module, "gradient_checkpointing", False) and module.training for module in base.modules()):
         return None
     inputs, width = batch.inputs(), batch.prompt_ids.shape[1]
     prompts = {name: value[:: batch.group, :width] for name, value in inputs.items()}
@@ -195,9 +194,3 @@ def _base(model: Any) -> Any:
 
 def _backbone(model: Any) -> Any:
     return _base(model).base_model
-
-
-def _precision(model: Any) -> AbstractContextManager[Any]:
-    """float64 models must not be rounded on the way; the others run without the mode, which costs time per call."""
-    wide = next(model.parameters()).dtype == torch.float64
-    return full_precision() if wide else nullcontext()

@@ -39,14 +39,15 @@ def frozen_head(model: Any) -> torch.nn.Linear | None:
 
 def _is_plain(base: Any, head: torch.nn.Linear) -> bool:
     token = torch.zeros(1, 1, dtype=torch.long, device=head.weight.device)
-    training = base.training
+    modes = [(module, module.training) for module in base.modules()]
     base.eval()
     try:
         with torch.no_grad():
             hidden = base.base_model(input_ids=token, use_cache=False).last_hidden_state
             return torch.equal(head(hidden), base(input_ids=token, use_cache=False).logits)
     finally:
-        base.train(training)
+        for module, training in modes:
+            module.training = training
 
 
 def scores_from_hidden(
@@ -61,7 +62,7 @@ def scores_from_hidden(
         temperature: divides the logits.
         entropy: whether entropies are wanted.
     """
-    return _HeadScores.apply(hidden, head.weight, head.bias, targets, temperature, entropy)  # type: ignore[no-any-return]
+    return _HeadScores.apply(hidden, head.weight, head.bias, targets, temperature, entropy)
 
 
 def scores_from_logits(logits: torch.Tensor, targets: torch.Tensor, temperature: float, entropy: bool) -> Pair:

@@ -14,6 +14,7 @@ from rich.text import Text
 from theory.errors import expected
 from whynorm.commands.bridge_fetch import fetch
 from whynorm.commands.bridge_split import split, tasks
+from whynorm.commands.bridge_train import train
 from whynorm.console import progress, say
 
 __all__ = ["app", "require_llm", "require_packages"]
@@ -22,6 +23,7 @@ app = typer.Typer(help="Run and measure the update rules on a LoRA language mode
 app.command("fetch", short_help="Bring a model into the cache: smollm2, or one of the hub.")(fetch)
 app.command("tasks", short_help="List what a model can be asked.")(tasks)
 app.command("split", short_help="Partition a task into easy and hard questions.")(split)
+app.command("train", short_help="Train on sampled completions; killed, it resumes.")(train)
 
 Model = Annotated[str, typer.Option(help="tiny (ships with whynorm) or a local model folder.")]
 Prompts = Annotated[str, typer.Option(help="Prompts such as '3+5 17+26 6*7'; chosen by difficulty if left out.")]
