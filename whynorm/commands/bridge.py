@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from theory.errors import expected
+from whynorm.commands.bridge_experiment import experiment
 from whynorm.commands.bridge_fetch import fetch
 from whynorm.commands.bridge_options import (
     MODEL_HELP,
@@ -25,12 +26,18 @@ from whynorm.commands.bridge_options import (
     require_llm,
     require_packages,
 )
+from whynorm.commands.bridge_split import split, tasks
+from whynorm.commands.bridge_train import train
 from whynorm.console import progress, say
 
 __all__ = ["app", "require_llm", "require_packages"]
 
 app = typer.Typer(help="Run and measure the update rules on a LoRA language model.", no_args_is_help=True)
 app.command("fetch", short_help="Bring a model into the cache: smollm2, or one of the hub.")(fetch)
+app.command("tasks", short_help="List what a model can be asked.")(tasks)
+app.command("split", short_help="Partition a task into easy and hard questions.")(split)
+app.command("experiment", short_help="std against no_std, where does it help.")(experiment)
+app.command("train", short_help="Train on sampled completions; killed, it resumes.")(train)
 
 Model = Annotated[str, typer.Option(help=MODEL_HELP)]
 Prompts = Annotated[str, typer.Option(help="Prompts such as '3+5 17+26 6*7'; chosen by difficulty if left out.")]
