@@ -116,7 +116,7 @@ def test_groups_without_variance_need_no_pass(loaded: LoadedModel) -> None:
         base.remove()
 
 
-@pytest.mark.parametrize("name", [name for name in PRESETS])
+@pytest.mark.parametrize("name", list(PRESETS))
 def test_advantages_are_those_of_the_simulators_rule(loaded: LoadedModel, name: str) -> None:
     step = drawn(loaded, GroupSettings(**{**SMALL.__dict__, "rule": f"{name}:4"}))
     assert_agree(step.advantages, PRESETS[name](step.rewards), 0.0, name)
