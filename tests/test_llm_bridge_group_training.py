@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -293,6 +294,17 @@ def test_a_gradient_that_is_not_finite_stops_the_run() -> None:
         next(iter(broken.parameters.values())).fill_(1e20)
     with pytest.raises(InputError, match="lower"):
         train_groups(broken, TASK, settings(steps=2))
+
+
+def test_a_run_that_was_killed_before_its_first_checkpoint_starts_anew(tmp_path: Path) -> None:
+    """Its accuracy at step 0 was once logged twice."""
+    chosen, held_out = settings(steps=1, eval_every=1), get_task("arithmetic:sum,limit=3")
+    whole = train_groups(fresh(), TASK, chosen, held_out=held_out, folder=RunFolder(tmp_path))
+    for name in ("checkpoints", "adapter"):
+        shutil.rmtree(tmp_path / name)
+    again = train_groups(fresh(), TASK, chosen, held_out=held_out, folder=RunFolder(tmp_path, resume=True))
+    assert again.resumed_at == 0
+    assert timeless(again.rows) == timeless(whole.rows) == timeless(read_metrics(tmp_path / "metrics.jsonl"))
 
 
 def test_two_runs_in_one_directory_at_once_are_refused(tmp_path: Path) -> None:
