@@ -94,7 +94,7 @@ def test_backward_passes_add_up_until_reset(loaded: LoadedModel, rollouts: Rollo
     desired = one_by_one(loaded, rollouts, advantages)
     with PerPromptGradients(loaded.model, torch.zeros(GROUP, dtype=torch.long), n=N) as parts:
         for i in range(N):
-            parts.rows = torch.full((GROUP,), i)
+            parts.set_rows(torch.full((GROUP,), i))
             scores = score_rollouts(loaded.model, rollouts.prompt(i), 1.0, share_prompt=False)
             (group_loss(scores.log_probs, advantages[i : i + 1]) / N).backward()
     check((parts.gradients(), desired.sum(dim=0)), desired, 1e-12)
@@ -156,6 +156,8 @@ def test_what_cannot_be_split_is_refused(loaded: LoadedModel, rollouts: Rollouts
         backward(loaded, rollouts, advantages, 5)
     with pytest.raises(InputError, match="7 rows"):
         backward(loaded, rollouts, advantages, torch.zeros(7, dtype=torch.long), share_prompt=False, n=N)
+    with pytest.raises(InputError, match="one number from 0 to 2"):
+        PerPromptGradients(loaded.model, torch.tensor([0, 3]), n=N)
     base = loaded.model.get_base_model()
     with pytest.raises(InputError, match="trainable parameters is 0"):
         PerPromptGradients(torch.nn.Linear(2, 2).requires_grad_(False), 2)

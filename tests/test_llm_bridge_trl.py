@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from compare import assert_agree
 from random_rollouts import perturbed, random_rollouts
+from trl_trainer import GROUP, LONGEST, PROMPTS, REWARDS, TEMPERATURE, make_trainer
 
 from llm_bridge.decoding import mask_to_first_end
 from llm_bridge.group_loss import group_loss, score_rollouts, sequence_log_probs
@@ -17,46 +17,8 @@ from llm_bridge.models import LoadedModel
 from llm_bridge.rollouts import Rollouts
 from theory.advantages import get_convention
 
-trl = pytest.importorskip("trl")
-
 # TRL reads what transformers has renamed.
 pytestmark = pytest.mark.filterwarnings("ignore:.*checkpointing.* is deprecated:FutureWarning")
-
-PROMPTS = ["57+32=", "15-8=", "3+5="]
-GROUP = 4
-LONGEST = 6
-# High enough for completions of the same prompt to differ.
-TEMPERATURE = 1.5
-# A middling, a solved and a hopeless group.
-REWARDS = [1.0, 0.0, 0.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0]
-
-
-def make_trainer(loaded: LoadedModel, folder: Path, **options: Any) -> Any:
-    """A GRPOTrainer on the CPU, with what is set explicitly in docs/trl.md."""
-    import datasets
-
-    arguments = trl.GRPOConfig(
-        output_dir=str(folder),
-        use_cpu=True,
-        bf16=False,
-        report_to="none",
-        save_strategy="no",
-        activation_checkpointing=False,
-        disable_tqdm=True,
-        logging_steps=1,
-        num_generations=GROUP,
-        per_device_train_batch_size=GROUP * len(PROMPTS),
-        max_completion_length=LONGEST,
-        temperature=TEMPERATURE,
-        **options,
-    )
-    return trl.GRPOTrainer(
-        model=loaded.model,
-        reward_funcs=lambda completions, **_: REWARDS[: len(completions)],
-        args=arguments,
-        train_dataset=datasets.Dataset.from_dict({"prompt": PROMPTS}),
-        processing_class=loaded.tokenizer,
-    )
 
 
 @pytest.fixture(scope="module")
