@@ -24,7 +24,16 @@ from llm_bridge.models import full_precision
 from simulator.random import words
 from theory.errors import expected
 
-__all__ = ["Sampling", "choose_tokens", "end_tokens", "mask_to_first_end", "precision", "sample_tokens", "uniforms"]
+__all__ = [
+    "Sampling",
+    "choose_tokens",
+    "end_tokens",
+    "entropies",
+    "mask_to_first_end",
+    "precision",
+    "sample_tokens",
+    "uniforms",
+]
 
 # Rows that have ended are taken out of the batch once they are this share of it; taking out copies the cache.
 _ENDED_SHARE = 0.25
@@ -104,6 +113,13 @@ def choose_tokens(scores: torch.Tensor, uniform: torch.Tensor, sampling: Samplin
     return torch.searchsorted(cumulative, aim[:, None], right=True)[:, 0]
 
 
+def entropies(scores: torch.Tensor, temperature: float) -> torch.Tensor:
+    """Entropy of each row of logits at a temperature (at 1 for greedy choice), float64 ``(rows,)``."""
+    log_probs = torch.log_softmax(scores.double() / (temperature or 1.0), dim=-1)
+    # exp(-inf) log is 0 times infinity, and stands for 0.
+    return -torch.where(log_probs.isinf(), 0.0, log_probs.exp() * log_probs).sum(dim=-1)
+
+
 def end_tokens(loaded: Any) -> tuple[int, ...]:
     """Ids of all tokens that end a completion: the tokenizer's, and those the model's files name.
 
@@ -132,10 +148,11 @@ def mask_to_first_end(ids: torch.Tensor, ends: tuple[int, ...]) -> torch.Tensor:
 
 def sample_tokens(
     loaded: Any, ids: torch.Tensor, mask: torch.Tensor, uniform: torch.Tensor, sampling: Sampling, pad: int
-) -> torch.Tensor:
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Completions of left-padded prompts, int64 ``(N G, C)`` with C the longest of them; ``pad`` behind the end.
 
-    Each prompt is read once, whatever G; rows that have ended leave the batch.
+    Each prompt is read once, whatever G; rows that have ended leave the batch. The second tensor, float64 ``(N G,)``,
+    holds the entropies of the token distributions, summed over each completion.
 
     Args:
         loaded: the model, in eval mode.
@@ -157,11 +174,13 @@ def sample_tokens(
         scores = state.logits[:, -1].repeat_interleave(group, dim=0)
         mask, position = (each.repeat_interleave(group, dim=0) for each in (mask, positions[:, -1:]))
         tokens = torch.full((len(uniform), sampling.max_new_tokens), pad, dtype=torch.long, device=ids.device)
+        entropy = torch.zeros(len(uniform), dtype=torch.float64, device=ids.device)
         rows = torch.arange(len(uniform), device=ids.device)
         live = torch.ones_like(rows, dtype=torch.bool)
         for t in range(sampling.max_new_tokens):
             chosen = torch.where(live, choose_tokens(scores, uniform[rows, t], sampling), pad)
             tokens[rows, t] = chosen
+            entropy[rows] += torch.where(live, entropies(scores, sampling.temperature), 0.0)
             live = live & ~torch.isin(chosen, ends)
             left = int(live.sum())
             if left == 0 or t + 1 == sampling.max_new_tokens:
@@ -178,4 +197,4 @@ def sample_tokens(
                 use_cache=True,
             )
             scores = state.logits[:, -1]
-    return tokens[:, : t + 1]
+    return tokens[:, : t + 1], entropy

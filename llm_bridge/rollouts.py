@@ -11,12 +11,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from llm_bridge.chat import prompt_ids
 from llm_bridge.decoding import Sampling, end_tokens, mask_to_first_end, sample_tokens, uniforms
 from llm_bridge.models import LoadedModel
 from simulator.random import words
 from theory.errors import expected
 
-__all__ = ["Rollouts", "Sampling", "evaluating", "generate", "prompt_tokens"]
+__all__ = ["Rollouts", "Sampling", "evaluating", "generate", "joined", "prompt_tokens"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +31,8 @@ class Rollouts:
         texts: the completions without special tokens.
         group: G.
         ended: bool ``(N G,)``, whether a completion has an end token.
+        entropy: float64 ``(N G,)``, the entropies of the token distributions at the sampling temperature (before top-k
+            and top-p), summed over a completion.
     """
 
     prompt_ids: torch.Tensor
@@ -39,6 +42,7 @@ class Rollouts:
     texts: tuple[str, ...]
     group: int
     ended: torch.Tensor
+    entropy: torch.Tensor
 
     @property
     def n(self) -> int:
@@ -61,7 +65,11 @@ class Rollouts:
 
     def prompt(self, i: int) -> Rollouts:
         """The group of prompt i alone, without columns that are padding in all its rows."""
-        rows = slice(i * self.group, (i + 1) * self.group)
+        return self.rows(i * self.group, (i + 1) * self.group)
+
+    def rows(self, start: int, stop: int) -> Rollouts:
+        """Some completions of one prompt as a group of their own, without columns that are padding in all of them."""
+        rows = slice(start, stop)
         width = int(self.prompt_mask[rows].sum(dim=1).max())
         length = int(self.completion_mask[rows].sum(dim=1).max())
         return Rollouts(
@@ -70,9 +78,32 @@ class Rollouts:
             completion_ids=self.completion_ids[rows, :length],
             completion_mask=self.completion_mask[rows, :length],
             texts=self.texts[rows],
-            group=self.group,
+            group=stop - start,
             ended=self.ended[rows],
+            entropy=self.entropy[rows],
         )
+
+
+def joined(groups: Sequence[Rollouts]) -> Rollouts:
+    """Rollouts of several prompts as one; all have the same G."""
+
+    def rows(name: str, side: str) -> torch.Tensor:
+        parts = [getattr(each, name) for each in groups]
+        width = max(part.shape[1] for part in parts)
+        # What is filled in is masked, so any token will do.
+        fill = [(width - part.shape[1], 0) if side == "left" else (0, width - part.shape[1]) for part in parts]
+        return torch.cat([torch.nn.functional.pad(part, sides) for part, sides in zip(parts, fill, strict=True)])
+
+    return Rollouts(
+        prompt_ids=rows("prompt_ids", "left"),
+        prompt_mask=rows("prompt_mask", "left"),
+        completion_ids=rows("completion_ids", "right"),
+        completion_mask=rows("completion_mask", "right"),
+        texts=tuple(text for each in groups for text in each.texts),
+        group=groups[0].group,
+        ended=torch.cat([each.ended for each in groups]),
+        entropy=torch.cat([each.entropy for each in groups]),
+    )
 
 
 def prompt_tokens(tokenizer: Any, prompt: Any) -> list[int]:
@@ -81,13 +112,7 @@ def prompt_tokens(tokenizer: Any, prompt: Any) -> list[int]:
     Raises:
         InputError: the prompt has no tokens, or the tokenizer has no chat template for messages.
     """
-    if isinstance(prompt, str):
-        ids = list(tokenizer(prompt)["input_ids"])
-    else:
-        from llm_bridge.chat import prompt_text
-
-        # The template writes the start token itself.
-        ids = list(tokenizer(prompt_text(tokenizer, prompt), add_special_tokens=False)["input_ids"])
+    ids = prompt_ids(tokenizer, prompt)
     # Some tokenizers close every text with the end token; a prompt goes on.
     while isinstance(prompt, str) and ids and ids[-1] == tokenizer.eos_token_id:
         ids.pop()
@@ -136,12 +161,12 @@ def generate(
         seeds = words(generator_seed, 0, n * group)
     prompts = [prompt_tokens(loaded.tokenizer, question.prompt) for question in questions]
     _check_room(loaded, prompts, sampling)
-    device, ends = loaded.model.device, end_tokens(loaded)
+    device, ends = loaded.device, end_tokens(loaded)
     pad = loaded.tokenizer.pad_token_id if loaded.tokenizer.pad_token_id is not None else ends[0]
     ids, mask = (each.to(device) for each in _padded_left(prompts, pad))
     with evaluating(loaded.model):
         drawn = uniforms(seeds, sampling.max_new_tokens).to(device)
-        tokens = sample_tokens(loaded, ids, mask, drawn, sampling, pad)
+        tokens, entropy = sample_tokens(loaded, ids, mask, drawn, sampling, pad)
     completion_mask = mask_to_first_end(tokens, ends)
     kept = [row[:length] for row, length in zip(tokens.tolist(), completion_mask.sum(dim=1).tolist(), strict=True)]
     return Rollouts(
@@ -152,6 +177,7 @@ def generate(
         texts=tuple(loaded.tokenizer.batch_decode(kept, skip_special_tokens=True)),
         group=group,
         ended=torch.isin(tokens, torch.tensor(ends, device=device)).any(dim=1),
+        entropy=entropy,
     )
 
 

@@ -49,6 +49,7 @@ def ours(batch: dict[str, torch.Tensor]) -> Rollouts:
         texts=("",) * rows,
         group=GROUP,
         ended=torch.ones(rows, dtype=torch.bool),
+        entropy=torch.zeros(rows, dtype=torch.float64),
     )
 
 
