@@ -15,8 +15,8 @@ from typing import Any
 from llm_bridge.finite_sets import arithmetic, choices
 from llm_bridge.generators import reasoning_gym
 from llm_bridge.items import Item, Kind, whole_number
-from llm_bridge.jsonl import read_lines
 from llm_bridge.questions import Task
+from llm_bridge.split import PARTS, parse_range, read_split, within
 from llm_bridge.word_problems import gsm8k, math
 from theory.errors import expected
 
@@ -24,13 +24,12 @@ __all__ = ["COMMON_KEYS", "KINDS", "build_task", "spread"]
 
 _PAIR = re.compile(r"[a-z_]+=", flags=re.ASCII)
 _FORMS = ("auto", "plain", "chat")
-PARTS = ("easy", "hard", "neither")
 # Keys that every kind has, besides the wording ``form``.
 COMMON_KEYS = {
     "form": "plain, chat or auto: chat where the tokenizer has a chat template",
     "limit": "at most so many questions, evenly spaced over all",
     "split": "a file of whynorm bridge split",
-    "part": "easy, hard or neither, of that split",
+    "part": "easy, hard or neither of that split, or a range of pass rates LOW:HIGH",
 }
 _FOLD = {"fold": "train or test, of the hub's"}
 KINDS = {
@@ -129,12 +128,17 @@ def _form(form: str, tokenizer: Any) -> str:
 
 
 def _part(items: Sequence[Item], split: Any, part: Any) -> Sequence[Item]:
-    """The items that a split puts into one part."""
+    """The items that a split puts into one part, or whose pass rate lies in a range."""
     if split is None and part is None:
         return items
-    if split is None or part not in PARTS:
-        raise expected("part of a split", (split, part), f"split=FILE and part= one of {', '.join(PARTS)}", "give both")
-    named = {line["name"] for _, line in read_lines(Path(split), {"name": str, "part": str}) if line["part"] == part}
+    if split is None or part is None:
+        raise expected("part of a split", (split, part), "split=FILE and part=PART", "give both")
+    rows = read_split(Path(split))
+    if part in PARTS:
+        named = {rate.name for rate, of in rows if of == part}
+    else:
+        span = parse_range("part", str(part))
+        named = {rate.name for rate, _ in rows if within(span, rate.rate)}
     chosen = [item for item in items if item.name in named]
     if not chosen:
         raise expected(f"part {part} of {split}", 0, "at least one question of this task", "check task and file")

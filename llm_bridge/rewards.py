@@ -14,6 +14,7 @@ from dataclasses import replace
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
+from typing import cast
 
 from llm_bridge.questions import RewardFunction, Task
 from theory.errors import InputError, expected
@@ -43,7 +44,7 @@ def load_reward(place: str) -> RewardFunction:
     if not callable(function):
         raise expected("reward function", place, "a function", f"{name} is a {type(function).__name__}")
     _check_signature(place, function)
-    return function  # type: ignore[no-any-return]
+    return cast(RewardFunction, function)
 
 
 def with_reward(task: Task, place: str | None) -> Task:

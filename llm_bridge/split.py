@@ -25,8 +25,21 @@ from llm_bridge.questions import Question, Task, rewards_of
 from simulator.files import prepare_directory, write_json, write_text
 from theory.errors import expected
 
-__all__ = ["INTERVALS", "PassRate", "Ranges", "Sampler", "measure_rate", "parts_of", "read_split", "split_task"]
+__all__ = [
+    "INTERVALS",
+    "PARTS",
+    "PassRate",
+    "Ranges",
+    "Sampler",
+    "measure_rate",
+    "parse_range",
+    "parts_of",
+    "read_split",
+    "split_task",
+    "within",
+]
 
+PARTS = ("easy", "hard", "neither")
 INTERVALS = {"wilson": "wilson", "clopper-pearson": "exact"}
 # From a question, the number of samples and a seed to texts and tokens.
 Sampler = Callable[[Question, int, int], tuple[Sequence[str], Sequence[Sequence[int]]]]
@@ -75,19 +88,42 @@ class Ranges:
 
     def __post_init__(self) -> None:
         """Check the ranges; see the class for what holds afterwards."""
-        for name, (low, high) in (("easy", self.easy), ("hard", self.hard)):
-            if not 0 <= low < high <= 1:
-                raise expected(name, (low, high), "LOW:HIGH with 0 <= LOW < HIGH <= 1", "e.g. 0.5:1")
+        for name, span in (("easy", self.easy), ("hard", self.hard)):
+            _check_range(name, span)
         if self.hard[1] > self.easy[0]:
             raise expected("hard", self.hard, f"a range below that of easy, {self.easy}", "let them not overlap")
 
     def part(self, rate: PassRate) -> str:
         """``easy``, ``hard`` or ``neither``."""
-        ends = (rate.low, rate.high) if self.certain else (rate.rate, rate.rate)
-        for name, (low, high) in (("easy", self.easy), ("hard", self.hard)):
-            if low <= ends[0] and (ends[1] < high or high == 1):
+        ends = (rate.low, rate.high) if self.certain else (rate.rate,)
+        for name, span in (("easy", self.easy), ("hard", self.hard)):
+            if all(within(span, end) for end in ends):
                 return name
         return "neither"
+
+
+def within(span: tuple[float, float], rate: float) -> bool:
+    """Whether ``LOW <= rate < HIGH``, where HIGH = 1 includes 1."""
+    return span[0] <= rate and (rate < span[1] or span[1] == 1)
+
+
+def parse_range(name: str, text: str) -> tuple[float, float]:
+    """``LOW:HIGH`` as a range of pass rates.
+
+    Raises:
+        InputError: it is none.
+    """
+    try:
+        low, high = (float(part) for part in text.split(":"))
+    except ValueError:
+        raise expected(name, text, "LOW:HIGH, a range of pass rates", "e.g. 0.5:1") from None
+    _check_range(name, (low, high))
+    return low, high
+
+
+def _check_range(name: str, span: tuple[float, float]) -> None:
+    if not 0 <= span[0] < span[1] <= 1:
+        raise expected(name, span, "LOW:HIGH with 0 <= LOW < HIGH <= 1", "e.g. 0.5:1")
 
 
 def measure_rate(
@@ -163,7 +199,7 @@ _KEYS: dict[str, Any] = {"name": str, "rate": (int, float), "low": (int, float),
 def _rate(path: Path, number: int, line: Mapping[str, Any]) -> PassRate:
     if not 0 <= line["low"] <= line["rate"] <= line["high"] <= 1:
         raise expected(f"line {number} of {path}", line["rate"], "a rate within its interval, in [0, 1]", "remove it")
-    return PassRate(*(line[key] for key in _KEYS), line.get("successes"), line.get("samples"))
+    return PassRate(line["name"], line["rate"], line["low"], line["high"], line.get("successes"), line.get("samples"))
 
 
 def _earlier(out: Path, settings: Mapping[str, Any]) -> dict[str, PassRate]:

@@ -117,10 +117,13 @@ def test_generators_take_options_of_their_own() -> None:
 
 def test_a_part_of_a_split(tmp_path: Path) -> None:
     path = tmp_path / "split.jsonl"
-    rows = [{"name": name, "part": part} for name, part in (("3+5", "easy"), ("9+9", "hard"), ("0+1", "hard"))]
+    rates = (("3+5", "easy", 0.9), ("9+9", "hard", 0.2), ("0+1", "hard", 0.1))
+    rows = [{"name": name, "part": part, "rate": rate, "low": rate, "high": rate} for name, part, rate in rates]
     path.write_text("\n".join(json.dumps(row) for row in rows))
     task = get_task(f"arithmetic:sum,split={path},part=hard")
     assert [q.name for q in task.questions] == ["0+1", "9+9"]
+    task = get_task(f"arithmetic:sum,split={path},part=0.15:1")
+    assert [q.name for q in task.questions] == ["3+5", "9+9"]
 
 
 BAD_NAMES = [

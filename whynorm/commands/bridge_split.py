@@ -14,7 +14,7 @@ from rich.text import Text
 from theory.errors import InputError, expected
 from whynorm.console import progress, say
 
-__all__ = ["parse_part", "split", "tasks"]
+__all__ = ["split", "tasks"]
 
 _COLUMNS = ("part", "questions", "mean pass rate", "never solved", "always solved")
 
@@ -22,7 +22,7 @@ _COLUMNS = ("part", "questions", "mean pass rate", "never solved", "always solve
 def tasks(
     name: Annotated[str, typer.Argument(metavar="[TASK]", help="Show this task's first questions.")] = "",
     show: Annotated[int, typer.Option(help="How many questions to show.")] = 3,
-    form: Annotated[str, typer.Option(help="plain or chat.")] = "plain",
+    form: Annotated[str, typer.Option(help="Wording, plain or chat.")] = "plain",
     json_output: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> int:
     """List the kinds of tasks, what each needs and an example; or show the questions of one task.
@@ -81,19 +81,6 @@ def _shown(prompt: Any) -> str:
     return prompt if isinstance(prompt, str) else "\n".join(f"{each['role']}: {each['content']}" for each in prompt)
 
 
-def parse_part(name: str, text: str) -> tuple[float, float]:
-    """``LOW:HIGH`` as a pair.
-
-    Raises:
-        InputError: it is not two numbers.
-    """
-    try:
-        low, high = (float(part) for part in text.split(":"))
-    except ValueError:
-        raise expected(name, text, "LOW:HIGH, a range of pass rates", "e.g. 0.5:1") from None
-    return low, high
-
-
 def split(
     task: Annotated[str, typer.Option(help="The task, see `whynorm bridge tasks`.")],
     out: Annotated[Path, typer.Option(help="Directory for rates.jsonl and split.jsonl; a second call goes on.")],
@@ -108,7 +95,7 @@ def split(
     reward: Annotated[str | None, typer.Option(help="Your own reward, FILE.py:FUNCTION or module:FUNCTION.")] = None,
     interval: Annotated[Literal["wilson", "clopper-pearson"], typer.Option(help="Of the pass rates.")] = "wilson",
     confidence: Annotated[float, typer.Option(help="Of the intervals.")] = 0.95,
-    dtype: Annotated[str, typer.Option(help="float64, float32 or bfloat16.")] = "float32",
+    dtype: Annotated[str, typer.Option(help="Precision: float64, float32 or bfloat16.")] = "float32",
     seed: Annotated[int, typer.Option(help="Seed of the completions.")] = 0,
     json_output: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> int:
@@ -117,11 +104,11 @@ def split(
     Use a part with the keys split and part: gsm8k:train.jsonl,split=OUT/split.jsonl,part=hard. The paper partitions
     GSM8K with Qwen2-7B-Instruct, but prints neither thresholds nor samples per question.
     """
-    from llm_bridge.split import Ranges
+    from llm_bridge.split import Ranges, parse_range
     from simulator.random import generator
     from whynorm.commands.bridge import require_llm
 
-    ranges = Ranges(parse_part("easy", easy), parse_part("hard", hard), certain)
+    ranges = Ranges(parse_range("easy", easy), parse_range("hard", hard), certain)
     for name, value, holds, wanted in (
         ("samples", samples, samples >= 1, "at least 1"),
         ("confidence", confidence, 0 < confidence < 1, "between 0 and 1"),
@@ -129,7 +116,7 @@ def split(
         if not holds:
             raise expected(name, value, wanted, "correct it")
     generator(seed)
-    settings = {"model": model, "task": task, "mode": mode, "reward": reward, "dtype": dtype}
+    settings: dict[str, Any] = {"model": model, "task": task, "mode": mode, "reward": reward, "dtype": dtype}
     if mode == "sampled":
         settings |= {"samples": samples, "temperature": temperature, "max_new_tokens": max_new_tokens, "seed": seed}
         settings |= {"interval": interval, "confidence": confidence}
