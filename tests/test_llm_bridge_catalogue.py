@@ -50,7 +50,7 @@ def test_names_of_the_catalogue_come_before_folders(cache: Path, tmp_path: Path)
 
 
 def test_a_hub_id_is_a_folder_of_the_cache_unless_such_a_folder_is_here(cache: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="whynorm bridge fetch Qwen/Qwen2.5-Math-1.5B"):
+    with pytest.raises(InputError, match=r"whynorm bridge fetch Qwen/Qwen2\.5-Math-1\.5B"):
         find_model("Qwen/Qwen2.5-Math-1.5B")
     cached = put_model(cache / "models" / "Qwen--Qwen2.5-Math-1.5B")
     assert find_model("Qwen/Qwen2.5-Math-1.5B").folder == cached

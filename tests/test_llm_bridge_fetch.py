@@ -113,7 +113,7 @@ def test_a_gguf_folder_loads_without_being_fetched_and_blocks_are_dequantised(tm
     for name, value in loaded.model.named_parameters():
         assert value.dtype == torch.float64
         if "lora" not in name:
-            # Eight bits for blocks of 32: half a step of 1/127 of the block's largest entry, whose scale is rounded too.
+            # Eight bits for blocks of 32: half a step of 1/127 of the largest entry, and the scale is rounded.
             torch.testing.assert_close(value, weights[name], rtol=0, atol=float(weights[name].abs().max()) / 240)
     loaded.model.base_model.model.save_pretrained(str(tmp_path / "plain"))
 
@@ -266,7 +266,7 @@ def test_a_cache_that_cannot_be_written(wheel: Path, tmp_path: Path, monkeypatch
 
     monkeypatch.setenv("WHYNORM_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(fetch, "write_json", full)
-    with pytest.raises(InputError, match="No space left on device.*WHYNORM_CACHE"):
+    with pytest.raises(InputError, match=r"No space left on device.*WHYNORM_CACHE"):
         fetch.fetch("mini", str(wheel))
     assert places(tmp_path) == []
 
