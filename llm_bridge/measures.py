@@ -8,15 +8,14 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
-from llm_bridge.gradients import logit_features
+from llm_bridge.gram import AnswerGram, answer_gram
 from llm_bridge.models import LoadedModel
-from llm_bridge.policies import AnswerBatch, log_odds, p_and_q
+from llm_bridge.policies import AnswerBatch
 from simulator.problems import Problem
-from theory.assumptions import cosine_statistics, gradient_cosines, orthogonality_defect
+from theory.assumptions import cosine_statistics, gram_cosines, orthogonality_defect
 
-__all__ = ["Geometry", "measure_geometry"]
+__all__ = ["Geometry", "geometry_of", "measure_geometry", "prompt_gram"]
 
 
 @dataclass(frozen=True)
@@ -56,39 +55,31 @@ class Geometry:
 def measure_geometry(
     loaded: LoadedModel, batch: AnswerBatch, progress: Callable[[int], Any] = lambda done: None
 ) -> Geometry:
-    """Measure at the model's present parameters; one forward pass and n K backward passes.
+    """Measure at the model's present parameters; n passes each way.
 
     Raises:
         InputError: the logits are not in the range of the Gram matrix (fewer parameters than answers).
     """
-    logits, features = logit_features(loaded, batch, progress)
-    x = features.numpy()
-    n, outputs, d = x.shape
-    values = log_odds(logits, batch.correct)
-    p, _ = p_and_q(values)
-    gradients = _gap(features, logits, batch.correct)
-    flat = x.reshape(n * outputs, d)
-    surrogate = Problem.from_gram(
-        flat @ flat.T, logits.numpy(), batch.correct.numpy(), name=f"{loaded.name} linearised"
-    )
+    return geometry_of(answer_gram(loaded, batch, progress=progress), loaded.name)
+
+
+def geometry_of(measured: AnswerGram, name: str) -> Geometry:
+    """The same from a Gram matrix that is at hand; ``name`` is the model's."""
+    surrogate = measured.problem(f"{name} linearised")
     # The surrogate has the same Gram matrix in n K dimensions instead of d, so norms are read off it at no cost.
     centred = surrogate.features - surrogate.features.mean(axis=1, keepdims=True)
-    cosines = gradient_cosines(gradients)
     return Geometry(
-        parameters=d,
+        parameters=sum(measured.sizes),
         x_max_sq=surrogate.x_max_sq,
         x_max_sq_centred=max(float(np.linalg.norm(c, 2) ** 2) for c in centred),
         orthogonality_defect=orthogonality_defect(surrogate.features),
-        **cosine_statistics(cosines),
-        p=tuple(float(value) for value in p),
+        # Cosines do not see the positive factor V between grad J and the gradient of the log-odds.
+        **cosine_statistics(gram_cosines(prompt_gram(measured))),
+        p=tuple(float(value) for value in measured.odds.p),
         surrogate=surrogate,
     )
 
 
-def _gap(features: torch.Tensor, logits: torch.Tensor, correct: torch.Tensor) -> npt.NDArray[np.float64]:
-    """Gradients of the log-odds from the features: ``x_a - sum_j w_j x_j``, ``(n, d)``."""
-    rows = torch.arange(len(correct))
-    masked = logits.clone()
-    masked[rows, correct] = float("-inf")
-    wrong = torch.softmax(masked, dim=1)
-    return (features[rows, correct] - torch.einsum("nk,nkd->nd", wrong, features)).numpy()
+def prompt_gram(measured: AnswerGram) -> npt.NDArray[np.float64]:
+    """Inner products of the gradients of the n log-odds, ``(n, n)``."""
+    return measured.combined(measured.gap_coefficients)

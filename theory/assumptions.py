@@ -26,6 +26,7 @@ __all__ = [
     "Measurement",
     "cosine_statistics",
     "gradient_cosines",
+    "gram_cosines",
     "orthogonality_defect",
     "unique_answers",
 ]
@@ -95,11 +96,23 @@ def gradient_cosines(gradients: npt.ArrayLike) -> npt.NDArray[np.float64]:
         Shape ``(n (n - 1) / 2,)``.
     """
     g = np.asarray(gradients, dtype=np.float64)
-    norms = np.sqrt(np.sum(g * g, axis=1))
-    scale = np.outer(norms, norms)
-    rows, columns = np.triu_indices(len(g), k=1)
-    products = (g @ g.T)[rows, columns]
-    return np.divide(products, scale[rows, columns], out=np.full(len(rows), np.nan), where=scale[rows, columns] > 0)
+    return gram_cosines(g @ g.T)
+
+
+def gram_cosines(gram: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Cosines of all pairs i < j of vectors from their inner products; NaN where a vector is 0.
+
+    Args:
+        gram: ``(n, n)``.
+
+    Returns:
+        Shape ``(n (n - 1) / 2,)``.
+    """
+    products = np.asarray(gram, dtype=np.float64)
+    norms = np.sqrt(np.diag(products))
+    rows, columns = np.triu_indices(len(products), k=1)
+    scale = norms[rows] * norms[columns]
+    return np.divide(products[rows, columns], scale, out=np.full(len(rows), np.nan), where=scale > 0)
 
 
 def cosine_statistics(cosines: npt.NDArray[np.float64]) -> dict[str, float | None]:

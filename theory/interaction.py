@@ -17,7 +17,15 @@ import numpy as np
 
 from theory.policy import Array
 
-__all__ = ["Constants", "States", "consistent_constants", "measure_constants", "orders_that_fit"]
+__all__ = [
+    "Constants",
+    "States",
+    "consistent_constants",
+    "measure_constants",
+    "orders_that_fit",
+    "pair_constants",
+    "spread",
+]
 
 # Chosen constants exceed the measured ones by this factor, so that balls can confirm the assumption with them.
 MARGIN = 1 + 1e-9
@@ -108,14 +116,33 @@ def measure_constants(states: States, x_sq: Array, x_max_sq: float) -> Constants
     ratio = states.variance[:, None, :] / states.variance[:, :, None]
     pairs = ~np.eye(n, dtype=bool)
     inner, projection = states.inner[:, pairs], (ratio * states.projection_sq / x_sq[:, None])[:, pairs]
-    needed = np.divide(projection, inner, out=np.full(inner.shape, np.inf), where=inner > 0)
-    needed = np.where(projection > 0, needed, 0.0)
-    norms = np.sqrt(states.grad_sq)
-    with np.errstate(all="ignore"):
-        gradients = (norms.max(axis=1) / norms.min(axis=1)).max()
-        deviations = np.sqrt(ratio.max())
+    needed = pair_constants(inner, projection)
+    gradients = spread(np.sqrt(states.grad_sq)).max()
+    deviations = np.sqrt(spread(states.variance).max())
     worst = [float(np.nan_to_num(v, nan=np.inf, posinf=np.inf)) for v in (needed.max(), gradients, deviations)]
     return Constants(x_max_sq, *(_rounded_up(max(1.0, value) * MARGIN) for value in worst))
+
+
+def pair_constants(inner: Array, projection: Array) -> Array:
+    """The least M of Assumption 4 for each ordered pair of prompts; floats.
+
+    Args:
+        inner: ``grad J_i . grad J_j``, any shape.
+        projection: ``||X_i grad J_j||^2 / ||X_i||^2``, of the same shape.
+
+    Returns:
+        ``projection / inner`` where both are positive, 0 where the projection is 0, and inf where no M exists: the
+        right side of the assumption is positive and the left side, at an inner product that is not, never is.
+    """
+    with np.errstate(over="ignore"):
+        least = np.divide(projection, inner, out=np.full(inner.shape, np.inf), where=inner > 0)
+    return np.where(projection > 0, least, 0.0)
+
+
+def spread(values: Array) -> Array:
+    """Largest over smallest along the last axis, inf if the smallest is 0: R1 of gradient norms, R2 of deviations."""
+    with np.errstate(all="ignore"):
+        return np.nan_to_num(values.max(axis=-1) / values.min(axis=-1), nan=np.inf, posinf=np.inf)
 
 
 def _rounded_up(value: float) -> float:

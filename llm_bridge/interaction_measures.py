@@ -1,0 +1,113 @@
+r"""How the prompts of a model act on one another, from their gradients alone: Table 3 of the paper, M, R1 and R2.
+
+Assumption 4 asks of every ordered pair of prompts ``M grad J_i . grad J_j >= ||X_i grad J_j||^2 / ||X_i||^2``. No M
+does that for a pair whose inner product is negative, as ``X_i grad J_j`` is not 0 there: the share of such pairs is
+reported beside M, which is the least one for all other pairs.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from theory.assumptions import cosine_statistics, gram_cosines
+from theory.errors import expected
+from theory.interaction import pair_constants, spread
+
+__all__ = ["gram_measures", "gram_of", "interaction_measures"]
+
+# Entries converted to float64 at a time: gradients may have millions of them and be in half precision.
+_CHUNK = 2**20
+
+Floats = npt.NDArray[np.float64]
+
+
+def interaction_measures(
+    gradients: torch.Tensor, std: torch.Tensor | None = None, *, weights: torch.Tensor | None = None
+) -> dict[str, float | None]:
+    """Cosines, M, R1 and R2 of per-prompt gradients at one step; the cost is one ``(N, N)`` Gram matrix.
+
+    Args:
+        gradients: ``(N, d)``, the gradient of each prompt's ``J_i`` or an estimate of it.
+        std: ``(N,)``, each prompt's standard deviation of rewards; without it there is no R2.
+        weights: ``(N,)``, what the update rule multiplied each ``grad J_i`` by in ``gradients``; divided out again.
+            Cosines and the share of pairs without M do not depend on it, M and R1 do.
+
+    Returns:
+        As :func:`gram_measures`; M is then the upper bound without features.
+
+    Raises:
+        InputError: shapes do not fit, or an entry is not finite.
+    """
+    if gradients.ndim != 2 or len(gradients) == 0:
+        raise expected("shape of gradients", tuple(gradients.shape), "(N, d) with N >= 1", "pass one row per prompt")
+    gram = gram_of(gradients)
+    if weights is not None:
+        weight = _vector("weights", weights, len(gram))
+        inverse = np.divide(1.0, weight, out=np.zeros(len(gram)), where=weight != 0)
+        gram = gram * np.outer(inverse, inverse)
+    return gram_measures(gram, None if std is None else _vector("std", std, len(gram)))
+
+
+def gram_measures(
+    gram: Floats, std: Floats | None = None, projections: Floats | None = None
+) -> dict[str, float | None]:
+    """The same measures from the Gram matrix of the gradients.
+
+    Args:
+        gram: ``(N, N)``, inner products ``grad J_i . grad J_j``.
+        std: ``(N,)``, ``sqrt(V_i)``.
+        projections: ``(N, N)``, ``||X_i grad J_j||^2 / ||X_i||^2`` in entry (i, j). Without it the largest value that
+            it can have, ``||grad J_j||^2``, takes its place: M is then enough whatever the features are.
+
+    Returns:
+        ``cosine_mean``, ``cosine_std``, ``cosine_positive_share``, ``cosine_small_share`` (``|cos| < 0.1``);
+        ``m`` and ``m_median``, largest and median over the pairs (i < j) that have one of the least M that serves both
+        (i, j) and (j, i); ``no_m_share`` of pairs for which no M exists; ``r1``; ``r2``; ``pairs``; and
+        ``zero_gradients``, the number of prompts left out because their gradient is 0 (groups of equal rewards).
+        None where there is nothing to take a value from; R1 and R2 too are over the prompts that are left.
+    """
+    if not np.isfinite(gram).all():
+        raise expected("gradients", "not finite", "finite numbers", "lower the step size")
+    kept = np.diag(gram) > 0
+    inner = gram[np.ix_(kept, kept)]
+    least = _least(inner, None if projections is None else projections[np.ix_(kept, kept)])
+    found = least[np.isfinite(least)]
+    deviations = None if std is None else std[kept]
+    return {
+        **cosine_statistics(gram_cosines(inner)),
+        "m": float(found.max()) if len(found) else None,
+        "m_median": float(np.median(found)) if len(found) else None,
+        "no_m_share": float(1 - len(found) / len(least)) if len(least) else None,
+        "r1": float(spread(np.sqrt(np.diag(inner)))) if kept.any() else None,
+        "r2": float(spread(deviations)) if deviations is not None and kept.any() and (deviations > 0).all() else None,
+        "pairs": float(len(least)),
+        "zero_gradients": float(np.sum(~kept)),
+    }
+
+
+def gram_of(rows: torch.Tensor) -> Floats:
+    """``rows rows^T`` of a tensor ``(N, d)`` of any dtype and device, accumulated in float64 piece by piece."""
+    total = torch.zeros(len(rows), len(rows), dtype=torch.float64, device=rows.device)
+    for piece in rows.detach().split(_CHUNK, dim=1):
+        wide = piece.double()
+        total += wide @ wide.T
+    return np.asarray(total.cpu().numpy())
+
+
+def _least(inner: Floats, projections: Floats | None) -> Floats:
+    """The least M of every pair i < j, in both orders; inf where there is none."""
+    size = np.diag(inner)
+    needed = pair_constants(inner, np.broadcast_to(size, inner.shape) if projections is None else projections)
+    rows, columns = np.triu_indices(len(inner), k=1)
+    return np.maximum(needed, needed.T)[rows, columns]
+
+
+def _vector(name: str, values: Any, size: int) -> Floats:
+    vector = torch.as_tensor(values).detach().double().cpu().numpy()
+    if vector.shape != (size,):
+        raise expected(f"shape of {name}", vector.shape, f"({size},), one per prompt", "pass one number per prompt")
+    return np.asarray(vector)

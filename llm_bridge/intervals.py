@@ -1,0 +1,149 @@
+r"""Intervals for what is measured on n prompts, and cosines freed from the noise of sampled rollouts.
+
+Prompts are what is drawn at random, so prompts are what is resampled: the n (n - 1) / 2 pairs of n prompts are not
+independent, and an interval that resampled pairs would be far too short.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import DegenerateDataWarning, bootstrap
+
+from simulator.random import generator
+from theory.errors import expected
+
+__all__ = ["Interval", "over_prompts", "pairs_of", "split_half_cosines", "split_half_of_grams"]
+
+Floats = npt.NDArray[np.float64]
+# Of simulator.random; the streams in use there are below it.
+_RESAMPLE_STREAM = 65
+# Fewer prompts than this say nothing about their spread.
+_LEAST = 4
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A value measured on n prompts, with an interval for what it would be on all prompts like them.
+
+    ``low`` and ``high`` are None where there are too few prompts or the statistic does not vary or is undefined on
+    resamples; ``value`` is None where it is undefined.
+    """
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+
+    def to_json(self) -> list[float | None]:
+        """``[value, low, high]``."""
+        return [self.value, self.low, self.high]
+
+
+def over_prompts(
+    statistic: Callable[[npt.NDArray[np.int64]], float | None],
+    n: int,
+    *,
+    level: float = 0.95,
+    resamples: int = 999,
+    seed: int = 0,
+) -> Interval:
+    """Bootstrap over prompts (``scipy.stats.bootstrap``): BCa, or percentile where that is undefined.
+
+    Args:
+        statistic: from the numbers of the prompts of a resample (with repetitions), ``(m,)``, to a value; None or NaN
+            where it is undefined. A statistic of pairs must leave out pairs of a prompt with itself: see
+            :func:`pairs_of`.
+        n: number of prompts.
+        level: of the interval, in (0, 1).
+        resamples: number of resamples.
+        seed: of the resampling.
+
+    Raises:
+        InputError: level is not in (0, 1), or resamples is below 1.
+    """
+    if not 0 < level < 1:
+        raise expected("level", level, "a number between 0 and 1", "use for example 0.95")
+    if resamples < 1:
+        raise expected("resamples", resamples, "at least 1", "use for example 999")
+
+    def defined(index: Any, axis: int = -1) -> Any:
+        value = statistic(np.asarray(index, dtype=np.int64))
+        return np.nan if value is None else value
+
+    value = float(defined(np.arange(n)))
+    if not np.isfinite(value):
+        return Interval(None)
+    if n < _LEAST:
+        return Interval(value)
+    options: Any = {"vectorized": False, "n_resamples": resamples, "confidence_level": level}
+    for method in ("BCa", "percentile"):
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("ignore", DegenerateDataWarning)
+            warnings.simplefilter("ignore", RuntimeWarning)
+            draws = generator(seed, stream=_RESAMPLE_STREAM)
+            found = bootstrap((np.arange(n),), defined, method=method, rng=draws, **options)
+        drawn = found.bootstrap_distribution
+        low, high = found.confidence_interval
+        if method == "percentile" and np.isfinite(drawn).any():
+            # Resamples on which the statistic is undefined (all one prompt, say) say nothing about it.
+            low, high = np.nanquantile(drawn, [(1 - level) / 2, (1 + level) / 2])
+        if np.isfinite([low, high]).all():
+            return Interval(value, float(low), float(high))
+    return Interval(value)
+
+
+def pairs_of(index: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Pairs of different prompts of a resample: two arrays of prompt numbers, each pair as often as it was drawn."""
+    rows, columns = np.triu_indices(len(index), k=1)
+    first, second = index[rows], index[columns]
+    different = first != second
+    return first[different], second[different]
+
+
+def split_half_cosines(first: npt.ArrayLike, second: npt.ArrayLike) -> dict[str, Any]:
+    r"""Cosines of the prompts' mean gradients without the noise of sampling, from two independent halves of each group.
+
+    The noise makes a measured ``||g_i||^2`` too large by its variance, so that measured cosines shrink towards 0. With
+    independent halves, ``<g_i^1, g_i^2>`` is an unbiased estimate of ``||E g_i||^2``, and as prompts are sampled
+    independently every ``<g_i^a, g_j^b>`` is one of ``<E g_i, E g_j>``; the four are averaged:
+
+        cos_ij = 1/4 sum_{a, b} <g_i^a, g_j^b> / sqrt(<g_i^1, g_i^2> <g_j^1, g_j^2>).
+
+    Args:
+        first: ``(N, d)``, the estimates from one half of each group.
+        second: ``(N, d)``, from the other half.
+
+    Returns:
+        ``cosines`` of the pairs i < j, NaN where a factor of the denominator is not positive (the noise outweighs the
+        gradient: nothing can be said); they may exceed 1 in absolute value, and are not clipped, which would bias their
+        mean. ``undefined``: the number of such pairs; ``raw``: the cosines as measured on the mean of both halves;
+        ``reliability``: ``(N,)``, ``<g_i^1, g_i^2> / ||(g_i^1 + g_i^2) / 2||^2``, 1 without noise.
+
+    Raises:
+        InputError: shapes differ, or are not (N, d).
+    """
+    one, two = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
+    if one.shape != two.shape or one.ndim != 2:
+        raise expected(
+            "shapes of the halves", f"{one.shape} and {two.shape}", "(N, d) twice", "split each group evenly"
+        )
+    return split_half_of_grams(one @ one.T, one @ two.T, two @ two.T)
+
+
+def split_half_of_grams(first: Floats, across: Floats, second: Floats) -> dict[str, Any]:
+    """The same from inner products, each ``(N, N)``: within the first half, first by second, within the second."""
+    mean = (first + across + across.T + second) / 4
+    size, shared = np.diag(mean), np.diag(across)
+    rows, columns = np.triu_indices(len(mean), k=1)
+    products = mean[rows, columns]
+    usable = (shared[rows] > 0) & (shared[columns] > 0)
+    with np.errstate(all="ignore"):
+        cosines = np.where(usable, products / np.sqrt(np.abs(shared[rows] * shared[columns])), np.nan)
+        raw = products / np.sqrt(size[rows] * size[columns])
+        reliability = shared / size
+    return {"cosines": cosines, "raw": raw, "undefined": int((~usable).sum()), "reliability": reliability}

@@ -1,0 +1,107 @@
+"""Bootstrap over prompts, and the correction of cosines for sampling noise, on data whose truth is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from llm_bridge.intervals import over_prompts, pairs_of, split_half_cosines
+from theory.errors import InputError
+
+
+def test_the_interval_of_a_mean_covers_it_about_as_often_as_it_says() -> None:
+    rng, covered = np.random.default_rng(1), 0
+    for trial in range(60):
+        values = rng.exponential(size=25)
+        found = over_prompts(lambda index, v=values: float(v[index].mean()), 25, resamples=300, seed=trial)
+        assert found.low is not None
+        assert found.high is not None
+        covered += found.low <= 1.0 <= found.high
+    assert 50 <= covered <= 60
+
+
+def test_a_statistic_of_pairs_gets_the_interval_of_its_prompts_and_not_of_its_pairs() -> None:
+    """Cosine-like values a_i + a_j: the error of their mean is that of n prompts, not of n (n - 1) / 2 pairs."""
+    a = np.random.default_rng(2).standard_normal(30)
+
+    def mean(index: np.ndarray) -> float:
+        i, j = pairs_of(index)
+        return float((a[i] + a[j]).mean())
+
+    found = over_prompts(mean, 30, seed=3)
+    assert found.value == pytest.approx(2 * a.mean())
+    width = found.high - found.low  # type: ignore[operator]
+    assert width == pytest.approx(2 * 1.96 * 2 * a.std(ddof=1) / 30**0.5, rel=0.3)
+
+
+def test_pairs_leave_out_a_prompt_with_itself() -> None:
+    i, j = pairs_of(np.array([4, 4, 7, 9]))
+    assert list(zip(i.tolist(), j.tolist(), strict=True)) == [(4, 7), (4, 9), (4, 7), (4, 9), (7, 9)]
+
+
+def test_undefined_values_have_no_interval_and_few_prompts_neither() -> None:
+    assert over_prompts(lambda index: None, 10).to_json() == [None, None, None]
+    assert over_prompts(lambda index: 0.5, 3).to_json() == [0.5, None, None]
+    constant = over_prompts(lambda index: 0.5, 10)
+    assert (constant.value, constant.low, constant.high) == (0.5, 0.5, 0.5)
+    # Undefined on resamples of few different prompts only: the others carry the interval.
+    values = np.arange(6.0)
+    some = over_prompts(lambda index: float(values[index].mean()) if len(set(index)) > 2 else None, 6)
+    assert some.low is not None
+    assert some.low < 2.5 < some.high  # type: ignore[operator]
+
+
+def test_intervals_are_reproducible() -> None:
+    values = np.random.default_rng(5).standard_normal(12)
+    first, second = (over_prompts(lambda index: float(values[index].mean()), 12, seed=7) for _ in range(2))
+    assert first == second
+
+
+@pytest.mark.parametrize("options", [{"level": 1.0}, {"level": 0.0}, {"resamples": 0}])
+def test_bad_options(options: dict) -> None:
+    with pytest.raises(InputError):
+        over_prompts(lambda index: 0.0, 5, **options)
+
+
+def _noisy(cosine: float, noise: float, trials: int) -> tuple[np.ndarray, np.ndarray, int]:
+    """Raw and corrected cosines of two gradients at a known angle, over many noisy draws."""
+    rng, d = np.random.default_rng(11), 200
+    true = np.zeros((2, d))
+    true[0, 0], true[1, :2] = 1.0, [cosine, (1 - cosine**2) ** 0.5]
+    raw, corrected, undefined = [], [], 0
+    for _ in range(trials):
+        halves = true + noise * rng.standard_normal((2, 2, d))
+        found = split_half_cosines(halves[0], halves[1])
+        raw.append(found["raw"][0])
+        corrected.append(found["cosines"][0])
+        undefined += found["undefined"]
+    return np.array(raw), np.array(corrected), undefined
+
+
+@pytest.mark.parametrize("cosine", [-0.4, 0.0, 0.3, 0.9])
+def test_noise_shrinks_cosines_and_the_correction_undoes_it(cosine: float) -> None:
+    raw, corrected, undefined = _noisy(cosine, noise=0.1, trials=600)
+    # The mean of two halves has ||noise||^2 = d noise^2 / 2 = 1: raw cosines are halved.
+    assert raw.mean() == pytest.approx(cosine / 2, abs=0.02)
+    error = np.nanstd(corrected) / len(corrected) ** 0.5
+    assert np.nanmean(corrected) == pytest.approx(cosine, abs=max(4 * error, 0.02))
+    assert undefined < 6
+
+
+def test_where_noise_outweighs_the_gradient_pairs_are_counted_and_not_guessed() -> None:
+    _, corrected, undefined = _noisy(0.5, noise=2.0, trials=200)
+    assert undefined == np.isnan(corrected).sum()
+    # Each of the two denominators is positive about half of the time.
+    assert 110 < undefined < 190
+
+
+def test_without_noise_nothing_is_corrected() -> None:
+    gradients = np.random.default_rng(3).standard_normal((5, 40))
+    found = split_half_cosines(gradients, gradients)
+    np.testing.assert_allclose(found["cosines"], found["raw"], rtol=1e-14)
+    np.testing.assert_allclose(found["reliability"], 1, rtol=1e-14)
+
+
+def test_halves_must_match() -> None:
+    with pytest.raises(InputError):
+        split_half_cosines(np.ones((2, 3)), np.ones((3, 2)))
