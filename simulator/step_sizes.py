@@ -22,7 +22,7 @@ FORMS = {
 }
 # Step sizes that change with the state, which only single runs can take: ``simulator.directional``.
 STATE_FORMS = {
-    "directional": "6 sqrt(3)/R^2 for reinforce and 4/R^2 for grpo, R the range of the outputs along the drawn gradient",
+    "directional": "6 sqrt(3)/R^2 for reinforce, 4/R^2 for grpo, R the range of the outputs along the drawn gradient",
 }
 
 

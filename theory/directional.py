@@ -1,4 +1,4 @@
-"""How far the outputs of a prompt lie apart along a direction: what curvature along it is bounded by (X-DIRECTIONAL)."""
+"""How far the outputs of a prompt lie apart along a direction, which bounds the curvature along it (X-DIRECTIONAL)."""
 
 from __future__ import annotations
 

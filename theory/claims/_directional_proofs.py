@@ -213,6 +213,7 @@ def reinforce_proof() -> Certificate:
     span, grad_sq, taylor = _step(proof)
     root = proof.symbol("k", "positive", "square root of 3")
     proof.relation(root**2, sp.Integer(3), "k = sqrt(3)")
+    proof.fact("Under Assumption 1 the step goes along x_a - E_w x, and the curvature along it is X-IDENTITY's.")
     proof.fact("Taylor with Lagrange remainder; along the step the curvature is at most R^2 / (6 sqrt 3) = R^2 k / 18")
     proof.fact("per squared length, everywhere: X-DIRECTIONAL-GLOBAL.")
     eta = 6 * root / span
@@ -248,8 +249,8 @@ def grpo_proof() -> Certificate:
     upward_curvature(proof)
     proof.fact("So along the step the downward curvature per squared length is at most R^2 sqrt(V) / 4.")
     proof.fact(
-        "As long as J along the step has not fallen below its start, J(s) >= J(0) + (4s - 2s^2) G / (R^2 sqrt(V)) > J(0)"
-        " for 0 < s <= 1 by Taylor, so it never falls below: the bound holds on the whole step."
+        "As long as J along the step has not fallen below its start, J(s) >= J(0) + (4s - 2s^2) G / (R^2 sqrt(V))"
+        " > J(0) for 0 < s <= 1 by Taylor, so it never falls below: the bound holds on the whole step."
     )
     value = eta * grad_sq - span * root / 4 / 2 * eta**2 * grad_sq + taylor
     proof.nonnegative(value - 2 * grad_sq / (span * root), taylor, "gain of the step eta = 4 / R^2")

@@ -187,8 +187,8 @@ CLAIMS = (
         proof=odds_proof,
         witness=_two_wrong,
         remark=(
-            "Hence J_i does not fall along y = s grad J_i as long as s R_w^2 <= 8 |grad J_i|^2 / V_i, R_w along grad J_i:"
-            " with two outputs, at any step size. Hoeffding's lemma; the 8 is its 8."
+            "Hence J_i does not fall along y = s grad J_i as long as s R_w^2 <= 8 |grad J_i|^2 / V_i, R_w along"
+            " grad J_i: with two outputs, at any step size. Hoeffding's lemma; the 8 is its 8."
         ),
     ),
     _claim(
