@@ -1,25 +1,22 @@
 """Load a causal language model with a LoRA adapter, from files on this machine only, silently and reproducibly.
 
-The name "tiny" stands for the model packaged in `llm_bridge/tiny`; any other name is a local folder in the Hugging Face
-layout (config.json, *.safetensors, tokenizer files). Nothing here ever opens a network connection.
+Names are those of `llm_bridge.catalogue`: tiny, smollm2, a local folder, or a hub model that was fetched. Nothing here
+ever opens a network connection; `whynorm bridge fetch` does.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from peft import LoraConfig, get_peft_model
-from safetensors import SafetensorError
-from torch.overrides import TorchFunctionMode
-from transformers import AutoModelForCausalLM, AutoTokenizer
-from transformers.utils import logging as hf_logging
 
+from llm_bridge.catalogue import TINY_FOLDER, find_model, model_folder
+from llm_bridge.model_files import quiet_transformers, read_model
+from llm_bridge.precision import full_precision
+from llm_bridge.recomputation import checkpoint_layers
 from theory.errors import expected
 
 __all__ = [
@@ -27,6 +24,7 @@ __all__ = [
     "TINY_FOLDER",
     "LoadedModel",
     "LoraSettings",
+    "find_device",
     "full_precision",
     "load_model",
     "model_folder",
@@ -34,7 +32,6 @@ __all__ = [
 ]
 
 DTYPES: dict[str, torch.dtype] = {"float64": torch.float64, "float32": torch.float32, "bfloat16": torch.bfloat16}
-TINY_FOLDER = Path(__file__).resolve().parent / "tiny"
 
 
 @dataclass(frozen=True)
@@ -67,13 +64,20 @@ class LoadedModel:
     """A model ready for exact updates: in eval mode, with gradients for its LoRA parameters and for nothing else.
 
     name: as given to `load_model`. model: the peft.PeftModel. tokenizer: its tokenizer. dtype: of the base weights,
-    a key of DTYPES (the adapter has the same dtype, except that a bfloat16 base gets a float32 adapter).
+    a key of DTYPES (the adapter has the same dtype, except that a bfloat16 base gets a float32 adapter). checkpointing:
+    whether its layers are computed again in the backward pass.
     """
 
     name: str
     model: Any
     tokenizer: Any
     dtype: str
+    checkpointing: bool = False
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model's parameters lie."""
+        return next(iter(self.model.parameters())).device
 
     @property
     def parameters(self) -> dict[str, torch.nn.Parameter]:
@@ -86,106 +90,57 @@ class LoadedModel:
         return sum(value.numel() for value in self.parameters.values())
 
 
-def load_model(name: str = "tiny", *, lora: LoraSettings | None = None, dtype: str = "float64") -> LoadedModel:
+def load_model(
+    name: str = "tiny",
+    *,
+    lora: LoraSettings | None = None,
+    dtype: str = "float64",
+    device: str | torch.device = "cpu",
+    checkpointing: bool = False,
+) -> LoadedModel:
     """Load a model and give it a LoRA adapter; the same arguments give the same parameters, bit for bit.
 
-    name: "tiny", or a local folder with a config.json. lora: adapter settings (default: LoraSettings()).
-    dtype: "float64", "float32" or "bfloat16". The random A does not depend on dtype beyond rounding.
+    name: as in `llm_bridge.catalogue`. lora: adapter settings (default: LoraSettings()). dtype: "float64", "float32" or
+    "bfloat16". device: "cpu", "cuda", "cuda:1", ... checkpointing: compute the layers again in the backward pass, which
+    saves memory and costs time; values and gradients stay the same to rounding. The random A depends on neither
+    dtype (beyond rounding) nor device.
 
-    The global random state of torch is left as it was. Raises InputError when the name is neither "tiny" nor such a
-    folder, the folder cannot be read as a causal language model, the dtype is unknown, or no layer matches
-    target_modules.
+    The global random state of torch is left as it was. Raises InputError when there is no such model on this machine,
+    its files cannot be read as a causal language model, the dtype is unknown, the device is not there, or no layer
+    matches target_modules.
     """
     settings = LoraSettings() if lora is None else lora
     if dtype not in DTYPES:
         raise expected("dtype", dtype, f"one of {', '.join(DTYPES)}", "choose one of these")
-    folder = model_folder(name)
+    place = find_device(device)
+    files = find_model(name)
     # Only the CPU generator is forked: everything is created on the CPU.
     with quiet_transformers(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
-        base, tokenizer = _read(name, folder, DTYPES[dtype])
+        base, tokenizer = read_model(name, files, DTYPES[dtype])
         # Reading may itself draw random numbers; seeding again makes A depend on the seed and the shapes only.
         torch.manual_seed(settings.seed)
         model = _adapt(base, settings)
     model.eval()
-    return LoadedModel(name=name, model=model, tokenizer=tokenizer, dtype=dtype)
+    if checkpointing:
+        checkpoint_layers(model)
+    return LoadedModel(name=name, model=model.to(place), tokenizer=tokenizer, dtype=dtype, checkpointing=checkpointing)
 
 
-class _KeepFloat64(TorchFunctionMode):
-    """Ignores requests to go from float64 down to float32."""
+def find_device(name: str | torch.device) -> torch.device:
+    """The torch device of a name such as "cpu" or "cuda:0".
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Run func, minus a cast of a float64 tensor to float32."""
-        kwargs = dict(kwargs or {})
-        if args and isinstance(args[0], torch.Tensor) and args[0].dtype == torch.float64:
-            if func is torch.Tensor.float:
-                return args[0]
-            if func is torch.Tensor.to and (torch.float32 in args or kwargs.get("dtype") == torch.float32):
-                args = tuple(torch.float64 if value is torch.float32 else value for value in args)
-                if "dtype" in kwargs:
-                    kwargs["dtype"] = torch.float64
-            elif kwargs.get("dtype") == torch.float32:
-                # softmax(x, dim, dtype=float32) and its kin.
-                kwargs["dtype"] = torch.float64
-        return func(*args, **kwargs)
-
-
-def full_precision() -> TorchFunctionMode:
-    """A context in which a float64 model really computes in float64: `with full_precision(): model(...)`.
-
-    The layers of transformers cast to float32 inside (RMS norm, attention softmax), which is meant for half precision
-    but would round a float64 model to about 1e-7: too coarse for exact gradients, and enough to make a score depend on
-    its batch. Models of other dtypes compute as they would without it. Results can be differentiated outside.
+    Raises:
+        InputError: there is no such device on this machine.
     """
-    return _KeepFloat64()
-
-
-@contextmanager
-def quiet_transformers() -> Iterator[None]:
-    """Silence progress bars and notices of transformers within the block, then restore both settings."""
-    verbosity, bars = hf_logging.get_verbosity(), hf_logging.is_progress_bar_enabled()
-    hf_logging.set_verbosity_error()
-    hf_logging.disable_progress_bar()
     try:
-        yield
-    finally:
-        hf_logging.set_verbosity(verbosity)
-        if bars:
-            hf_logging.enable_progress_bar()
-
-
-def model_folder(name: str) -> Path:
-    """The local folder a name stands for; raises InputError when there is none."""
-    folder = TINY_FOLDER if name == "tiny" else Path(name)
-    # is_file itself refuses impossible paths (a null byte, a name too long) in several ways; all mean "not there".
-    try:
-        found = bool(name) and (folder / "config.json").is_file()
-    except (OSError, ValueError):
-        found = False
-    if not found:
-        remedy = "download the model first and give its folder, or use tiny"
-        raise expected("model", name, 'the word "tiny" or a local folder with a config.json', remedy)
-    return folder
-
-
-def _read(name: str, folder: Path, dtype: torch.dtype) -> tuple[Any, Any]:
-    """The base model and tokenizer of a folder; raises InputError when the files cannot be used."""
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
-        # Eager attention is plain matrix products: it works in every dtype and can be differentiated twice.
-        base, report = AutoModelForCausalLM.from_pretrained(
-            str(folder), local_files_only=True, dtype=dtype, attn_implementation="eager", output_loading_info=True
-        )
-    except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
-        reason = " ".join(str(error).split())[:200]
-        remedy = f"check its files ({type(error).__name__}: {reason})"
-        raise expected("model", name, "a folder holding a causal language model and its tokenizer", remedy) from error
-    # transformers fills weights it does not find with random numbers and only prints a notice.
-    missing = sorted(report["missing_keys"])
-    if missing:
-        remedy = f"check its safetensors files, which lack {missing[0]}"
-        raise expected("model", name, "a folder with weights for every layer", remedy)
-    return base, tokenizer
+        device = torch.device(name)
+        # Asking for one number is the one test that holds for every kind of device.
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise expected("device", str(name), f"one that torch can use here ({reason})", "use for example cpu") from None
+    return device
 
 
 def _adapt(base: Any, settings: LoraSettings) -> Any:

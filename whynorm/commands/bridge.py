@@ -12,11 +12,13 @@ from rich.table import Table
 from rich.text import Text
 
 from theory.errors import expected
+from whynorm.commands.bridge_fetch import fetch
 from whynorm.console import progress, say
 
-__all__ = ["app", "require_llm"]
+__all__ = ["app", "require_llm", "require_packages"]
 
 app = typer.Typer(help="Run and measure the update rules on a LoRA language model.", no_args_is_help=True)
+app.command("fetch", short_help="Bring a model into the cache: smollm2, or one of the hub.")(fetch)
 
 Model = Annotated[str, typer.Option(help="tiny (ships with whynorm) or a local model folder.")]
 Prompts = Annotated[str, typer.Option(help="Prompts such as '3+5 17+26 6*7'; chosen by difficulty if left out.")]
@@ -159,20 +161,29 @@ def _measure(settings: Any, out: Path | None) -> dict[str, Any]:
     return content
 
 
-def require_llm(model: str) -> None:
-    """Check that the packages and the model's files are there, before any work is done.
+def require_packages() -> None:
+    """Check that the extra ``llm`` is installed.
 
     Raises:
-        InputError: the extra ``llm`` is not installed, or there is no such model.
+        InputError: it is not.
     """
     from importlib.util import find_spec
 
     missing = [name for name in ("torch", "transformers", "peft") if find_spec(name) is None]
     if missing:
         raise expected("missing packages", missing, "the extra llm", "run pip install 'whynorm[llm]'")
-    from llm_bridge.models import model_folder
 
-    model_folder(model)
+
+def require_llm(model: str) -> None:
+    """Check that the packages and the model's files are there, before any work is done.
+
+    Raises:
+        InputError: the extra ``llm`` is not installed, or there is no such model.
+    """
+    require_packages()
+    from llm_bridge.catalogue import find_model
+
+    find_model(model)
 
 
 def _settings(model: str, prompts: str, n: int, p0: str, **rest: Any) -> Any:

@@ -1,0 +1,50 @@
+"""Prompts as a chat model wants them: messages become text through the tokenizer's own template."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from jinja2 import TemplateError
+
+from theory.errors import expected
+
+__all__ = ["has_chat_template", "prompt_ids", "prompt_text"]
+
+
+def has_chat_template(tokenizer: Any) -> bool:
+    """Whether the tokenizer knows how a conversation is written."""
+    return bool(getattr(tokenizer, "chat_template", None))
+
+
+def prompt_text(tokenizer: Any, prompt: str | Sequence[Mapping[str, str]]) -> str:
+    """A string as it is; messages ``{"role", "content"}`` through the chat template, ending where the reply starts.
+
+    Raises:
+        InputError: messages for a tokenizer without chat template, malformed messages, or ones the template refuses.
+    """
+    if isinstance(prompt, str):
+        return prompt
+    messages = [dict(message) if isinstance(message, Mapping) else message for message in prompt]
+    well_formed = all(
+        isinstance(message, dict) and all(isinstance(message.get(key), str) for key in ("role", "content"))
+        for message in messages
+    )
+    if not messages or not well_formed:
+        raise expected("prompt", messages, 'messages such as {"role": "user", "content": "..."}', "correct the prompt")
+    if not has_chat_template(tokenizer):
+        name = getattr(tokenizer, "name_or_path", "")
+        remedy = "give the prompt as plain text (--form plain), or use an instruct model such as smollm2"
+        raise expected("chat template of the tokenizer", name, "one, since the prompt is a list of messages", remedy)
+    try:
+        # tokenize=False: with it, transformers 5 returns a BatchEncoding and older ones a list.
+        return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+    except TemplateError as error:
+        reason = " ".join(str(error).split())[:160]
+        raise expected("prompt", messages, f"messages the chat template accepts ({reason})", "reword them") from None
+
+
+def prompt_ids(tokenizer: Any, prompt: str | Sequence[Mapping[str, str]]) -> list[int]:
+    """The tokens of `prompt_text`: start tokens come from the chat template or from the tokenizer, never from both."""
+    text = prompt_text(tokenizer, prompt)
+    return list(tokenizer(text, add_special_tokens=isinstance(prompt, str))["input_ids"])
