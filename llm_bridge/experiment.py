@@ -42,6 +42,7 @@ class BridgeSettings:
         eta_scale: multiplies the step size.
         steps: number of updates.
         seed: of the prompt order.
+        dtype: of the model: ``float64``, ``float32`` or ``bfloat16``.
     """
 
     model: str = "tiny"
@@ -54,6 +55,7 @@ class BridgeSettings:
     eta_scale: float = 1.0
     steps: int = 60
     seed: int = 0
+    dtype: str = "float64"
 
     def step_size(self, rule: Rule, x_max_sq: float) -> float:
         """The step size that these settings mean for a model with this ``X_max^2``.
@@ -96,7 +98,7 @@ def choose_prompts(loaded: LoadedModel, n: int, low: float, high: float) -> tupl
 def prepare(settings: BridgeSettings) -> tuple[LoadedModel, tuple[Prompt, ...], AnswerBatch]:
     """Load the model and tokenise the prompts."""
     torch.set_num_threads(1)  # Two threads that share a busy core wait for each other; results must not depend on it.
-    loaded = load_model(settings.model)
+    loaded = load_model(settings.model, dtype=settings.dtype)
     if settings.prompts:
         prompts = prompts_from_names(settings.prompts)
     else:

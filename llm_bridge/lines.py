@@ -83,7 +83,7 @@ def move(loaded: LoadedModel, start: Sequence[torch.Tensor], direction: Sequence
 def log_odds_direction(loaded: LoadedModel, single: AnswerBatch) -> tuple[float, list[torch.Tensor]]:
     """``L = log(p / q)`` of one prompt and its gradient, parameter by parameter; one pass each way."""
     value = log_odds(answer_logits(loaded.model, single), single.correct)[0]
-    return float(value), list(torch.autograd.grad(value, list(loaded.parameters.values())))
+    return float(value.detach()), list(torch.autograd.grad(value, list(loaded.parameters.values())))
 
 
 def log_odds_at(loaded: LoadedModel, batch: AnswerBatch) -> Array:

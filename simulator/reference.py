@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from simulator.directional import StepRule
+from simulator.directional import Along, StepRule
 from simulator.problems import Problem, check_step
 from simulator.records import Record, snapshot_times, stable_difference
 from simulator.sampled import SampledRule, sample_words, sampled_move
@@ -100,7 +100,7 @@ def simulate(
         else:
             updates = update_direction(rule, before)
         if isinstance(eta, StepRule):
-            sizes = eta.sizes(before)
+            sizes = eta.sizes(Along.of(before))
             taken[step] = sizes.mean()
             theta = theta + np.sum(sizes[:, None] * updates, axis=0) / batch
         else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from simulator.directional import STATE_FORMS
 from simulator.problems import Problem
 from simulator.sampled import SampledRule
 from simulator.schedules import UNIFORM, Schedule
@@ -12,17 +13,13 @@ from theory.exact import spectral_norm_sq
 from theory.interaction import NAMES, Constants, States, consistent_constants
 from theory.rules import GRPO, REINFORCE, Rule
 
-__all__ = ["FORMS", "STATE_FORMS", "choose_step", "relaxed_step", "resolve_step"]
+__all__ = ["FORMS", "choose_step", "relaxed_step", "resolve_step"]
 
 FORMS = {
     "theorem": "the step size of the rule's own theorem: 1/X^2 for reinforce, 1/(2 X^2) for grpo",
     "best": "the largest that whynorm proves to work on orthogonal prompts: 3 sqrt(3)/X^2 and 2/X^2",
     "relaxed": "Theorem 3.3's or 3.4's, for prompts that interact, with constants M, R1, R2 that the run itself meets",
     "NUMBER": "a number above 0",
-}
-# Step sizes that change with the state, which only single runs can take: ``simulator.directional``.
-STATE_FORMS = {
-    "directional": "6 sqrt(3)/R^2 for reinforce, 4/R^2 for grpo, R the range of the outputs along the drawn gradient",
 }
 
 
@@ -116,7 +113,7 @@ def _best(rule: Rule, x_max_sq: float) -> float:
 
 def _number(text: str) -> float:
     if text in STATE_FORMS:
-        remedy = "a single run takes it: `whynorm simulate --eta directional`"
+        remedy = f"a single run takes it: `whynorm simulate --eta {text}`"
         raise expected("eta", text, "a step size that does not change with the state", remedy)
     try:
         value = float(text)

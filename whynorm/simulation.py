@@ -92,10 +92,11 @@ def run_table(summary: dict[str, Any]) -> Table:
 def choices() -> dict[str, Any]:
     """Families with their assumptions and constants, rules, schedules, difficulties and step sizes; plain data."""
     from simulator.difficulty import FORMS as DIFFICULTIES
+    from simulator.directional import STATE_FORMS
     from simulator.families import FAMILIES
     from simulator.sampled import DAPO_ATTEMPTS
     from simulator.schedules import FORMS as SCHEDULES
-    from simulator.step_sizes import FORMS, STATE_FORMS
+    from simulator.step_sizes import FORMS
     from theory.advantages import PRESETS
     from theory.rules import RULES
 
