@@ -71,7 +71,8 @@ def _by_layers(
 
     handles = [layer.register_forward_hook(remember(name)) for name, layer in layers.items()]
     try:
-        z = answer_logits(loaded.model, single)[0]
+        # One pass over the question for all answers would mix their gradients.
+        z = answer_logits(loaded.model, single, share=False)[0]
     finally:
         for handle in handles:
             handle.remove()

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from llm_bridge.measures import Geometry, measure_geometry
-from llm_bridge.models import LoadedModel, load_model
+from llm_bridge.models import LoadedModel, LoraSettings, load_model
 from llm_bridge.policies import AnswerBatch, answer_logits, log_odds, p_and_q
 from llm_bridge.tasks import KINDS, Prompt, arithmetic_prompts, prompts_from_names, spread_prompts
 from llm_bridge.training import train
@@ -26,6 +26,8 @@ __all__ = ["BridgeRun", "BridgeSettings", "choose_prompts", "prepare", "run_brid
 
 # How many prompts of each kind are scored when prompts are chosen by difficulty.
 _POOL = 40
+# How many prompts are scored at once.
+_AT_ONCE = 16
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class BridgeSettings:
     """What a bridge run is made of.
 
     Attributes:
-        model: ``tiny`` or a local folder.
+        model: a name of ``llm_bridge.catalogue``.
         rule: name of the update rule.
         prompts: names such as ``3+5``; empty to choose ``n`` of them by difficulty.
         n: number of prompts to choose.
@@ -42,7 +44,11 @@ class BridgeSettings:
         eta_scale: multiplies the step size.
         steps: number of updates.
         seed: of the prompt order.
-        dtype: of the model: ``float64``, ``float32`` or ``bfloat16``.
+        dtype: ``float64``, ``float32``, ``bfloat16``, or ``auto``: float64 for ``tiny``, float32 for others.
+        device: where the model computes.
+        form: how prompts are put to the model, see ``AnswerBatch.of``.
+        lora: adapter; None for ``LoraSettings()``.
+        checkpointing: compute layers again in the backward pass, to save memory.
     """
 
     model: str = "tiny"
@@ -55,7 +61,21 @@ class BridgeSettings:
     eta_scale: float = 1.0
     steps: int = 60
     seed: int = 0
-    dtype: str = "float64"
+    dtype: str = "auto"
+    device: str = "cpu"
+    form: str = "auto"
+    lora: LoraSettings | None = None
+    checkpointing: bool = False
+
+    def load(self) -> LoadedModel:
+        """The model that these settings name."""
+        return load_model(
+            self.model,
+            lora=self.lora,
+            dtype=("float64" if self.model == "tiny" else "float32") if self.dtype == "auto" else self.dtype,
+            device=self.device,
+            checkpointing=self.checkpointing,
+        )
 
     def step_size(self, rule: Rule, x_max_sq: float) -> float:
         """The step size that these settings mean for a model with this ``X_max^2``.
@@ -77,33 +97,37 @@ class BridgeRun:
 
     settings: BridgeSettings
     prompts: tuple[str, ...]
+    form: str
     geometry: Geometry
     model: Record
     surrogate: Record
 
 
-def choose_prompts(loaded: LoadedModel, n: int, low: float, high: float) -> tuple[Prompt, ...]:
+def choose_prompts(loaded: LoadedModel, n: int, low: float, high: float, form: str = "auto") -> tuple[Prompt, ...]:
     """n arithmetic prompts whose success probabilities run from ``low`` to ``high``, evenly in log-odds.
 
     Raises:
-        InputError: n or the range is not usable.
+        InputError: n, the range or the form is not usable.
     """
     pool = [prompt for kind in KINDS for prompt in arithmetic_prompts(kind, limit=_POOL)]
-    batch = AnswerBatch.of(pool, loaded.tokenizer)
-    with torch.no_grad():
-        p, _ = p_and_q(log_odds(answer_logits(loaded.model, batch), batch.correct))
-    return spread_prompts(pool, p.tolist(), n, low=low, high=high)
+    p: list[float] = []
+    for start in range(0, len(pool), _AT_ONCE):
+        some = pool[start : start + _AT_ONCE]
+        batch = AnswerBatch.of(some, loaded.tokenizer, form=form, device=loaded.device)
+        with torch.no_grad():
+            p += p_and_q(log_odds(answer_logits(loaded.model, batch), batch.correct))[0].tolist()
+    return spread_prompts(pool, p, n, low=low, high=high)
 
 
 def prepare(settings: BridgeSettings) -> tuple[LoadedModel, tuple[Prompt, ...], AnswerBatch]:
     """Load the model and tokenise the prompts."""
     torch.set_num_threads(1)  # Two threads that share a busy core wait for each other; results must not depend on it.
-    loaded = load_model(settings.model, dtype=settings.dtype)
+    loaded = settings.load()
     if settings.prompts:
         prompts = prompts_from_names(settings.prompts)
     else:
-        prompts = choose_prompts(loaded, settings.n, settings.low, settings.high)
-    return loaded, prompts, AnswerBatch.of(prompts, loaded.tokenizer)
+        prompts = choose_prompts(loaded, settings.n, settings.low, settings.high, settings.form)
+    return loaded, prompts, AnswerBatch.of(prompts, loaded.tokenizer, form=settings.form, device=loaded.device)
 
 
 def run_bridge(settings: BridgeSettings, progress: Callable[[int], Any] = lambda step: None) -> BridgeRun:
@@ -120,4 +144,4 @@ def run_bridge(settings: BridgeSettings, progress: Callable[[int], Any] = lambda
         loaded, batch, rule, eta, settings.steps, x_max_sq=geometry.x_max_sq, seed=settings.seed, progress=progress
     )
     surrogate = simulate(geometry.surrogate, rule, eta, settings.steps, seed=settings.seed, record="full")
-    return BridgeRun(settings, tuple(prompt.question for prompt in prompts), geometry, record, surrogate)
+    return BridgeRun(settings, tuple(prompt.question for prompt in prompts), batch.form, geometry, record, surrogate)

@@ -39,11 +39,13 @@ def surrogate_loss(logits: torch.Tensor, correct: int | torch.Tensor, rule: Rule
 
 
 def log_odds_gradients(loaded: LoadedModel, batch: AnswerBatch) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits ``(n, K)`` and the gradients of the n log-odds, ``(n, d)`` in float64; one pass each way per prompt."""
+    """Logits ``(n, K)`` and the gradients of the n log-odds, ``(n, d)``, in float64 on the CPU; one pass each way per
+    prompt.
+    """
     logits, rows = [], []
     for single in _prompts(batch):
         z = answer_logits(loaded.model, single)
-        logits.append(z.detach())
+        logits.append(z.detach().cpu())
         rows.append(_gradient(loaded, log_odds(z, single.correct)[0], keep=False))
     return torch.cat(logits), torch.stack(rows)
 
@@ -51,7 +53,7 @@ def log_odds_gradients(loaded: LoadedModel, batch: AnswerBatch) -> tuple[torch.T
 def logit_features(
     loaded: LoadedModel, batch: AnswerBatch, progress: Callable[[int], Any] = lambda done: None
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits ``(n, K)`` and features ``X`` of shape ``(n, K, d)``: the gradient of every logit, float64.
+    """Logits ``(n, K)`` and features ``X`` of shape ``(n, K, d)``: the gradient of every logit, float64 on the CPU.
 
     n forward and n K backward passes; ``progress`` is called with the number of backward passes done.
     """
@@ -59,7 +61,7 @@ def logit_features(
     features: list[torch.Tensor] = []
     for single in _prompts(batch):
         z = answer_logits(loaded.model, single)
-        logits.append(z.detach())
+        logits.append(z.detach().cpu())
         rows: list[torch.Tensor] = []
         for scalar in z[0]:
             rows.append(_gradient(loaded, scalar, keep=len(rows) + 1 < z.shape[1]))
@@ -74,6 +76,6 @@ def _prompts(batch: AnswerBatch) -> Iterator[AnswerBatch]:
 
 
 def _gradient(loaded: LoadedModel, scalar: torch.Tensor, keep: bool) -> torch.Tensor:
-    """Gradient over the trainable parameters in their fixed order, flattened, float64."""
+    """Gradient over the trainable parameters in their fixed order, flattened, float64 on the CPU."""
     parts = torch.autograd.grad(scalar, list(loaded.parameters.values()), retain_graph=keep)
-    return torch.cat([part.detach().reshape(-1).double() for part in parts])
+    return torch.cat([part.detach().reshape(-1).cpu().double() for part in parts])

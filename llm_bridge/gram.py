@@ -80,6 +80,14 @@ class AnswerGram:
         return odds(self.logits.copy(), self.answers)
 
     @property
+    def policy(self) -> Floats:
+        """Probability of every answer, ``(n, K)``."""
+        state = self.odds
+        pi = state.q[:, None] * state.wrong
+        pi[np.arange(self.n), self.answers] = state.p
+        return np.asarray(pi)
+
+    @property
     def gap_coefficients(self) -> Floats:
         """``dL_i / dz_i = e_a - w``, ``(n, K)``: the gradient of the log-odds is this combination of the rows."""
         slope = -self.odds.wrong

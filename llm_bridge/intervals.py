@@ -7,7 +7,7 @@ independent, and an interval that resampled pairs would be far too short.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,14 @@ from scipy.stats import DegenerateDataWarning, bootstrap
 from simulator.random import generator
 from theory.errors import expected
 
-__all__ = ["Interval", "over_prompts", "pairs_of", "split_half_cosines", "split_half_of_grams"]
+__all__ = [
+    "Interval",
+    "intervals_over_prompts",
+    "over_prompts",
+    "pairs_of",
+    "split_half_cosines",
+    "split_half_of_grams",
+]
 
 Floats = npt.NDArray[np.float64]
 # Of simulator.random; the streams in use there are below it.
@@ -44,22 +51,22 @@ class Interval:
         return [self.value, self.low, self.high]
 
 
-def over_prompts(
-    statistic: Callable[[npt.NDArray[np.int64]], float | None],
+def intervals_over_prompts(
+    statistic: Callable[[npt.NDArray[np.int64]], Mapping[str, float | None]],
     n: int,
     *,
     level: float = 0.95,
     resamples: int = 999,
     seed: int = 0,
-) -> Interval:
+) -> dict[str, Interval]:
     """Bootstrap over prompts (``scipy.stats.bootstrap``): BCa, or percentile where that is undefined.
 
     Args:
-        statistic: from the numbers of the prompts of a resample (with repetitions), ``(m,)``, to a value; None or NaN
-            where it is undefined. A statistic of pairs must leave out pairs of a prompt with itself: see
+        statistic: from the numbers of the prompts of a resample (with repetitions), ``(m,)``, to values by name; None
+            or NaN where undefined. A statistic of pairs must leave out pairs of a prompt with itself: see
             :func:`pairs_of`.
         n: number of prompts.
-        level: of the interval, in (0, 1).
+        level: of the intervals, in (0, 1).
         resamples: number of resamples.
         seed: of the resampling.
 
@@ -71,30 +78,44 @@ def over_prompts(
     if resamples < 1:
         raise expected("resamples", resamples, "at least 1", "use for example 999")
 
-    def defined(index: Any, axis: int = -1) -> Any:
-        value = statistic(np.asarray(index, dtype=np.int64))
-        return np.nan if value is None else value
+    def values(index: Any, axis: int = -1) -> Floats:
+        found = statistic(np.asarray(index, dtype=np.int64))
+        return np.array([np.nan if value is None else value for value in found.values()], dtype=np.float64)
 
-    value = float(defined(np.arange(n)))
-    if not np.isfinite(value):
-        return Interval(None)
-    if n < _LEAST:
-        return Interval(value)
-    options: Any = {"vectorized": False, "n_resamples": resamples, "confidence_level": level}
-    for method in ("BCa", "percentile"):
+    names, point = list(statistic(np.arange(n))), values(np.arange(n))
+    low, high = np.full((2, len(names)), np.nan)
+    if n >= _LEAST and np.isfinite(point).any():
+        draws = generator(seed, stream=_RESAMPLE_STREAM)
         with warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore", DegenerateDataWarning)
             warnings.simplefilter("ignore", RuntimeWarning)
-            draws = generator(seed, stream=_RESAMPLE_STREAM)
-            found = bootstrap((np.arange(n),), defined, method=method, rng=draws, **options)
-        drawn = found.bootstrap_distribution
-        low, high = found.confidence_interval
-        if method == "percentile" and np.isfinite(drawn).any():
-            # Resamples on which the statistic is undefined (all one prompt, say) say nothing about it.
-            low, high = np.nanquantile(drawn, [(1 - level) / 2, (1 + level) / 2])
-        if np.isfinite([low, high]).all():
-            return Interval(value, float(low), float(high))
-    return Interval(value)
+            found = bootstrap(
+                (np.arange(n),),
+                values,
+                vectorized=False,
+                method="BCa",
+                n_resamples=resamples,
+                confidence_level=level,
+                rng=draws,
+            )
+            # Resamples on which a statistic is undefined (all one prompt, say) say nothing about it.
+            drawn = np.atleast_2d(found.bootstrap_distribution)
+            plain = np.nanquantile(drawn, [(1 - level) / 2, (1 + level) / 2], axis=-1)
+        low, high = np.ravel(found.confidence_interval.low), np.ravel(found.confidence_interval.high)
+        usable = np.isfinite(low) & np.isfinite(high)
+        low, high = np.where(usable, low, plain[0]), np.where(usable, high, plain[1])
+    return {name: _interval(*each) for name, *each in zip(names, point, low, high, strict=True)}
+
+
+def _interval(value: float, low: float, high: float) -> Interval:
+    if not np.isfinite(value):
+        return Interval(None)
+    return Interval(float(value), float(low), float(high)) if np.isfinite([low, high]).all() else Interval(float(value))
+
+
+def over_prompts(statistic: Callable[[npt.NDArray[np.int64]], float | None], n: int, **options: Any) -> Interval:
+    """The interval of one statistic; options and errors as for :func:`intervals_over_prompts`."""
+    return intervals_over_prompts(lambda index: {"value": statistic(index)}, n, **options)["value"]
 
 
 def pairs_of(index: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:

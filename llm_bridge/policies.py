@@ -14,14 +14,21 @@ from typing import Any
 import torch
 from torch.nn.functional import cross_entropy
 
-from llm_bridge.models import full_precision
+from llm_bridge.chat import has_chat_template, prompt_ids, prompt_text
+from llm_bridge.precision import full_precision
+from llm_bridge.recomputation import is_checkpointed
 from llm_bridge.tasks import Prompt
 from theory.errors import expected
 
-__all__ = ["AnswerBatch", "answer_logits", "log_odds", "p_and_q"]
+__all__ = ["FORMS", "AnswerBatch", "answer_logits", "log_odds", "p_and_q", "prompt_form", "question_ids"]
+
+# How a prompt is put to a model.
+FORMS = ("auto", "chat", "begun", "plain")
 
 # The label that cross_entropy skips: question tokens and padding.
 _IGNORED = -100
+# From this many question tokens on, one pass for the question and one for the answers cost less than one for all.
+_LONG = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +39,7 @@ class AnswerBatch:
     targets: (n*K, T - start), the token to predict from position start - 1 + t, or -100 where nothing is scored.
     start: the first position at which any row has an answer token; logits before start - 1 are never needed.
     correct: (n,), the index of each prompt's right answer.
+    form: how the prompts were put: "plain", "chat" or "begun".
     """
 
     input_ids: torch.Tensor
@@ -40,21 +48,41 @@ class AnswerBatch:
     targets: torch.Tensor
     start: int
     correct: torch.Tensor
+    form: str = "plain"
 
     @classmethod
-    def of(cls, prompts: Sequence[Prompt], tokenizer: Any, *, device: str | torch.device = "cpu") -> AnswerBatch:
+    def of(
+        cls,
+        prompts: Sequence[Prompt],
+        tokenizer: Any,
+        *,
+        form: str = "auto",
+        device: str | torch.device = "cpu",
+    ) -> AnswerBatch:
         """Tokenise once; the batch can then be scored at every step of a run.
 
         Question and answer are tokenised apart, so every answer continues the same question tokens.
-        Raises InputError when prompts is empty, K differs between prompts, the tokenizer has no <eos>, a text has
-        characters the tokenizer does not know, or two answers of a prompt become the same tokens.
+
+        Args:
+            prompts: with the same number K of answers each.
+            tokenizer: of the model that will score them.
+            form: "plain" for the bare question; "chat" for the question to a chat model through its chat template;
+                "begun" for the same with the reply begun, so that only the number is missing; or "auto": chat where
+                the tokenizer has a template and every prompt has that form.
+            device: where the tensors go.
+
+        Raises:
+            InputError: prompts is empty, K differs between prompts, the tokenizer has no <eos>, or no chat template
+                where one is asked for, a text has characters the tokenizer does not know, or two answers of a prompt
+                become the same tokens.
         """
+        form = prompt_form(prompts, tokenizer, form)
         sizes = {len(prompt.answers) for prompt in prompts}
         if len(sizes) != 1:
             raise expected("answer set sizes", sorted(sizes), "one size K shared by all prompts", "split the batch")
         rows: list[tuple[list[int], int]] = []
         for prompt in prompts:
-            rows.extend(_rows(prompt, tokenizer))
+            rows.extend(_rows(prompt, tokenizer, form))
         start = min(first for _, first in rows)
         ids, mask, targets = _padded(rows, start)
         return cls(
@@ -64,6 +92,7 @@ class AnswerBatch:
             targets=targets.to(device),
             start=start,
             correct=torch.tensor([prompt.correct for prompt in prompts], device=device),
+            form=form,
         )
 
     @property
@@ -83,18 +112,42 @@ class AnswerBatch:
             targets=self.targets[rows],
             start=self.start,
             correct=self.correct[i : i + 1],
+            form=self.form,
         )
 
 
-def answer_logits(model: torch.nn.Module, batch: AnswerBatch) -> torch.Tensor:
+def prompt_form(prompts: Sequence[Prompt], tokenizer: Any, form: str = "auto") -> str:
+    """The form in which prompts are put to a model: "chat", "begun" or "plain"; see `AnswerBatch.of`.
+
+    Raises:
+        InputError: another form is asked for, or a chat form that is not there.
+    """
+    if form not in FORMS:
+        raise expected("form", form, f"one of {', '.join(FORMS)}", "choose one of these")
+    if form != "plain":
+        lacking = [prompt.question for prompt in prompts if (prompt.begun if form == "begun" else prompt.chat) is None]
+        if form == "auto":
+            return "chat" if has_chat_template(tokenizer) and not lacking else "plain"
+        if lacking:
+            raise expected(f"{form} form of a prompt", lacking[0], "a question for chat models", "use --form plain")
+    return form
+
+
+def answer_logits(model: torch.nn.Module, batch: AnswerBatch, *, share: bool = True) -> torch.Tensor:
     """Logits z (n, K), float64: z_ij = sum over the tokens of answer j, <eos> included, of log P(token | before).
 
-    One forward pass over all n*K sequences, differentiable in the model's parameters. A float64 model computes in
-    float64 throughout; the log-softmax over the vocabulary is float64 for every model.
+    Differentiable in the model's parameters. A float64 model computes in float64 throughout; the log-softmax over the
+    vocabulary is float64 for every model.
 
     model: a causal language model of transformers, with or without adapter. Exact only in eval mode (no dropout).
+    share: let the K answers to a long question share one pass over it, and compute only the answers' own tokens K
+    times; the logits and gradients are the same to rounding, and several times cheaper. False: one forward pass over
+    all n*K sequences, in which the rows do not meet. Checkpointed models always take that: a cache cannot be written
+    twice.
     """
     with full_precision():
+        if share and batch.start >= _LONG and not is_checkpointed(model):
+            return torch.cat([_shared(model, batch.prompt(i)) for i in range(batch.shape[0])])
         scores = model(
             input_ids=batch.input_ids,
             attention_mask=batch.attention_mask,
@@ -103,10 +156,36 @@ def answer_logits(model: torch.nn.Module, batch: AnswerBatch) -> torch.Tensor:
             # Skip the output head where only question tokens are predicted; with a real vocabulary it dominates memory.
             logits_to_keep=batch.input_ids.shape[1] - batch.start + 1,
         ).logits[:, :-1]
-    losses = cross_entropy(
-        scores.double().flatten(0, 1), batch.targets.flatten(), ignore_index=_IGNORED, reduction="none"
-    )
-    return -losses.view(batch.targets.shape).sum(dim=1).view(batch.shape)
+    return _scored(scores, batch.targets).view(batch.shape)
+
+
+def _shared(model: torch.nn.Module, batch: AnswerBatch) -> torch.Tensor:
+    """`answer_logits` (1, K) of one prompt: the question once, then all answers with K copies of its cache."""
+    _, outputs = batch.shape
+    # The question's last token is left to the second pass: it predicts the answers' first.
+    last = batch.start - 1 + int((batch.targets != _IGNORED).any(dim=0).nonzero()[0, 0])
+    once = slice(0, 1)
+    cache = model(
+        input_ids=batch.input_ids[once, :last],
+        position_ids=batch.position_ids[once, :last],
+        use_cache=True,
+        logits_to_keep=1,
+    ).past_key_values
+    cache.batch_repeat_interleave(outputs)
+    scores = model(
+        input_ids=batch.input_ids[:, last:],
+        attention_mask=batch.attention_mask,
+        position_ids=batch.position_ids[:, last:],
+        past_key_values=cache,
+        use_cache=True,
+    ).logits[:, :-1]
+    return _scored(scores, batch.targets[:, last + 1 - batch.start :]).view(1, outputs)
+
+
+def _scored(scores: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Sums (rows,) of the targets' log-probabilities under scores (rows, t, vocabulary)."""
+    losses = cross_entropy(scores.double().flatten(0, 1), targets.flatten(), ignore_index=_IGNORED, reduction="none")
+    return -losses.view(targets.shape).sum(dim=1)
 
 
 def log_odds(logits: torch.Tensor, answers: torch.Tensor) -> torch.Tensor:
@@ -124,18 +203,35 @@ def p_and_q(odds: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.sigmoid(odds), torch.sigmoid(-odds)
 
 
-def _rows(prompt: Prompt, tokenizer: Any) -> list[tuple[list[int], int]]:
+def question_ids(question: str, tokenizer: Any) -> list[int]:
+    """The tokens that the model is given before an answer to a plain question."""
+    ids = prompt_ids(tokenizer, question)
+    # Some tokenizers close every text with <eos>; a question goes on.
+    while ids and ids[-1] == tokenizer.eos_token_id:
+        ids.pop()
+    return ids
+
+
+def _asked(prompt: Prompt, tokenizer: Any, form: str) -> tuple[str, list[int]]:
+    """What stands before the answer, as text and as tokens."""
+    if form == "plain":
+        return prompt.question, question_ids(prompt.question, tokenizer)
+    text = prompt_text(tokenizer, [{"role": "user", "content": prompt.chat or ""}])
+    if form == "begun":
+        text += prompt.begun or ""
+    # The template has written its special tokens, the end-of-message tokens among them; the tokenizer adds none.
+    return text, list(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+def _rows(prompt: Prompt, tokenizer: Any, form: str) -> list[tuple[list[int], int]]:
     """For each answer: the tokens question + answer + <eos>, and the position of the answer's first token."""
     eos = tokenizer.eos_token_id
     if eos is None:
         raise expected("tokenizer eos_token", None, "an end-of-text token, which closes an answer", "set one")
-    question = list(tokenizer(prompt.question)["input_ids"])
-    # Some tokenizers close every text with <eos>; a question goes on.
-    while question and question[-1] == eos:
-        question.pop()
+    asked, question = _asked(prompt, tokenizer, form)
     answers = [list(tokenizer(answer, add_special_tokens=False)["input_ids"]) for answer in prompt.answers]
     unknown = tokenizer.unk_token_id
-    for text, tokens in zip((prompt.question, *prompt.answers), (question, *answers), strict=True):
+    for text, tokens in zip((asked, *prompt.answers), (question, *answers), strict=True):
         # Tokenizers replace or silently drop what they do not know; reading the tokens back shows either. A start
         # token may stand before the text.
         read_back = tokens and unknown not in tokens and _letters(tokenizer.decode(tokens)).endswith(_letters(text))

