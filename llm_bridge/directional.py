@@ -1,7 +1,7 @@
 """State-dependent step sizes on a language model: the K numbers along the drawn gradient from its own Gram matrix.
 
-``u = X g`` with ``g = X^T c`` (``c`` the slopes of the log-odds in the logits) is ``G c``, so one pass each way over the
-prompt's answers gives all that ``simulator.directional`` asks for, at the price of one more update. What it says is
+``u = X g`` with ``g = X^T c`` (``c`` the slopes of the log-odds in the logits) is ``G c``, so one pass each way over
+the prompt's answers gives all that ``simulator.directional`` asks for, at the price of one more update. What it says is
 about the linear picture; the network's own curvature along the line is not in it.
 """
 

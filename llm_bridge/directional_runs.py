@@ -1,4 +1,4 @@
-"""The state-dependent step sizes tested on the model: whole runs beside the theorem's step, same prompts, same order."""
+"""State-dependent step sizes tested on the model: whole runs beside the theorem's step, same prompts, same order."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-r"""Sampled mode against the theory: does ``X-GROUP``'s expected weight predict the mean curve of groups of G outputs?
+r"""Sampled mode against the theory: does ``X-GROUP``'s expected weight predict the mean curve of groups?
 
-On finite answer sets everything but the draws is exact. For each seed the model is trained with groups of G answers drawn
-from its own policy, and so is its bandit, with the same random words and prompt order: where the two policies agree they
-draw the same answers. Beside the means of both stands the bandit under ``SampledRule.expected_rule()``, with the weight
-``w_G(p)`` in place of the draws.
+On finite answer sets everything but the draws is exact. For each seed the model is trained with groups of G answers
+drawn from its own policy, and so is its bandit, with the same random words and prompt order: where the two policies
+agree they draw the same answers. Beside the means of both stands the bandit under ``SampledRule.expected_rule()``, with
+the weight ``w_G(p)`` in place of the draws.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ def group_coefficients(rule: SampledRule, logits: Floats, answer: int, words: An
 def train_sampled(
     loaded: LoadedModel, batch: AnswerBatch, rule: SampledRule, eta: float, steps: int, seed: int
 ) -> Floats:
-    """Run ``theta <- theta + eta (1/G) sum_g A_g grad log pi(y_g)`` on the model; ``J`` at every step, ``(T + 1, n)``."""
+    """Run ``theta <- theta + eta (1/G) sum_g A_g grad log pi(y_g)`` on the model; ``J`` of all steps, ``(T + 1, n)``."""
     order = uniform_order(batch.shape[0], steps, seed)
     parameters = list(loaded.parameters.values())
     curves = [logistic(log_odds_at(loaded, batch))[0]]

@@ -1,4 +1,4 @@
-r"""The step-size gap: the largest step for which descent holds on the model, over the theorem's, and what it is made of.
+r"""The step-size gap: the largest step for which descent holds on the model, over the theorem's, and its causes.
 
 For each prompt the model is moved along the rule's own update, ``theta + eta weight grad J_i``. Descent is
 
@@ -6,8 +6,8 @@ For each prompt the model is moved along the rule's own update, ``theta + eta we
 * ``mean``: the average of all J does not fall;
 * ``epoch_own``, ``epoch_mean``: the same over a pass through all prompts, each drawn once, in their order.
 
-The gap of a prompt, ``eta_own / eta_theorem``, is the product of ``FACTORS``, each of which takes one step away from the
-theorem's worst case.
+The gap of a prompt, ``eta_own / eta_theorem``, is the product of ``FACTORS``, each of which takes one step away from
+the theorem's worst case.
 """
 
 from __future__ import annotations
@@ -217,10 +217,9 @@ def feature_shares(gram: AnswerGram, batch: AnswerBatch, along: Along) -> dict[s
     """What makes X_max as large as it is, at the prompt with the largest ``||X_i||^2``.
 
     Returns:
-        ``common``: the mean feature's part of ``||X_i||_F^2``, which softmax ignores. ``top``: the part of ``||X_i||_F^2``
-        along the top direction. ``update``: ``||X_i g||^2 / (||X_i||^2 ||g||^2)`` along the gradient g, for every prompt.
-        ``layers``: each layer's part of ``||X_i||_F^2``, largest first. ``parts``: LoRA's A and B. ``tokens``:
-        correlation of ``||x_j||^2`` with the number of tokens of answer j over all answers, None if all have as many.
+        ``common``: the mean feature's part of ``||X_i||_F^2``, which softmax ignores. ``top``: the part along the top
+        direction. ``update``: ``||X_i g||^2 / (||X_i||^2 ||g||^2)`` along the gradient g, for every prompt. ``layers``:
+        each layer's part of ``||X_i||_F^2``, largest first. ``parts``: LoRA's A and B. ``tokens``: correlation of ``||x_j||^2`` with the number of tokens of answer j over all answers, None if all have as many.
     """
     n, outputs = gram.logits.shape
     own = gram.gram.reshape(n, outputs, n, outputs)[np.arange(n), :, np.arange(n), :]
