@@ -108,7 +108,7 @@ def group_coefficients(rule: SampledRule, logits: Floats, answer: int, words: An
 def train_sampled(
     loaded: LoadedModel, batch: AnswerBatch, rule: SampledRule, eta: float, steps: int, seed: int
 ) -> Floats:
-    """Run ``theta <- theta + eta (1/G) sum_g A_g grad log pi(y_g)`` on the model; ``J`` of all steps, ``(T + 1, n)``."""
+    """Run ``theta <- theta + eta (1/G) sum_g A_g grad log pi(y_g)`` on the model; ``J``, ``(T + 1, n)``."""
     order = uniform_order(batch.shape[0], steps, seed)
     parameters = list(loaded.parameters.values())
     curves = [logistic(log_odds_at(loaded, batch))[0]]

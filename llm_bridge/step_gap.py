@@ -219,7 +219,8 @@ def feature_shares(gram: AnswerGram, batch: AnswerBatch, along: Along) -> dict[s
     Returns:
         ``common``: the mean feature's part of ``||X_i||_F^2``, which softmax ignores. ``top``: the part along the top
         direction. ``update``: ``||X_i g||^2 / (||X_i||^2 ||g||^2)`` along the gradient g, for every prompt. ``layers``:
-        each layer's part of ``||X_i||_F^2``, largest first. ``parts``: LoRA's A and B. ``tokens``: correlation of ``||x_j||^2`` with the number of tokens of answer j over all answers, None if all have as many.
+        each layer's part of ``||X_i||_F^2``, largest first. ``parts``: LoRA's A and B. ``tokens``:
+        correlation of ``||x_j||^2`` with the number of tokens of answer j, None if all answers have as many.
     """
     n, outputs = gram.logits.shape
     own = gram.gram.reshape(n, outputs, n, outputs)[np.arange(n), :, np.arange(n), :]

@@ -1,8 +1,8 @@
 r"""Step sizes that look at the state: how far may a step along the drawn prompt's own gradient go?
 
 Along ``g = grad log(p/q)`` only the K numbers ``u_j = x_j . g`` matter. With ``d_j = u_j - u_a`` and the weights ``w``
-of the wrong outputs, the log-odds after ``theta + tau g`` are ``L(tau) = L(0) - log E_w exp(tau d)``: concave in tau, so
-J rises up to the peak of L, where ``E_w [exp(tau d) d] = 0``, and is above its start while ``E_w exp(tau d) < 1``.
+of the wrong outputs, the log-odds after ``theta + tau g`` are ``L(tau) = L(0) - log E_w exp(tau d)``, concave in tau: J
+rises up to the peak of L, where ``E_w [exp(tau d) d] = 0``, and is above its start while ``E_w exp(tau d) < 1``.
 
 * ``directional`` bounds all that by the range R of ``u``: ``c ||g||^2 / R^2`` with the constants that
   X-DIRECTIONAL-REINFORCE and X-DIRECTIONAL-GRPO prove; ``R^2 / ||g||^2 <= 2 X_max^2``: no constant step goes further.

@@ -147,7 +147,7 @@ def _preserved() -> Check:
     ends = figures_of("lead at the end, hard")
     high, low = _one("accuracy at iteration 300, hard, std"), _one("accuracy at iteration 300, hard, no_std")
     least, most = _ends(high)[0] - _ends(low)[1], _ends(ends[0])[1]
-    reason = f"the lead on hard prompts is at least {float(least):.2f} at iteration 300, at most {float(most):.2f} at the end"
+    reason = f"the lead on hard prompts: at least {float(least):.2f} at iteration 300, then at most {float(most):.2f}"
     return Check("'the advantage accumulated during Phase II is preserved'", (high, low, *ends), least <= most, reason)
 
 
