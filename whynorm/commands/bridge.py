@@ -103,8 +103,7 @@ def _run(settings: Any, out: Path | None) -> Any:
 
     # At large steps a prompt may become solved to the last digit; ratios of its bounds are then NaN and left out.
     with np.errstate(all="ignore"):
-        with progress(f"{settings.rule} on {settings.model}", settings.steps) as tick:
-            result = run_bridge(settings, tick)
+        result = run_bridge(settings, progress)
         for record in (result.model, result.surrogate):
             if not np.isfinite(record.J).all():
                 raise expected("eta", record.eta, "a step size at which the run stays finite", "lower the step size")
@@ -120,7 +119,8 @@ def _run(settings: Any, out: Path | None) -> Any:
 
 
 def _run_table(result: Any) -> Table:
-    title = f"{result.model.rule} on {result.model.problem}, step size {result.model.eta:.3g}"
+    form = "" if result.form == "plain" else f", {result.form} prompts"
+    title = f"{result.model.rule} on {result.model.problem}{form}, step size {result.model.eta:.3g}"
     table = Table(title=Text(title), title_justify="left")
     for column in ("prompt", "J at start", "J at end", "linearised model"):
         table.add_column(column, justify="left" if column == "prompt" else "right")
