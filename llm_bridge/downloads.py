@@ -151,7 +151,7 @@ def _watched(folder: Path, label: str, total: int, progress: Progress) -> Iterat
 
         def watch() -> None:
             while not finished.wait(_LOOK):
-                tick(min(whole, _size(folder) // _MEGABYTE))
+                tick(min(whole - 1, _size(folder) // _MEGABYTE))
 
         watcher = threading.Thread(target=watch, daemon=True)
         watcher.start()
