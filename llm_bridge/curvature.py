@@ -21,6 +21,7 @@ from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 
 from llm_bridge.gram import AnswerGram
 from llm_bridge.models import LoadedModel
+from llm_bridge.moves import moved
 from llm_bridge.policies import AnswerBatch, answer_logits, log_odds
 from simulator.random import generator
 from theory.policy import PolicyState
@@ -188,23 +189,6 @@ def _odds_of(measured: AnswerGram, i: int) -> Any:
     return type(state)(*(getattr(state, each.name)[i : i + 1] for each in fields(state)))
 
 
-def _moved(loaded: LoadedModel, move: Floats, call: Callable[[], Any]) -> Any:
-    """What ``call`` returns with the parameters moved; they are put back bit for bit."""
-    before = [parameter.detach().clone() for parameter in loaded.parameters.values()]
-    try:
-        with torch.no_grad():
-            start = 0
-            for parameter in loaded.parameters.values():
-                piece = torch.as_tensor(move[start : start + parameter.numel()]).reshape(parameter.shape)
-                parameter.add_(piece.to(parameter))
-                start += parameter.numel()
-        return call()
-    finally:
-        with torch.no_grad():
-            for parameter, value in zip(loaded.parameters.values(), before, strict=True):
-                parameter.copy_(value)
-
-
 def _difference_error(loaded: LoadedModel, single: AnswerBatch, product: HessianProduct) -> float | None:
     """Relative error of ``Hess g`` along the gradient, against a central difference; None where the gradient is 0."""
     norm = float(np.linalg.norm(product.gradient))
@@ -215,7 +199,7 @@ def _difference_error(loaded: LoadedModel, single: AnswerBatch, product: Hessian
     h = float(torch.finfo(next(iter(loaded.parameters.values())).dtype).eps) ** (1 / 3)
     # The product comes first: moving the parameters spoils its graph.
     exact = product(direction)
-    ends = [_moved(loaded, s * h * direction, lambda: HessianProduct(loaded, single).gradient) for s in (1, -1)]
+    ends = [moved(loaded, s * h * direction, lambda: HessianProduct(loaded, single).gradient) for s in (1, -1)]
     estimate = (ends[0] - ends[1]) / (2 * h)
     return float(np.linalg.norm(estimate - exact)) / max(float(np.linalg.norm(exact)), 1e-300)
 
@@ -241,5 +225,5 @@ def _on_ball(
 
     draws = generator(seed, run=1, stream=_START_STREAM)
     directions = [top, -top, *draws.standard_normal((max(number - 2, 0), len(top)))][:number]
-    found = [_moved(loaded, radius * each / np.linalg.norm(each), norm) for each in directions]
+    found = [moved(loaded, radius * each / np.linalg.norm(each), norm) for each in directions]
     return max(value for value, _ in found), sum(count for _, count in found)

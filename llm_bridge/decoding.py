@@ -110,7 +110,9 @@ def choose_tokens(scores: torch.Tensor, uniform: torch.Tensor, sampling: Samplin
     total = cumulative[:, -1]
     # Below the total, and beyond all tokens of probability 0: neither is ever chosen.
     aim = torch.minimum(uniform * total, torch.nextafter(total, torch.zeros_like(total)))
-    return torch.searchsorted(cumulative, aim[:, None], right=True)[:, 0]
+    chosen = torch.searchsorted(cumulative, aim[:, None], right=True)[:, 0]
+    # Beyond the last token only where the logits are not numbers, which the caller finds out.
+    return chosen.clamp(max=scores.shape[-1] - 1)
 
 
 def entropies(scores: torch.Tensor, temperature: float) -> torch.Tensor:
@@ -180,9 +182,13 @@ def sample_tokens(
         for t in range(sampling.max_new_tokens):
             chosen = torch.where(live, choose_tokens(scores, uniform[rows, t], sampling), pad)
             tokens[rows, t] = chosen
-            entropy[rows] += torch.where(live, entropies(scores, sampling.temperature), 0.0)
+            spread = entropies(scores, sampling.temperature)
+            entropy[rows] += torch.where(live, spread, 0.0)
             live = live & ~torch.isin(chosen, ends)
-            left = int(live.sum())
+            left, broken = torch.stack([live.sum(), spread.isnan().sum()]).tolist()
+            if broken:
+                remedy = "lower the step size (a run's last checkpoint is intact), or use another dtype"
+                raise expected("logits of the model", "not finite", "finite numbers", remedy)
             if left == 0 or t + 1 == sampling.max_new_tokens:
                 break
             if left <= (1 - _ENDED_SHARE) * len(rows):

@@ -166,7 +166,7 @@ def _open(run: _Run, folder: RunFolder | None, stack: ExitStack) -> MetricsFile 
         return None
     folder.claim(identity)
     stack.enter_context(writing(folder.path))
-    return stack.enter_context(MetricsFile(folder.metrics, run.step))
+    return stack.enter_context(MetricsFile(folder.metrics, None if newest is None else run.step))
 
 
 def _advance(run: _Run, chosen: npt.NDArray[np.int64]) -> Row:

@@ -61,13 +61,16 @@ def completion_metrics(drawn: GroupStep | Drawn) -> Row:
 class MetricsFile:
     """``metrics.jsonl``: a line is on disk when :meth:`append` returns."""
 
-    def __init__(self, path: Path, last_step: int = 0) -> None:
+    def __init__(self, path: Path, last_step: int | None = None) -> None:
         """Open the file to go on after ``last_step``; lines of later steps are cut off, as they will be made anew.
+
+        Without ``last_step`` all of them are, also that of step 0, the accuracy before the first update.
 
         Raises:
             InputError: a line in the middle cannot be read, or lines up to ``last_step`` are missing.
         """
-        self.rows, length = _rows_up_to(path, last_step) if path.exists() else ([], 0)
+        there = path.exists() and last_step is not None
+        self.rows, length = _rows_up_to(path, last_step) if there else ([], 0)
         if last_step and (not self.rows or self.rows[-1]["step"] != last_step):
             remedy = "start the run anew in another directory"
             raise expected("metrics file", str(path), f"a line for every step up to {last_step}", remedy)

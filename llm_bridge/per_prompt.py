@@ -35,7 +35,7 @@ class PerPromptGradients:
     Args:
         model: a peft model whose trainable parameters are all weights of ``lora_A`` and ``lora_B``.
         groups: N: the rows of every batch are N equal parts, one prompt after the other (also where a prompt's tokens
-            run once for its whole group). Or an int64 tensor ``(B,)``: the prompt of every row; see :attr:`rows`.
+            run once for its whole group). Or int64 ``(B,)``: the prompt of every row, as for :meth:`set_rows`.
         n: number of prompts N if ``groups`` is a tensor.
         same_bits: form the gradient for the optimizer by the very product that the model would form without this
             context, and not as the sum over prompts, which differs in the last digit; costs that product once more.
@@ -50,11 +50,23 @@ class PerPromptGradients:
         """See the class."""
         self._slots = _slots(model)
         self._same_bits = same_bits
-        self.rows: torch.Tensor | None = groups if isinstance(groups, torch.Tensor) else None
         self.n = int(groups if n is None else n)
         if self.n < 1:
             raise expected("number of prompts", self.n, "at least 1", "pass the prompts of one batch")
+        self._blocks: list[tuple[int, torch.Tensor]] | None = None
         self._total: torch.Tensor | None = None
+        if isinstance(groups, torch.Tensor):
+            self.set_rows(groups)
+
+    def set_rows(self, rows: torch.Tensor) -> None:
+        """Say of which prompt, 0 to N - 1, each row of the next batch is: int64 ``(B,)``.
+
+        Raises:
+            InputError: not of that shape, or out of range.
+        """
+        if rows.ndim != 1 or len(rows) == 0 or not 0 <= int(rows.min()) <= int(rows.max()) < self.n:
+            raise expected("rows", rows.tolist(), f"one number from 0 to {self.n - 1} per row", "number the prompts")
+        self._blocks = [(i, torch.nonzero(rows == i)[:, 0]) for i in rows.unique().tolist()]
 
     def __enter__(self) -> PerPromptGradients:
         """Route the adapter's linear layers through this object."""
@@ -90,7 +102,7 @@ class PerPromptGradients:
     def add(self, slot: _Slot, slope: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         """Add a layer's parts, from ``slope`` ``(B, T, out)`` and ``x`` ``(B, T, in)``, and return the sum."""
         target = self.gradients()[:, slot.start : slot.end]
-        parts = _parts(slope, x, self.rows, self.n)
+        parts = _parts(slope, x, self._blocks, self.n)
         target += parts.reshape(self.n, -1)
         return slope.flatten(0, -2).T @ x.flatten(0, -2) if self._same_bits else parts.sum(dim=0)
 
@@ -151,29 +163,16 @@ def _slots(model: Any) -> list[_Slot]:
     return slots
 
 
-def _parts(slope: torch.Tensor, x: torch.Tensor, rows: torch.Tensor | None, n: int) -> torch.Tensor:
-    """``(N, out, in)``: the sums of ``slope^T x`` over each prompt's rows."""
-    return _by_consecutive_rows(slope, x, n) if rows is None else _by_index(slope, x, rows, n)
-
-
-def _by_consecutive_rows(slope: torch.Tensor, x: torch.Tensor, n: int) -> torch.Tensor:
-    """Parts ``(N, out, in)`` of N equal blocks of rows."""
-    if x.ndim < 3 or len(x) % n:
-        raise expected(
-            "rows of a batch", tuple(x.shape[:-1]), f"a multiple of {n} rows, and tokens", "pass whole groups"
-        )
-    slope, x = (value.reshape(n, -1, value.shape[-1]) for value in (slope, x))
-    return slope.transpose(1, 2) @ x
-
-
-def _by_index(slope: torch.Tensor, x: torch.Tensor, rows: torch.Tensor, n: int) -> torch.Tensor:
-    """Parts ``(N, out, in)`` where row b is of prompt ``rows[b]``."""
-    if x.ndim < 3 or len(x) != len(rows):
-        raise expected(
-            "rows of a batch", tuple(x.shape[:-1]), f"{len(rows)} rows, and tokens", "set rows to this batch"
-        )
+def _parts(slope: torch.Tensor, x: torch.Tensor, blocks: list[tuple[int, torch.Tensor]] | None, n: int) -> torch.Tensor:
+    """``(N, out, in)``: the sums of ``slope^T x`` over each prompt's rows, N equal blocks if none are given."""
+    rows = n if blocks is None else sum(len(own) for _, own in blocks)
+    if x.ndim < 3 or (len(x) % n if blocks is None else len(x) != rows):
+        wanted = f"{'a multiple of ' if blocks is None else ''}{rows} rows, and tokens"
+        raise expected("shape of a batch", tuple(x.shape[:-1]), wanted, "pass whole groups, padded and not packed")
+    if blocks is None:
+        slope, x = (value.reshape(n, -1, value.shape[-1]) for value in (slope, x))
+        return slope.transpose(1, 2) @ x
     parts = slope.new_zeros(n, slope.shape[-1], x.shape[-1])
-    for i in rows.unique().tolist():
-        own = rows == i
+    for i, own in blocks:
         parts[i] = slope[own].flatten(0, -2).T @ x[own].flatten(0, -2)
     return parts

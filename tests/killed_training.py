@@ -1,7 +1,7 @@
-"""Trains, is killed with kill -9 at random moments, resumes, until the run is over; then once more undisturbed.
+"""Trains, is killed with kill -9 at random moments, resumes, until the run is over; and once more undisturbed.
 
 A process of its own, which imports what takes long once and forks a child for every life: ``python killed_training.py
-OPTIMIZER KILLS SEED DIRECTORY`` prints JSON with the number of kills and whether both runs left the same.
+KILLS SEED DIRECTORY OPTIMIZER...`` prints, for each optimizer, JSON with the number of kills and the runs that differ.
 """
 
 from __future__ import annotations
@@ -117,8 +117,11 @@ def main(optimizer: str, kills: int, seed: int, root: Path) -> None:
             status = os.waitpid(child, 0)[1]
         if contents(path) != wanted:
             complaints.append(path.name)
-    print(json.dumps({"kills": killed, "runs": runs, "differ": complaints, "steps": len(wanted["rows"])}))  # type: ignore[arg-type]
+    rows = wanted["rows"]
+    assert isinstance(rows, list)
+    print(json.dumps({"kills": killed, "runs": runs, "differ": complaints, "steps": len(rows)}))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4]))
+    for each in sys.argv[4:]:
+        main(each, int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]) / each)

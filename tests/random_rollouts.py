@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
@@ -12,10 +13,10 @@ from llm_bridge.rollouts import Rollouts
 __all__ = ["as_rollouts", "perturbed", "random_rollouts"]
 
 
-def perturbed(dtype: str = "float64", name: str = "tiny") -> LoadedModel:
+def perturbed(dtype: str = "float64", name: str = "tiny", **options: Any) -> LoadedModel:
     """A model with a perturbed adapter: with B = 0 the gradients of A would vanish."""
     torch.set_num_threads(1)
-    loaded = load_model(name, dtype=dtype)
+    loaded = load_model(name, dtype=dtype, **options)
     generator = torch.Generator().manual_seed(3)
     with torch.no_grad():
         for parameter in loaded.parameters.values():
@@ -43,6 +44,7 @@ def as_rollouts(
         texts=("",) * len(completions),
         group=group,
         ended=torch.ones(len(completions), dtype=torch.bool),
+        entropy=torch.zeros(len(completions), dtype=torch.float64),
     )
 
 

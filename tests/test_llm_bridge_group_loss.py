@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -217,15 +218,8 @@ def test_temperature_must_be_positive(loaded: LoadedModel, rollouts: Rollouts, t
 
 
 def test_rows_of_a_group_must_share_their_prompt(loaded: LoadedModel, rollouts: Rollouts) -> None:
-    shifted = Rollouts(
-        prompt_ids=rollouts.prompt_ids.roll(1, dims=0),
-        prompt_mask=rollouts.prompt_mask.roll(1, dims=0),
-        completion_ids=rollouts.completion_ids,
-        completion_mask=rollouts.completion_mask,
-        texts=rollouts.texts,
-        group=rollouts.group,
-        ended=rollouts.ended,
-    )
+    prompts = {name: getattr(rollouts, name).roll(1, dims=0) for name in ("prompt_ids", "prompt_mask")}
+    shifted = replace(rollouts, **prompts)
     with pytest.raises(InputError, match="prompt_ids is 'different within a group'"):
         sequence_log_probs(loaded.model, shifted, 1.0)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -78,14 +79,8 @@ def test_parts_are_the_gradients_of_the_prompts(
 def test_rows_in_any_order(loaded: LoadedModel, rollouts: Rollouts, advantages: torch.Tensor) -> None:
     # Trainers shuffle the rows of a batch, so that a prompt's completions do not stand together.
     order = torch.randperm(N * GROUP, generator=torch.Generator().manual_seed(1))
-    shuffled = Rollouts(
-        **{
-            name: getattr(rollouts, name)[order]
-            for name in ("prompt_ids", "prompt_mask", "completion_ids", "completion_mask", "ended")
-        },
-        texts=rollouts.texts,
-        group=1,
-    )
+    names = ("prompt_ids", "prompt_mask", "completion_ids", "completion_mask")
+    shuffled = replace(rollouts, group=1, **{name: getattr(rollouts, name)[order] for name in names})
     mixed = advantages.reshape(-1)[order][:, None]
     check(backward(loaded, shuffled, mixed, order // GROUP, n=N), one_by_one(loaded, rollouts, advantages), 1e-12)
 
@@ -94,7 +89,7 @@ def test_backward_passes_add_up_until_reset(loaded: LoadedModel, rollouts: Rollo
     desired = one_by_one(loaded, rollouts, advantages)
     with PerPromptGradients(loaded.model, torch.zeros(GROUP, dtype=torch.long), n=N) as parts:
         for i in range(N):
-            parts.rows = torch.full((GROUP,), i)
+            parts.set_rows(torch.full((GROUP,), i))
             scores = score_rollouts(loaded.model, rollouts.prompt(i), 1.0, share_prompt=False)
             (group_loss(scores.log_probs, advantages[i : i + 1]) / N).backward()
     check((parts.gradients(), desired.sum(dim=0)), desired, 1e-12)
@@ -110,6 +105,17 @@ def test_the_optimizers_gradient_can_keep_its_bits(
     plain = torch.cat([value.grad.reshape(-1) for value in loaded.parameters.values()])
     _, kept = backward(loaded, rollouts, advantages, same_bits=True)
     assert torch.equal(kept, plain)
+
+
+def test_checkpointed_layers_of_load_model(loaded: LoadedModel, rollouts: Rollouts, advantages: torch.Tensor) -> None:
+    model = perturbed(checkpointing=True)
+    passes: list[int] = []
+    model.model.get_base_model().base_model.layers[0].mlp.register_forward_pre_hook(lambda *_: passes.append(1))
+    sequence_log_probs(model.model, rollouts, 1.0)
+    passes.clear()
+    check(backward(model, rollouts, advantages), one_by_one(loaded, rollouts, advantages), 1e-12)
+    # Prompts are not shared then, as keys and values would have to be kept.
+    assert len(passes) == 2
 
 
 @pytest.mark.parametrize(("dtype", "reentrant"), [("float64", False), ("float32", False), ("float32", True)])
@@ -156,6 +162,8 @@ def test_what_cannot_be_split_is_refused(loaded: LoadedModel, rollouts: Rollouts
         backward(loaded, rollouts, advantages, 5)
     with pytest.raises(InputError, match="7 rows"):
         backward(loaded, rollouts, advantages, torch.zeros(7, dtype=torch.long), share_prompt=False, n=N)
+    with pytest.raises(InputError, match="one number from 0 to 2"):
+        PerPromptGradients(loaded.model, torch.tensor([0, 3]), n=N)
     base = loaded.model.get_base_model()
     with pytest.raises(InputError, match="trainable parameters is 0"):
         PerPromptGradients(torch.nn.Linear(2, 2).requires_grad_(False), 2)
