@@ -8,7 +8,6 @@ prompts are reported beside the raw ones.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ import torch
 
 from llm_bridge.intervals import intervals_over_prompts, pairs_of
 from llm_bridge.models import LoadedModel, full_precision
-from llm_bridge.policies import question_ids
+from llm_bridge.policies import AnswerBatch
 from theory.assumptions import gram_cosines
 from theory.errors import expected
 
@@ -30,23 +29,24 @@ NEAR = 0.15
 Floats = npt.NDArray[np.float64]
 
 
-def hidden_states(loaded: LoadedModel, questions: Sequence[str], layer: int = -2) -> dict[str, Floats]:
-    """One embedding a question for each pooling, ``(n, width)``; one forward pass a question.
+def hidden_states(loaded: LoadedModel, batch: AnswerBatch, layer: int = -2) -> dict[str, Floats]:
+    """One embedding of each prompt's question for each pooling, ``(n, width)``; one forward pass a question.
 
     Args:
         loaded: the model.
-        questions: texts.
+        batch: the prompts, of which the tokens before the answers are taken; in a chat form those of the template too.
         layer: place among embeddings, layer 1, ..., layer L; -2 is the output of layer L - 1 (the penultimate).
 
     Raises:
         InputError: the model has no such layer.
     """
     rows: dict[str, list[Floats]] = {pooling: [] for pooling in POOLINGS}
-    for question in questions:
-        ids = torch.tensor([question_ids(question, loaded.tokenizer)], device=next(loaded.model.parameters()).device)
+    for i in range(batch.shape[0]):
+        single = batch.prompt(i)
+        length = single.start + int((single.targets[0] >= 0).nonzero()[0, 0])
         with torch.no_grad(), full_precision():
             states = loaded.model(
-                input_ids=ids, use_cache=False, output_hidden_states=True, logits_to_keep=1
+                input_ids=single.input_ids[:1, :length], use_cache=False, output_hidden_states=True, logits_to_keep=1
             ).hidden_states
         if not -len(states) <= layer < len(states):
             raise expected("layer", layer, f"{-len(states)} to {len(states) - 1}", "-2 is the penultimate")

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from llm_bridge.feature_sizes import feature_sizes
 from llm_bridge.gram import AnswerGram, answer_gram
 from llm_bridge.models import LoadedModel
 from llm_bridge.policies import AnswerBatch
@@ -66,12 +67,13 @@ def measure_geometry(
 def geometry_of(measured: AnswerGram, name: str) -> Geometry:
     """The same from a Gram matrix that is at hand; ``name`` is the model's."""
     surrogate = measured.problem(f"{name} linearised")
-    # The surrogate has the same Gram matrix in n K dimensions instead of d, so norms are read off it at no cost.
-    centred = surrogate.features - surrogate.features.mean(axis=1, keepdims=True)
+    # Within a prompt, inner products are exact also where those between prompts are sketched.
+    sizes = feature_sizes(measured)
     return Geometry(
         parameters=sum(measured.sizes),
-        x_max_sq=surrogate.x_max_sq,
-        x_max_sq_centred=max(float(np.linalg.norm(c, 2) ** 2) for c in centred),
+        x_max_sq=sizes["raw"]["x_max_sq"],
+        x_max_sq_centred=sizes["centred"]["x_max_sq"],
+        # The surrogate has the same Gram matrix in n K dimensions instead of d.
         orthogonality_defect=orthogonality_defect(surrogate.features),
         # Cosines do not see the positive factor V between grad J and the gradient of the log-odds.
         **cosine_statistics(gram_cosines(prompt_gram(measured))),

@@ -4,7 +4,8 @@ A phase is a stretch over which every curve is a straight line with noise. The b
 exactly, by dynamic programming over all segmentations; their number by BIC. Against that stand curves without phases
 (``llm_bridge.smooth_curves``). There are phases only where two things hold:
 
-* the best segmentation beats the best smooth curve by a BIC of at least 10 ("very strong"), and
+* the best segmentation beats the best smooth curve by a BIC of at least 10 ("very strong"), counting as many
+  observations as the noise, which is correlated from step to step, amounts to, and
 * it does so by more than on 95 of 99 curves drawn from that smooth curve with noise as correlated as its residuals are.
 
 The second guards against what BIC does not know: curves along one run wander, and wandering looks like phases.
@@ -71,7 +72,7 @@ class Phases:
             "breaks": list(self.breaks),
             "bic": self.bic,
             "best_smooth": self.best_smooth,
-            "margin": self.margin,
+            "margin": self.margin if np.isfinite(self.margin) else None,
             "p": self.p,
             "means": self.means.tolist(),
             "slopes": self.slopes.tolist(),
@@ -130,23 +131,27 @@ class _Search:
         points, width = y.shape
         spread = np.ptp(y, axis=0)
         floor = points * (_FLOOR * np.where(spread > 0, spread, 1.0)) ** 2
+        left = {breaks: self._residual(y, breaks) for breaks in _segmentations(self._x, y, self._most, self._least)}
+        counted = _independent(left[max(left, key=len)], floor, len(max(left, key=len)) + 1)
 
         def bic(squares: Floats, parameters: int) -> float:
-            left = np.maximum(squares, floor) / points
-            return float(points * np.sum(np.log(left)) + parameters * np.log(points))
+            return float(np.sum(counted * np.log(np.maximum(squares, floor) / points)) + parameters * np.log(points))
 
         told: dict[str, float] = {}
         places: dict[str, tuple[int, ...]] = {}
-        for breaks in _segmentations(self._x, y, self._most, self._least):
+        for breaks, residual in left.items():
             number = len(breaks) + 1
-            edges = [0, *breaks, points]
-            squares = np.sum([_line_squares(self._x[a:b], y[a:b]) for a, b in pairwise(edges)], axis=0)
             name = "1 phase" if number == 1 else f"{number} phases"
-            told[name], places[name] = bic(squares, number * 2 * width + len(breaks)), breaks
+            told[name] = bic(np.sum(residual**2, axis=0), number * 2 * width + len(breaks))
+            places[name] = breaks
         # Every curve may have the smooth shape that suits it best.
         told |= {name: bic(squares, count * width) for name, (squares, count) in self._smooth.squares(y).items()}
         several = [name for name in places if name.endswith("phases")]
         return told, places[min(several, key=told.__getitem__)] if several else ()
+
+    def _residual(self, y: Floats, breaks: tuple[int, ...]) -> Floats:
+        edges = [0, *breaks, len(y)]
+        return np.concatenate([_line_residual(self._x[a:b], y[a:b]) for a, b in pairwise(edges)])
 
     def margin(self, bic: dict[str, float]) -> tuple[str, float]:
         """The best description without phases, and by how much one with phases beats it."""
@@ -159,10 +164,7 @@ class _Search:
         fit = self._smooth.fit(y)
         residual = y - fit
         points = len(y)
-        size = np.maximum(np.sum(residual**2, axis=0), 1e-300)
-        rho = np.sum(residual[1:] * residual[:-1], axis=0) / size
-        # Estimates of an autocorrelation are too small, the more so the larger it is.
-        rho = np.clip(rho + (1 + 4 * rho) / points, 0.0, 0.995)
+        rho = _autocorrelation(residual, 1)
         innovation = residual[1:] - rho * residual[:-1]
         root = np.linalg.cholesky(np.cov(innovation.T, ddof=0).reshape(y.shape[1], -1) + 1e-300 * np.eye(y.shape[1]))
         found = []
@@ -237,9 +239,22 @@ def _line_costs(x: Floats, y: Floats, least: int) -> Floats:
     return cost
 
 
-def _line_squares(x: Floats, y: Floats) -> Floats:
+def _line_residual(x: Floats, y: Floats) -> Floats:
     columns = np.stack([np.ones_like(x), x], axis=1)
-    return np.asarray(np.sum((y - columns @ np.linalg.lstsq(columns, y, rcond=None)[0]) ** 2, axis=0))
+    return y - columns @ np.linalg.lstsq(columns, y, rcond=None)[0]
+
+
+def _autocorrelation(residual: Floats, pieces: int) -> Floats:
+    """At lag one, of each curve, from 0 to 0.995; corrected for what fitting that many pieces takes from it."""
+    size = np.maximum(np.sum(residual**2, axis=0), 1e-300)
+    rho = np.sum(residual[1:] * residual[:-1], axis=0) / size
+    return np.clip(rho + (1 + 4 * rho) * pieces / len(residual), 0.0, 0.995)
+
+
+def _independent(residual: Floats, floor: Floats, pieces: int) -> Floats:
+    """How many independent observations each curve amounts to, given its noise; all, for a curve without noise."""
+    rho = np.where(np.sum(residual**2, axis=0) <= floor, 0.0, _autocorrelation(residual, pieces))
+    return np.maximum(len(residual) * (1 - rho) / (1 + rho), 2.0)
 
 
 def _described(time: Floats, y: Floats, breaks: tuple[int, ...]) -> tuple[Floats, Floats]:

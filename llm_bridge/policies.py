@@ -7,7 +7,7 @@ by <eos> is a prefix of another, so these K events are disjoint.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -103,15 +103,23 @@ class AnswerBatch:
 
     def prompt(self, i: int) -> AnswerBatch:
         """The batch of prompt i alone, with the same padding, so that its logits are those of the full batch."""
+        return self._from(i, i + 1)
+
+    def pieces(self, size: int) -> Iterator[AnswerBatch]:
+        """The prompts in batches of at most ``size``, with the same padding."""
+        n, _ = self.shape
+        return (self._from(first, min(first + size, n)) for first in range(0, n, size))
+
+    def _from(self, first: int, end: int) -> AnswerBatch:
         _, outputs = self.shape
-        rows = slice(i * outputs, (i + 1) * outputs)
+        rows = slice(first * outputs, end * outputs)
         return AnswerBatch(
             input_ids=self.input_ids[rows],
             attention_mask=self.attention_mask[rows],
             position_ids=self.position_ids[rows],
             targets=self.targets[rows],
             start=self.start,
-            correct=self.correct[i : i + 1],
+            correct=self.correct[first:end],
             form=self.form,
         )
 

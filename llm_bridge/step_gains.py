@@ -19,6 +19,8 @@ __all__ = ["step_gains"]
 
 # A gain is trusted where it exceeds this many rounding units of the logits that it is the difference of.
 _UNITS = 1e3
+# Prompts that are scored in one pass.
+_AT_ONCE = 16
 
 
 def step_gains(loaded: LoadedModel, batch: AnswerBatch, rule: Rule, x_max_sq: float) -> dict[str, Any]:
@@ -75,8 +77,8 @@ def step_gains(loaded: LoadedModel, batch: AnswerBatch, rule: Rule, x_max_sq: fl
 
 def _logits(loaded: LoadedModel, batch: AnswerBatch) -> np.ndarray[Any, np.dtype[np.float64]]:
     with torch.no_grad():
-        rows = [answer_logits(loaded.model, batch.prompt(i))[0] for i in range(batch.shape[0])]
-    return np.asarray(torch.stack(rows).cpu().numpy())
+        rows = [answer_logits(loaded.model, some) for some in batch.pieces(_AT_ONCE)]
+    return np.asarray(torch.cat(rows).cpu().numpy())
 
 
 def _direction(loaded: LoadedModel, single: AnswerBatch, rule: Rule) -> np.ndarray[Any, np.dtype[np.float64]]:

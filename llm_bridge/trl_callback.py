@@ -80,10 +80,12 @@ class TheoryCallback(TrainerCallback):
         self._active = False
         self._seconds = 0.0
         self._originals: dict[str, Callable[..., Any]] = {}
+        self._own: frozenset[str] = frozenset()
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Listen to the trainer's steps."""
         if not self._originals:
+            self._own = frozenset(vars(self.trainer))
             self._wrap("_calculate_rewards", self._on_rewards)
             self._wrap("_generate_and_score_completions", self._on_generation)
             self._wrap("compute_loss", self._on_loss)
@@ -91,8 +93,11 @@ class TheoryCallback(TrainerCallback):
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Leave the trainer as it was."""
-        for name in self._originals:
-            delattr(self.trainer, name)
+        for name, original in self._originals.items():
+            if name in self._own:
+                setattr(self.trainer, name, original)
+            else:
+                delattr(self.trainer, name)
         self._originals.clear()
 
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:

@@ -27,7 +27,7 @@ def tasks(
 ) -> int:
     """List the kinds of tasks, what each needs and an example; or show the questions of one task.
 
-    A task is KIND:ARGUMENT,KEY=VALUE,... such as gsm8k:train.jsonl,limit=100 or math:train.jsonl,level=2.
+    A task is KIND:ARGUMENT and keys, as in gsm8k:train.jsonl,limit=100 or math:train.jsonl,level=2.
     """
     from llm_bridge.datasets import COMMON_KEYS
 
