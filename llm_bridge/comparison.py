@@ -135,6 +135,10 @@ class Comparison:
                 for each in self.anchors
             ],
             "predictions": [self._row(each) for each in self.predictions],
+            "curves": {
+                "measured": self.measured.J.tolist(),
+                "predicted": [each.J.tolist() for each in self.predictions],
+            },
         }
 
     def _row(self, prediction: Prediction) -> dict[str, Any]:

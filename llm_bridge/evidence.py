@@ -3,8 +3,8 @@
 A verdict is about *this model*, and follows from a measured interval and a rule that is fixed beforehand: ``supported``
 or ``refuted`` if the whole interval lies on one side, ``undecided`` if it does not or nothing was measured, ``vacuous``
 if there is nothing to measure. Of the sources' own model nothing is claimed: ``here`` says whether their figure is
-``reproduced in kind`` (the statement holds here), ``not reproduced here``, or ``not measured here``. E-CONSISTENT alone is
-about the sources themselves: their printed figures, in exact arithmetic.
+``reproduced in kind`` (the statement holds here), ``not reproduced here``, or ``not measured here``. E-CONSISTENT alone
+is about the sources themselves: their printed figures, in exact arithmetic.
 """
 
 from __future__ import annotations
@@ -207,8 +207,8 @@ def _assumption_4(tables: Mapping[str, Any]) -> EvidenceRow:
         f"share of pairs without any M: {told}",
         verdict,
         _here(verdict),
-        "a pair whose gradients have a negative inner product has no M; by the printed rows of Table 3 such pairs exist "
-        "at steps 0 and 500 of the paper's run as well (E-CONSISTENT)",
+        "a pair with a negative inner product has no M; by the printed rows of Table 3 such pairs exist at steps 0 and "
+        "500 of the paper's run as well (E-CONSISTENT)",
     )
 
 
@@ -284,8 +284,8 @@ def _step_rule_row(each: Mapping[str, Any]) -> EvidenceRow:
         f"no step of the {each['step']} size lowers the drawn prompt's J",
         "",
         "proved",
-        f"{lowered} of {steps} steps did, by at most {each['largest_fall_in_a_step']:.2g}; steps {each['times_theorem_median']:.3g} "
-        f"times the theorem's; mean J {each['mean_J_start']:.3f} to {each['mean_J_end']:.3f}",
+        f"{lowered} of {steps} steps did, by at most {each['largest_fall_in_a_step']:.2g}; steps "
+        f"{each['times_theorem_median']:.3g} times the theorem's; mean J {each['mean_J_start']:.3f} to {each['mean_J_end']:.3f}",
         "refuted" if lowered else "supported",
         remark="one run; a fall is the network's own curvature, which the linear picture has not",
     )

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from theory.errors import expected
+from whynorm.commands.bridge_compare import compare
 from whynorm.commands.bridge_fetch import fetch
 from whynorm.commands.bridge_measure import measure
 from whynorm.commands.bridge_options import (
@@ -33,6 +34,7 @@ __all__ = ["app", "require_llm", "require_packages"]
 
 app = typer.Typer(help="Run and measure the update rules on a LoRA language model.", no_args_is_help=True)
 app.command("fetch", short_help="Bring a model into the cache: smollm2, or one of the hub.")(fetch)
+app.command("compare", short_help="Set predicted against measured, and find the step-size gap.")(compare)
 app.command("measure", short_help="Measure the theory's constants, once or along a run.")(measure)
 
 
