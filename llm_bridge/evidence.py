@@ -262,7 +262,7 @@ def _own(content: Mapping[str, Any]) -> list[EvidenceRow]:
 
 def _prediction_row(found: Mapping[str, Any], each: Mapping[str, Any]) -> EvidenceRow:
     label = "the start alone" if each["period"] is None else f"every {each['period']} steps"
-    skill = "none" if each["skill"] is None else f"{each['skill']:.3f}"
+    skill, broken = "none" if each["skill"] is None else f"{each['skill']:.3f}", each["first_break"]
     return EvidenceRow(
         "linear picture",
         f"the bandit anchored at {label} is never off by more than {found['tolerance']:g} in {found['steps']} steps",

@@ -124,6 +124,8 @@ def compare(
         progress=lambda step: progress("run", step),
         visit=visit,
     )
+    # The prompts are chosen; choosing them again would score the whole pool again.
+    settings = replace(settings, prompts=found.prompts)
     runs = replace(settings, steps=max(options.step_rule_steps, 1))
     fisher = fisher_against_variance(*map(np.array, zip(*traces, strict=True)), resamples=options.resamples)
     return Headline(

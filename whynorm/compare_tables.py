@@ -69,9 +69,14 @@ def _step_rules(runs: list[Content]) -> Table:
 
 def _evidence(rows: list[Content]) -> Table:
     table = Table(title=Text("claim or constant, on this model"), title_justify="left", show_lines=True)
-    for column in ("", "statement", "printed", "simulator", "this model", "verdict"):
+    for column in ("claim", "verdict", "statement, and what was found"):
         table.add_column(column)
     for row in rows:
-        verdict = row["verdict"] + (f", {row['here']}" if row["here"] else "")
-        table.add_row(*(Text(row[key]) for key in ("id", "statement", "printed", "simulator", "model")), Text(verdict))
+        told = (row["statement"], *(f"{name}: {row[key]}" for key, name in _FOUND.items() if row[key] not in ("", "–")))
+        table.add_row(
+            Text(row["id"]), Text("\n".join(filter(None, (row["verdict"], row["here"])))), Text("\n".join(told))
+        )
     return table
+
+
+_FOUND = {"printed": "printed", "simulator": "simulator", "model": "this model", "remark": "note"}
