@@ -270,9 +270,7 @@ def _prediction_row(found: Mapping[str, Any], each: Mapping[str, Any]) -> Eviden
         "exact, if features were fixed",
         f"largest error {each['largest_error']:.2g}, mean {each['mean_error']:.2g}, skill {skill}",
         "supported" if each["largest_error"] <= found["tolerance"] else "refuted",
-        remark="held throughout"
-        if each["first_break"] is None
-        else f"first broken {each['first_break']} steps after an anchor",
+        remark="held throughout" if broken is None else f"first broken {broken} steps after an anchor",
     )
 
 
@@ -285,7 +283,8 @@ def _step_rule_row(each: Mapping[str, Any]) -> EvidenceRow:
         "",
         "proved",
         f"{lowered} of {steps} steps did, by at most {each['largest_fall_in_a_step']:.2g}; steps "
-        f"{each['times_theorem_median']:.3g} times the theorem's; mean J {each['mean_J_start']:.3f} to {each['mean_J_end']:.3f}",
+        f"{each['times_theorem_median']:.3g} times the theorem's; mean J {each['mean_J_start']:.3f} to "
+        f"{each['mean_J_end']:.3f}",
         "refuted" if lowered else "supported",
         remark="one run; a fall is the network's own curvature, which the linear picture has not",
     )

@@ -24,7 +24,7 @@ from whynorm.commands.bridge_options import (
 from whynorm.commands.bridge_settings import Number, Prompts, Range, bridge_settings, check_run
 from whynorm.console import progress, say
 
-__all__ = ["compare", "compare_content", "write_comparison"]
+__all__ = ["compare"]
 
 
 def compare(
@@ -70,6 +70,7 @@ def compare(
         name, prompts, n, p0, rule=rule, eta=eta, eta_scale=eta_scale, steps=steps, seed=seed, **loading
     )
     from llm_bridge.headline import CompareOptions
+    from whynorm.comparison import compare_content, units
 
     options = CompareOptions(
         periods=periods,
@@ -80,8 +81,9 @@ def compare(
         sampled=sampled,
         seeds=seeds,
     )
-    with memory_errors(), output_directory(out):
-        content = compare_content(settings, options, accuracy, out)
+    command = " ".join(["whynorm", *sys.argv[1:]])
+    with memory_errors(), output_directory(out), progress("comparing", units(settings, options)) as tick:
+        content = compare_content(settings, options, experiment=accuracy, out=out, command=command, tick=tick)
     if json_output:
         typer.echo(json.dumps(content, indent=2, allow_nan=False))
     else:
@@ -92,47 +94,6 @@ def compare(
     if out is not None:
         say(f"comparison, record and figures: {out}")
     return 0
-
-
-def compare_content(settings: Any, options: Any, experiment: Any = None, out: Path | None = None) -> dict[str, Any]:
-    """Compare, and write what was asked for; returns what ``comparison.json`` holds."""
-    import numpy as np
-
-    from llm_bridge.evidence import evidence_rows
-    from llm_bridge.headline import compare as run
-    from llm_bridge.provenance import provenance
-    from theory.consistency import checks
-
-    names = {"run": settings.steps, "step rules": 3 * options.step_rule_steps, "sampled": options.seeds}
-    with np.errstate(all="ignore"), progress("comparing", sum(names.values())) as tick:
-        before = {"run": 0, "step rules": settings.steps, "sampled": settings.steps + names["step rules"]}
-        found = run(settings, options, lambda part, done: tick(before[part] + done))
-    content: dict[str, Any] = {"model": settings.model, **provenance(_command()), **found.to_json()}
-    content["evidence"] = [row.to_json() for row in evidence_rows(content, experiment)]
-    content["consistency"] = [check.to_json() for check in checks()]
-    if out is not None:
-        found.comparison.measured.save(out / "run")
-        write_comparison(content, out)
-    return content
-
-
-def write_comparison(content: dict[str, Any], out: Path) -> None:
-    """``comparison.json`` and its figures as PNG files."""
-    from simulator.files import write_json
-    from whynorm.figures import save_png
-    from whynorm.figures_bridge import gap_figure, horizon_figure, multiples_figure, sampled_figure
-
-    write_json(out / "comparison.json", content)
-    save_png(multiples_figure(content["comparison"]), out / "predicted.png")
-    save_png(horizon_figure(content["comparison"]), out / "horizon.png")
-    for gap in content["gaps"]:
-        save_png(gap_figure(gap), out / f"gap-{gap['step']}.png")
-    if content["sampled"] is not None:
-        save_png(sampled_figure(content["sampled"]), out / "sampled.png")
-
-
-def _command() -> str:
-    return " ".join(["whynorm", *sys.argv[1:]])
 
 
 def _periods(text: str) -> tuple[int, ...]:
