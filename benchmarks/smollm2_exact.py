@@ -18,7 +18,8 @@ import numpy as np
 
 from benchmarks.engines import machine
 from llm_bridge.catalogue import find_model
-from llm_bridge.fetch import package_versions, read_origin
+from llm_bridge.fetch import read_origin
+from llm_bridge.provenance import package_versions
 from simulator.files import write_json
 from simulator.records import Record
 from whynorm.cli import main as whynorm

@@ -10,13 +10,11 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import platform
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +32,9 @@ from llm_bridge.downloads import (
 from simulator.files import prepare_directory, write_json
 from theory.errors import InputError, expected
 
-__all__ = ["ORIGIN", "Fetched", "fetch", "package_versions", "read_origin"]
+__all__ = ["ORIGIN", "Fetched", "fetch", "read_origin"]
 
 ORIGIN = "origin.json"
-_PACKAGES = ("whynorm", "torch", "transformers", "peft", "tokenizers", "safetensors", "gguf", "huggingface_hub")
 
 
 @dataclass(frozen=True)
@@ -141,6 +138,8 @@ def _bring(name: str, source: str, stage: Path, say: Callable[[str], Any], progr
         for path in sorted((stage / "model").iterdir())
         if path.is_file()
     }
+    from llm_bridge.provenance import package_versions
+
     return origin | {"versions": package_versions()}
 
 
@@ -181,15 +180,6 @@ def _check(name: str, entry: Entry, folder: Path) -> dict[str, Any]:
         told = check_model(name, model.eval(), tokenizer, entry.question, entry.answer)
     # Where the padding token ends a text too, masks must be made from the first end token, never from padding.
     return {**told, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
-
-
-def package_versions() -> dict[str, str]:
-    """Versions of Python and of the packages that a model's numbers may depend on."""
-    found = {"python": platform.python_version()}
-    for package in _PACKAGES:
-        with suppress(metadata.PackageNotFoundError):
-            found[package] = metadata.version(package)
-    return found
 
 
 def _intact(folder: Path, say: Callable[[str], Any]) -> dict[str, Any] | None:
