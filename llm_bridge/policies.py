@@ -155,7 +155,9 @@ def answer_logits(model: torch.nn.Module, batch: AnswerBatch, *, share: bool = T
     """
     with full_precision():
         if share and batch.start >= _LONG and not is_checkpointed(model):
-            return torch.cat([_shared(model, batch.prompt(i)) for i in range(batch.shape[0])])
+            parts = [_shared(model, batch.prompt(i)) for i in range(batch.shape[0])]
+            if all(part is not None for part in parts):
+                return torch.cat(parts)  # type: ignore[arg-type]
         scores = model(
             input_ids=batch.input_ids,
             attention_mask=batch.attention_mask,
@@ -167,18 +169,24 @@ def answer_logits(model: torch.nn.Module, batch: AnswerBatch, *, share: bool = T
     return _scored(scores, batch.targets).view(batch.shape)
 
 
-def _shared(model: torch.nn.Module, batch: AnswerBatch) -> torch.Tensor:
-    """`answer_logits` (1, K) of one prompt: the question once, then all answers with K copies of its cache."""
+def _shared(model: torch.nn.Module, batch: AnswerBatch) -> torch.Tensor | None:
+    """`answer_logits` (1, K) of one prompt: the question once, then all answers with K copies of its cache.
+
+    None if the model keeps no cache that can be copied.
+    """
     _, outputs = batch.shape
     # The question's last token is left to the second pass: it predicts the answers' first.
     last = batch.start - 1 + int((batch.targets != _IGNORED).any(dim=0).nonzero()[0, 0])
     once = slice(0, 1)
-    cache = model(
+    first = model(
         input_ids=batch.input_ids[once, :last],
         position_ids=batch.position_ids[once, :last],
         use_cache=True,
         logits_to_keep=1,
-    ).past_key_values
+    )
+    cache = getattr(first, "past_key_values", None)
+    if not hasattr(cache, "batch_repeat_interleave"):
+        return None
     cache.batch_repeat_interleave(outputs)
     scores = model(
         input_ids=batch.input_ids[:, last:],

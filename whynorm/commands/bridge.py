@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -100,6 +101,8 @@ def _run(settings: Any, out: Path | None) -> Any:
     import numpy as np
 
     from llm_bridge.experiment import run_bridge
+    from llm_bridge.fetch import weights_origin
+    from llm_bridge.provenance import provenance
     from simulator.files import write_json
     from whynorm.figures import curves_figure, save_png
 
@@ -114,7 +117,13 @@ def _run(settings: Any, out: Path | None) -> Any:
             result.surrogate.save(out / "linearised")
             write_json(
                 out / "geometry.json",
-                {"prompts": list(result.prompts), "form": result.form, **result.geometry.to_json()},
+                {
+                    "prompts": list(result.prompts),
+                    "form": result.form,
+                    **result.geometry.to_json(),
+                    **provenance(" ".join(["whynorm", *sys.argv[1:]])),
+                    "weights": weights_origin(settings.model),
+                },
             )
             save_png(curves_figure(result.model, predicted=result.surrogate), out / "curves.png")
     return result
