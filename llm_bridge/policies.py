@@ -185,7 +185,7 @@ def _shared(model: torch.nn.Module, batch: AnswerBatch) -> torch.Tensor | None:
         logits_to_keep=1,
     )
     cache = getattr(first, "past_key_values", None)
-    if not hasattr(cache, "batch_repeat_interleave"):
+    if cache is None or not hasattr(cache, "batch_repeat_interleave"):
         return None
     cache.batch_repeat_interleave(outputs)
     scores = model(
