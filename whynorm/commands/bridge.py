@@ -15,7 +15,7 @@ from rich.text import Text
 from theory.errors import expected
 from whynorm.commands.bridge_compare import compare
 from whynorm.commands.bridge_experiment import experiment
-from whynorm.commands.bridge_fetch import fetch
+from whynorm.commands.bridge_fetch import fetch, models
 from whynorm.commands.bridge_measure import measure
 from whynorm.commands.bridge_options import (
     MODEL_HELP,
@@ -38,6 +38,7 @@ __all__ = ["app", "require_llm", "require_packages"]
 
 app = typer.Typer(help="Run and measure the update rules on a LoRA language model.", no_args_is_help=True)
 app.command("fetch", short_help="Bring a model into the cache: smollm2, or one of the hub.")(fetch)
+app.command("models", short_help="List the models that are ready here.")(models)
 app.command("tasks", short_help="List what a model can be asked.")(tasks)
 app.command("split", short_help="Partition a task into easy and hard questions.")(split)
 app.command("experiment", short_help="std against no_std, where does it help.")(experiment)
@@ -101,7 +102,7 @@ def _run(settings: Any, out: Path | None) -> Any:
     import numpy as np
 
     from llm_bridge.experiment import run_bridge
-    from llm_bridge.fetch import weights_origin
+    from llm_bridge.origins import weights_origin
     from llm_bridge.provenance import provenance
     from simulator.files import write_json
     from whynorm.figures import curves_figure, save_png
