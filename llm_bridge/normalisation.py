@@ -137,12 +137,13 @@ class Experiment:
 
 @dataclass(frozen=True)
 class Runs:
-    """All runs of an experiment: learning curves, those of the linearised models, and step sizes."""
+    """All runs of an experiment: learning curves, those of the linearised models, step sizes, and their X_max^2."""
 
     experiment: Experiment
     curves: dict[Key, Curve] = field(default_factory=dict)
     predicted: dict[Key, Curve] = field(default_factory=dict)
     etas: dict[Key, float] = field(default_factory=dict)
+    x_max_sq: dict[tuple[str, int], float] = field(default_factory=dict)
 
 
 def draw_questions(questions: Sequence[Question], n: int, seed: int) -> list[Question]:
@@ -210,6 +211,7 @@ def _one_seed(runs: Runs, folder: Path, part: str, task: Task, seed: int) -> Non
     experiment = runs.experiment
     prepare_directory(folder)
     problem = _problem(experiment, task, seed, folder / f"bandit-{seed}.npz")
+    runs.x_max_sq[part, seed] = problem.x_max_sq
     for label in ("std", *experiment.pairings):
         key = (part, label, seed)
         eta = experiment.eta * (1.0 if label == "std" else _ratio(experiment, label, problem))

@@ -92,6 +92,7 @@ def _part(runs: Runs, part: str, threshold: float, group: int) -> dict[str, Any]
         "zero_variance": {
             label: _numbers((J**group + (1 - J) ** group).mean(axis=(0, 2))) for label, J in curves.items()
         },
+        "times_theorem": [2 * experiment.eta * runs.x_max_sq[part, seed] for seed in range(experiment.seeds)],
         "weighted_mean_std": _seeds(_weighted_mean_std(curves["std"])).to_json(),
         "pairings": {label: _pairing(runs, part, label, threshold) for label in experiment.pairings},
     }

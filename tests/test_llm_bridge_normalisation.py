@@ -214,7 +214,7 @@ def _made(lead: float, seeds: int = 8) -> Runs:
             ends = np.array([0.3, 0.5 + noise + gain / 2, 0.7 + noise + gain])
             curve = Curve(np.array([0, 5, 10]), np.stack([ends, ends], axis=1), np.ones(10))
             runs.curves["two", label, seed] = runs.predicted["two", label, seed] = curve
-            runs.etas["two", label, seed] = 1.0
+            runs.etas["two", label, seed] = runs.x_max_sq["two", seed] = 1.0
     return runs
 
 
@@ -232,6 +232,7 @@ def test_pairing_removes_what_the_pairs_share(lead: float, ahead: str) -> None:
     if lead > 0:
         assert measured["speed_up"][1] > 1
     assert content["pairings"]["same"]["prediction_error"] == 0.0
+    assert content["times_theorem"] == [2 * SMALL.eta] * 8
     json.dumps(content, allow_nan=False)
 
 
