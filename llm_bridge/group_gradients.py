@@ -36,9 +36,9 @@ def step_gradients(
     ``keep``, not even in its last digit.
     """
     n, group = step.advantages.shape
-    first = next(iter(loaded.parameters.values()))
-    total = torch.zeros(loaded.n_trainable, dtype=first.dtype, device=first.device)
-    rows = torch.zeros(n, loaded.n_trainable, dtype=first.dtype, device=first.device) if keep else None
+    parameters = list(loaded.parameters.values())
+    total = torch.nn.utils.parameters_to_vector(parameters).detach().zero_()
+    rows = total.new_zeros(n, len(total)) if keep else None
     for positions, batch, advantages in _micro_batches(step, settings.backward_rows):
         gradient, parts = sum_of_gradients(loaded, batch, advantages, settings.temperature, keep=keep)
         # Of G completions a part of the group holds batch.group.

@@ -204,7 +204,7 @@ def _move(run: _Run, ascent: torch.Tensor, norm: float) -> None:
     """One step of the optimizer along the gradient of the objective."""
     limit = run.settings.max_grad_norm
     scale = 1.0 if limit is None or norm <= limit else limit / norm
-    parameters = list(run.loaded.parameters.values())
+    parameters = [value for group in run.optimizer.param_groups for value in group["params"]]
     pieces = torch.split(ascent, [value.numel() for value in parameters])
     for value, piece in zip(parameters, pieces, strict=True):
         # Optimizers descend.
