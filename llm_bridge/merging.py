@@ -48,13 +48,14 @@ def merged_adapter(model: Any) -> Iterator[bool]:
 def _places(model: Any) -> list[tuple[torch.nn.Module, str, Any]] | None:
     """Parent, name and layer of everything the adapter changes; None if some of it cannot be merged."""
     found: list[tuple[torch.nn.Module, str, Any]] = []
-    adapted = 0
+    trainable = adapted = 0
+    # One walk: it is made for every batch of completions.
     for parent in model.modules():
-        for name, layer in parent.named_children():
+        trainable += sum(value is not None and value.requires_grad for value in parent._parameters.values())
+        for name, layer in parent._modules.items():
             if type(layer) is Linear and _plain(layer):
                 found.append((parent, name, layer))
                 adapted += sum(value.requires_grad for value in layer.parameters())
-    trainable = sum(value.requires_grad for value in model.parameters())
     return found if found and adapted == trainable else None
 
 
