@@ -175,7 +175,7 @@ def run_experiment(experiment: Experiment, out: Path, progress: Callable[[int], 
     tokenizer = load_model(experiment.model, dtype=experiment.dtype).tokenizer
     pools = {part: get_task(task, tokenizer=tokenizer) for part, task in experiment.parts.items()}
     for pool in pools.values():
-        draw_questions(pool.questions, experiment.n, 0)
+        exact_prompts(draw_questions(pool.questions, experiment.n, 0), partial(prompt_text, tokenizer))
     _claim(out, experiment, pools)
     runs = Runs(experiment)
     # Seeds outside: an unfinished experiment has as many seeds of one part as of another.

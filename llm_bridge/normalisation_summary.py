@@ -85,6 +85,7 @@ def _part(runs: Runs, part: str, threshold: float, group: int) -> dict[str, Any]
     curves = {label: _stack(runs.curves, experiment, part, label) for label in labels}
     start = curves["std"][:, 0]
     return {
+        "seeds": experiment.seeds,
         "t": runs.curves[part, "std", 0].t.tolist(),
         "p0": {"mean": float(start.mean()), "least": float(start.min()), "most": float(start.max())},
         "accuracy": {label: _series(J.mean(axis=2)) for label, J in curves.items()},
@@ -122,7 +123,7 @@ def _pairing(runs: Runs, part: str, label: str, threshold: float) -> dict[str, A
     )
     return {
         "step_ratio": float(ratio.mean()),
-        "move_ratio": float(np.mean(np.array(moves[0]) / np.array(moves[1]))),
+        "move_ratio": _number(np.mean(moves[0]) / np.mean(moves[1])),
         "measured": measured,
         "linearised": predicted,
         "flow_speed_up": float(np.exp(np.mean(np.log(flow)))) if flow else None,
@@ -143,17 +144,16 @@ def _compared(
             for one in ("std", label)
         ]
     )
-    arrived = np.isfinite(times).all(axis=0) & (times > 0).all(axis=0)
     capped = np.minimum(times, experiment.steps)
     speed = _seeds(np.log(capped[1] / capped[0]), np.exp) if (capped > 0).all() else Interval(None)
     return {
-        "mean": {name: float(_mean_over_time(each, t).mean()) for name, each in (("std", std), ("no_std", other))},
+        "mean": {name: _number(_mean_over_time(each, t).mean()) for name, each in (("std", std), ("no_std", other))},
         "difference": _series(difference),
         "mean_difference": area.to_json(),
         "end_difference": _seeds(difference[:, -1]).to_json(),
         "ahead": verdict(area),
         "speed_up": speed.to_json(),
-        "arrived": int(arrived.sum()),
+        "arrived": dict(zip(("std", "no_std"), np.isfinite(times).sum(axis=1).tolist(), strict=True)),
     }
 
 
@@ -162,10 +162,10 @@ def _mean_over_time(values: Floats, t: npt.NDArray[np.int64]) -> Floats:
     return np.asarray(np.trapezoid(values, t, axis=1) / (t[-1] - t[0]))
 
 
-def _error(runs: Runs, part: str, label: str) -> float:
+def _error(runs: Runs, part: str, label: str) -> float | None:
     """Largest distance of a predicted success probability from the model's, mean over seeds of both rules."""
     keys = [(part, one, seed) for one in ("std", label) for seed in range(runs.experiment.seeds)]
-    return float(np.mean([np.abs(runs.curves[key].J - runs.predicted[key].J).max() for key in keys]))
+    return _number(np.mean([np.abs(runs.curves[key].J - runs.predicted[key].J).max() for key in keys]))
 
 
 def _seeds(values: Floats, shown: Callable[[Any], Any] = lambda value: value) -> Interval:
@@ -182,4 +182,9 @@ def _series(values: Floats) -> dict[str, list[float | None]]:
 
 
 def _numbers(values: Floats) -> list[float | None]:
-    return [float(value) if np.isfinite(value) else None for value in values]
+    return [_number(value) for value in values]
+
+
+def _number(value: Any) -> float | None:
+    """A number for JSON, which has no NaN."""
+    return float(value) if np.isfinite(value) else None
