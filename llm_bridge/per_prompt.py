@@ -47,7 +47,7 @@ class PerPromptGradients:
         self.n = int(groups if n is None else n)
         if self.n < 1:
             raise expected("number of prompts", self.n, "at least 1", "pass the prompts of one batch")
-        self._blocks: list[tuple[int, torch.Tensor]] | None = None
+        self._rows: torch.Tensor | None = None
         self._total: torch.Tensor | None = None
         self._views: dict[Any, torch.Tensor] = {}
         if isinstance(groups, torch.Tensor):
@@ -61,7 +61,7 @@ class PerPromptGradients:
         """
         if rows.ndim != 1 or len(rows) == 0 or not 0 <= int(rows.min()) <= int(rows.max()) < self.n:
             raise expected("rows", rows.tolist(), f"one number from 0 to {self.n - 1} per row", "number the prompts")
-        self._blocks = [(i, torch.nonzero(rows == i)[:, 0]) for i in rows.unique().tolist()]
+        self._rows = rows
 
     def __enter__(self) -> PerPromptGradients:
         """Route the adapter's linear layers through this object."""
@@ -105,19 +105,19 @@ class PerPromptGradients:
         Raises:
             InputError: the rows are not those of the prompts, or there is no axis of tokens.
         """
-        total = self.gradients()
-        view, blocks = self._views[module], self._blocks
-        rows = self.n if blocks is None else sum(len(own) for _, own in blocks)
-        if x.ndim < 3 or (len(x) % rows if blocks is None else len(x) != rows):
-            wanted = f"{'a multiple of ' if blocks is None else ''}{rows} rows, and tokens"
-            raise expected("shape of a batch", tuple(x.shape[:-1]), wanted, "pass whole groups, padded and not packed")
-        wide, factor = slope.to(total.dtype), x.to(total.dtype)
-        if blocks is None:
-            slopes, factors = (value.reshape(self.n, -1, value.shape[-1]) for value in (wide, factor))
-            view.baddbmm_(slopes.transpose(1, 2), factors)
+        total, rows = self.gradients(), self._rows
+        view = self._views[module]
+        if x.ndim < 3 or (len(x) % self.n if rows is None else len(x) != len(rows)):
+            wanted = f"a multiple of {self.n} rows" if rows is None else f"{len(rows)} rows"
+            remedy = "pass whole groups, padded and not packed"
+            raise expected("shape of a batch", tuple(x.shape[:-1]), f"{wanted}, and tokens", remedy)
+        # An axis of prompts, or of rows, in front of one of tokens.
+        blocks = len(x) if rows is not None else self.n
+        slope, x = (value.to(total.dtype).reshape(blocks, -1, value.shape[-1]) for value in (slope, x))
+        if rows is None:
+            view.baddbmm_(slope.transpose(1, 2), x)
         else:
-            for i, own in blocks:
-                view[i].addmm_(wide[own].flatten(0, -2).T, factor[own].flatten(0, -2))
+            view.index_add_(0, rows, slope.transpose(1, 2) @ x)
 
 
 class _Recorded(torch.autograd.Function):
