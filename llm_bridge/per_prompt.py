@@ -8,16 +8,17 @@ the same to the last bit.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import partial
 from types import TracebackType
 from typing import Any
 
 import torch
 from torch.nn.functional import linear
 
+from llm_bridge.recomputation import is_checkpointed
 from theory.errors import expected
 
-__all__ = ["PerPromptGradients"]
+__all__ = ["PerPromptGradients", "recomputes_activations"]
 
 
 class PerPromptGradients:
@@ -43,6 +44,7 @@ class PerPromptGradients:
 
     def __init__(self, model: Any, groups: int | torch.Tensor, *, n: int | None = None) -> None:
         """See the class."""
+        self._model = model
         self._modules = _adapter_layers(model)
         self.n = int(groups if n is None else n)
         if self.n < 1:
@@ -65,8 +67,9 @@ class PerPromptGradients:
 
     def __enter__(self) -> PerPromptGradients:
         """Route the adapter's linear layers through this object."""
+        forward = self._recomputed_forward if recomputes_activations(self._model) else self._hooked_forward
         for module in self._modules:
-            module.forward = self._forward(module)
+            module.forward = partial(forward, module)
         return self
 
     def __exit__(
@@ -95,12 +98,19 @@ class PerPromptGradients:
         if self._total is not None:
             self._total.zero_()
 
-    def _forward(self, module: Any) -> Callable[[torch.Tensor], torch.Tensor]:
-        return lambda x: _Recorded.apply(x, module.weight, self, module)
+    def _hooked_forward(self, module: Any, x: torch.Tensor) -> torch.Tensor:
+        y = linear(x, module.weight)
+        if y.requires_grad:
+            y.register_hook(partial(self.add, module, x.detach()))
+        return y
+
+    def _recomputed_forward(self, module: Any, x: torch.Tensor) -> torch.Tensor:
+        # A hook would hold on to x, which is to be computed again instead.
+        return _Recorded.apply(x, module.weight, self, module)
 
     @torch.no_grad()
-    def add(self, module: Any, slope: torch.Tensor, x: torch.Tensor) -> None:
-        """Add a layer's parts, ``slope^T x`` over each prompt's rows of ``(B, T, out)`` and ``(B, T, in)``.
+    def add(self, module: Any, x: torch.Tensor, slope: torch.Tensor) -> None:
+        """Add a layer's parts, ``slope^T x`` over each prompt's rows of ``(B, T, in)`` and ``(B, T, out)``.
 
         Raises:
             InputError: the rows are not those of the prompts, or there is no axis of tokens.
@@ -121,7 +131,7 @@ class PerPromptGradients:
 
 
 class _Recorded(torch.autograd.Function):
-    """``x W^T``; its backward pass also hands (slope, x) to the recorder. Saved tensors obey checkpointing."""
+    """``x W^T``; its backward pass hands x, which checkpointing may have to compute again, to the recorder."""
 
     @staticmethod
     def forward(
@@ -142,10 +152,22 @@ class _Recorded(torch.autograd.Function):
         if ctx.needs_input_grad[0]:
             below = (slope @ weight).to(to_x)
         if ctx.needs_input_grad[1]:
-            ctx.recorder.add(ctx.module, slope, x)
+            ctx.recorder.add(ctx.module, x, slope)
             # The very product that the layer would form by itself: the run keeps its bits.
             total = (slope.flatten(0, -2).T @ x.flatten(0, -2)).to(to_weight)
         return below, total, None, None
+
+
+def recomputes_activations(model: Any) -> bool:
+    """Whether the model's next backward pass computes layers again (gradient checkpointing of either kind)."""
+    for module in model.modules():
+        # Both kinds leave a mark on the module itself; looking at those alone costs next to nothing.
+        own = vars(module)
+        if own.get("gradient_checkpointing") and module.training:
+            return True
+        if "forward" in own and is_checkpointed(module):
+            return True
+    return False
 
 
 def _adapter_layers(model: Any) -> list[Any]:
