@@ -18,7 +18,7 @@ import platform
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -33,7 +33,7 @@ from simulator.files import write_json
 
 CASES = ("4,4,4", "8,8,8", "32,16,16", "64,64,1024,gram", "64,64,1024,features")
 REPLICAS = (1, 16, 1024, 16384)
-FULL, QUICK = Budget(0.06, 5.0, 40.0), Budget(0.02, 0.3, 3.0)
+FULL, QUICK = Budget(0.06, 1.5, 40.0, 64), Budget(0.02, 0.1, 3.0, 16, 3)
 # The reference engine runs one replica after the other: more of them cost the same each.
 _ONLY_ONE = "reference"
 
@@ -75,33 +75,17 @@ def _first_line(*command: str) -> str:
         return "missing"
 
 
-def _affordable(
-    names: Sequence[str], before: dict[str, float], replicas: int, longest: float
-) -> tuple[list[str], dict[str, str]]:
-    """Peers whose shortest call should not take longer than that, from what a replica-step cost before."""
-    chosen, skipped = [], {}
-    for name in names:
-        seconds = before.get(name, 0.0) * replicas * 8e-9
-        if name == _ONLY_ONE and replicas > 1:
-            skipped[name] = "one replica after the other: see 1 replica"
-        elif seconds > longest:
-            skipped[name] = f"skipped: a call would take {seconds:.0f} s"
-        else:
-            chosen.append(name)
-    return chosen, skipped
-
-
 def cells(case: Case, arguments: argparse.Namespace, threads: int) -> Iterator[dict[str, Any]]:
     """Rows of one case, one for each number of replicas and peer; limits are measured anew for each number."""
     budget = QUICK if arguments.quick else FULL
     before: dict[str, float] = {}
     for replicas in arguments.replicas:
         limits = measure(threads)
-        chosen, skipped = _affordable(arguments.peers, before, replicas, budget.longest)
-        timed = time_peers(case, chosen, replicas, threads, budget)
+        chosen = [name for name in arguments.peers if name != _ONLY_ONE or replicas == 1]
+        known = {name: ns * replicas * 1e-9 for name, ns in before.items()}
+        timed = time_peers(case, chosen, replicas, threads, budget, known)
         before |= {name: one.ns for name, one in timed.items() if one.ns is not None}
         rows = [{"peer": name, **asdict(one)} for name, one in timed.items()]
-        rows += [{"peer": name, "ns": None, "note": note} for name, note in skipped.items()]
         ns = {name: one.ns for name, one in timed.items()}
         for row in rows:
             row |= {"case": case.name, "replicas": replicas, "threads": threads}

@@ -16,15 +16,27 @@ from theory.rules import GRPO
 __all__ = ["Budget", "Timed", "disagreement", "time_peers"]
 
 Run = Callable[[], Result]
+# T at most: beyond it the slowest peers would take minutes, and no peer gets faster.
+_LONGEST_RUN = 1 << 14
 
 
 @dataclass(frozen=True)
 class Budget:
-    """Seconds: of one call (about), of all rounds of a cell, and of the longest call that is worth waiting for."""
+    """What a cell may cost.
+
+    Attributes:
+        call: seconds of a call of the fastest peer, about.
+        peer: seconds of each peer's calls, after which only the others go on.
+        longest: seconds of a call that is worth waiting for.
+        steps: T at least, so that what a call costs at its begin and end counts as little as in a run of a user.
+        calls: of a peer, at most; two are made in any case.
+    """
 
     call: float
-    cell: float
+    peer: float
     longest: float
+    steps: int
+    calls: int = 15
 
 
 @dataclass(frozen=True)
@@ -68,61 +80,76 @@ def _seconds(run: Run) -> tuple[float, Result]:
 
 
 def _fit_steps(prepare: Callable[[int], Run], budget: Budget) -> tuple[int, float]:
-    """T whose call takes about ``budget.call``, and the seconds that compiling took."""
-    steps, start = 8, time.perf_counter()
-    run = prepare(steps)
-    run()
-    first = time.perf_counter() - start
-    taken = _seconds(run)[0]
+    """T whose call takes about ``budget.call``, the same for all peers of a cell; and the first call less a later."""
+    steps = 8
+    first, _ = _seconds(prepare(steps))
+    taken = _seconds(prepare(steps))[0]
     compile_s = first - taken
-    while taken < budget.call / 2 and steps < 1 << 20:
+    while taken < budget.call / 2 and steps < _LONGEST_RUN:
         steps = int(steps * min(max(budget.call / taken, 2.0), 64.0))
-        run = prepare(steps)
-        run()
-        taken = _seconds(run)[0]
-    return steps, compile_s
+        taken = _seconds(prepare(steps))[0]
+    return min(max(steps, budget.steps), _LONGEST_RUN), compile_s
 
 
 @dataclass
 class _Entry:
     run: Run
-    steps: int
     compile_s: float
     error: float
-    best: float = np.inf
-    calls: int = 0
+    best: float
+    spent: float
+    calls: int = 1
+
+    def goes_on(self, budget: Budget) -> bool:
+        """Whether another call is wanted."""
+        return self.calls < 2 or (self.spent < budget.peer and self.calls < budget.calls)
+
+    def call(self) -> None:
+        """Time one more call."""
+        seconds, _ = _seconds(self.run)
+        self.best, self.spent, self.calls = min(self.best, seconds), self.spent + seconds, self.calls + 1
 
 
-def time_peers(case: Case, names: Sequence[str], replicas: int, threads: int, budget: Budget) -> dict[str, Timed]:
-    """Least time over rounds in which every peer has its turn.
+def _prepared(run: Run, case: Case, steps: int, replicas: int) -> _Entry:
+    """Called for the first time, and held against the engine."""
+    first, result = _seconds(run)
+    again = _seconds(run)[0]
+    error = max(disagreement(case, result, steps, replica) for replica in {0, replicas - 1})
+    return _Entry(run, first - again, error, again, again)
+
+
+def time_peers(
+    case: Case, names: Sequence[str], replicas: int, threads: int, budget: Budget, per_step: dict[str, float]
+) -> dict[str, Timed]:
+    """Least time over rounds in which every peer has its turn, all with the same number of steps.
 
     Args:
         case: problem, space, step size.
-        names: of the peers.
+        names: of the peers; the first one decides T.
         replicas: R.
         threads: that each may use.
         budget: of time.
+        per_step: seconds of a step of R replicas that a peer is known to need; who needs too long is left out.
     """
     entries: dict[str, _Entry] = {}
     timed: dict[str, Timed] = {}
+    module, variant = load(names[0])
+    steps, compile_s = _fit_steps(lambda steps: module.prepare(case, steps, replicas, threads, variant), budget)
     for name in names:
+        if (seconds := per_step.get(name, 0.0) * steps) > budget.longest:
+            timed[name] = Timed(None, note=f"skipped: a call would take {seconds:.0f} s")
+            continue
         try:
             module, variant = load(name)
-            prepare = lambda steps, m=module, v=variant: m.prepare(case, steps, replicas, threads, v)  # noqa: E731
-            steps, compile_s = _fit_steps(prepare, budget)
-            run = prepare(steps)
-            result = run()
-            error = max(disagreement(case, result, steps, replica) for replica in {0, replicas - 1})
+            entries[name] = _prepared(module.prepare(case, steps, replicas, threads, variant), case, steps, replicas)
         except ImportError as failure:
             timed[name] = Timed(None, note=str(failure))
-        else:
-            entries[name] = _Entry(run, steps, compile_s, error)
-    started = time.perf_counter()
-    while time.perf_counter() - started < budget.cell or any(entry.calls < 2 for entry in entries.values()):
-        for entry in entries.values():
-            seconds, _ = _seconds(entry.run)
-            entry.best, entry.calls = min(entry.best, seconds), entry.calls + 1
+    if names[0] in entries:
+        entries[names[0]].compile_s += compile_s
+    while waiting := [entry for entry in entries.values() if entry.goes_on(budget)]:
+        for entry in waiting:
+            entry.call()
     for name, entry in entries.items():
-        ns = entry.best / entry.steps / replicas * 1e9
-        timed[name] = Timed(ns, entry.steps, entry.calls, entry.compile_s, entry.error)
+        ns = entry.best / steps / replicas * 1e9
+        timed[name] = Timed(ns, steps, entry.calls, entry.compile_s, entry.error)
     return {name: timed[name] for name in names}

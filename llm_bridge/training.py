@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from llm_bridge.directional import ModelStep
 from llm_bridge.gradients import log_odds_gradients, surrogate_loss
 from llm_bridge.models import LoadedModel
 from llm_bridge.policies import AnswerBatch, answer_logits, log_odds, p_and_q
@@ -24,7 +25,7 @@ def train(
     loaded: LoadedModel,
     batch: AnswerBatch,
     rule: Rule,
-    eta: float,
+    eta: float | ModelStep,
     steps: int,
     *,
     x_max_sq: float,
@@ -39,7 +40,8 @@ def train(
         loaded: the model.
         batch: n prompts with K answers each.
         rule: the update rule, a ``theory.rules.Rule``.
-        eta: step size, above 0.
+        eta: step size, above 0; or what gives one for the drawn prompt at every step, see ``llm_bridge.directional``.
+            The record then has their median as ``eta`` and all of them in ``extra["step_eta"]``, ``(T,)``.
         steps: number of updates T.
         x_max_sq: ``X_max^2`` by which the theorem's bounds are computed.
         seed: of the prompt order.
@@ -51,18 +53,24 @@ def train(
     Raises:
         InputError: eta or steps out of range.
     """
-    check_step(eta, steps)
+    check_step(1.0 if callable(eta) else eta, steps)
     n = batch.shape[0]
     order = uniform_order(n, steps, seed)
-    optimizer = torch.optim.SGD(loaded.parameters.values(), lr=eta)
+    optimizer = torch.optim.SGD(loaded.parameters.values(), lr=1.0 if callable(eta) else eta)
     snapshots = [_measure(loaded, batch)]
+    taken = np.full(steps, 0.0 if callable(eta) else eta)
     for step, i in enumerate(order):
+        if callable(eta):
+            taken[step] = optimizer.param_groups[0]["lr"] = eta(loaded, batch.prompt(int(i)))
         optimizer.zero_grad(set_to_none=True)
         surrogate_loss(answer_logits(loaded.model, batch.prompt(int(i)))[0], batch.correct[i], rule).backward()
         optimizer.step()
         snapshots.append(_measure(loaded, batch))
         progress(step + 1)
-    return _record(loaded, rule, eta, x_max_sq, order, snapshots)
+    record = _record(loaded, rule, float(np.median(taken)), x_max_sq, order, snapshots)
+    if callable(eta):
+        record.extra["step_eta"] = taken
+    return record
 
 
 def _measure(loaded: LoadedModel, batch: AnswerBatch) -> dict[str, np.ndarray]:

@@ -22,7 +22,7 @@ from simulator.files import (
 )
 from simulator.sampled import get_any_rule
 from theory.errors import InputError, expected
-from theory.policy import Array
+from theory.policy import change_of_success, stable_difference
 from theory.rules import Rule
 
 __all__ = ["Record", "change_of_success", "snapshot_times", "stable_difference"]
@@ -44,32 +44,6 @@ def snapshot_times(steps: int, mode: str) -> npt.NDArray[np.int64]:
         raise expected("record", mode, "log, full or ends", "log keeps about 20 snapshots a decade")
     spaced = np.rint(10 ** np.arange(0, np.log10(max(steps, 1)) + 1e-9, 0.05)).astype(np.int64)
     return np.unique(np.concatenate([[0], spaced[spaced <= steps], [steps]]))
-
-
-def stable_difference(p0: Any, q0: Any, p1: Any, q1: Any) -> Any:
-    """``p1 - p0`` without cancellation at p -> 1, where ``q0 - q1`` carries the digits."""
-    return np.where(np.asarray(p0) > 0.5, q0 - q1, p1 - p0)
-
-
-def change_of_success(wrong: Array, margins: Array, before: tuple[Array, Array], after: tuple[Array, Array]) -> Array:
-    """``p1 - p0`` of a softmax whose logits move, without cancellation; floats or balls.
-
-    ``p1 q0 - p0 q1 = -p1 q0 (E_w exp(margin) - 1)``, as ``q1 / p1 = q0 / p0 E_w exp(margin)``.
-
-    Args:
-        wrong: distribution over the wrong outputs before the move, 0 at the right one, ``(..., K)``.
-        margins: change of ``z_j - z_a``, ``(..., K)``.
-        before: p0 and q0.
-        after: p1 and q1.
-    """
-    (p0, q0), (p1, q1) = before, after
-    with np.errstate(over="ignore", invalid="ignore"):
-        growth = np.sum(wrong * np.expm1(margins), axis=-1)
-        change = -p1 * q0 * growth
-        if change.dtype == object:
-            return np.asarray(change)
-        # A large move cancels nothing, and its exponential may overflow.
-        return np.where(np.abs(growth) < 0.5, change, stable_difference(p0, q0, p1, q1))
 
 
 @dataclass(frozen=True)
@@ -151,6 +125,11 @@ class Record:
             "mean_J_end": float(self.J[-1].mean()),
             "descending_steps": int((self.step_gain < 0).sum()),
         }
+        if "step_eta" in self.extra:
+            result["step_eta"] = {
+                "least": float(self.extra["step_eta"].min()),
+                "most": float(self.extra["step_eta"].max()),
+            }
         if self.order.ndim > 1:
             result["prompts_per_step"] = int(self.order.shape[1])
         if self.step_bound is not None:

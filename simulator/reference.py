@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from simulator.directional import Along, StepRule
 from simulator.problems import Problem, check_step
 from simulator.records import Record, snapshot_times, stable_difference
 from simulator.sampled import SampledRule, sample_words, sampled_move
@@ -51,7 +52,7 @@ def prompt_draws(
 def simulate(
     problem: Problem,
     rule: Rule | SampledRule,
-    eta: float,
+    eta: float | StepRule,
     steps: int,
     *,
     schedule: Schedule | str = UNIFORM,
@@ -69,7 +70,8 @@ def simulate(
     Args:
         problem: the bandit; its ``order``, if any, takes the place of the schedule and must hold ``steps`` draws.
         rule: the update rule.
-        eta: step size, above 0.
+        eta: step size, above 0; or a rule that gives each drawn prompt its own, see ``simulator.directional``. The
+            record then has their median as ``eta`` and all of them, ``(T,)`` (means over the B), as ``step_eta``.
         steps: number of updates T.
         schedule: which prompts move at each step, or its name.
         seed: names the prompt order and the samples, together with ``replica``.
@@ -81,14 +83,14 @@ def simulate(
     Raises:
         InputError: eta or steps out of range, a schedule that does not fit, or the problem's order is too short.
     """
-    check_step(eta, steps)
+    check_step(1.0 if isinstance(eta, StepRule) else eta, steps)
     name, draws = prompt_draws(problem, schedule, steps, seed, replica)
     batch = draws.shape[1]
     times = snapshot_times(steps, record)
     wanted = set(times.tolist())
     theta = problem.theta0
     snapshots = [(problem.at(theta), theta)]
-    measured = np.empty((3, steps))
+    measured, taken = np.empty((3, steps)), np.empty(steps)
     for step, drawn in enumerate(draws):
         visit(theta)
         features, answers = problem.features[drawn], problem.answers[drawn]
@@ -97,7 +99,12 @@ def simulate(
             updates = sampled_move(rule, before, sample_words(rule, batch, step, seed, replica))
         else:
             updates = update_direction(rule, before)
-        theta = theta + eta / batch * np.sum(updates, axis=0)
+        if isinstance(eta, StepRule):
+            sizes = eta.sizes(Along.of(before))
+            taken[step] = sizes.mean()
+            theta = theta + np.sum(sizes[:, None] * updates, axis=0) / batch
+        else:
+            theta = theta + eta / batch * np.sum(updates, axis=0)
         after = evaluate(features, answers, theta)
         gains = stable_difference(before.p, before.q, after.p, after.q)
         measured[:, step] = gains.mean(), before.grad_sq.mean(), (before.variance**0.5).mean()
@@ -105,7 +112,10 @@ def simulate(
             snapshots.append((problem.at(theta), theta))
         progress(step + 1)
     order = draws[:, 0] if batch == 1 else draws
-    return _record(problem, rule.name, eta, name, order, times, snapshots, measured)
+    if isinstance(eta, StepRule):
+        median, extra = float(np.median(taken)), {"step_eta": taken}
+        return _record(problem, rule.name, median, name, order, times, snapshots, measured, extra)
+    return _record(problem, rule.name, eta, name, order, times, snapshots, measured, {})
 
 
 def _record(
@@ -117,6 +127,7 @@ def _record(
     times: npt.NDArray[np.int64],
     snapshots: list[tuple[PolicyState, Any]],
     measured: Array,
+    extra: dict[str, Array],
 ) -> Record:
     states = [state for state, _ in snapshots]
     return Record(
@@ -135,4 +146,5 @@ def _record(
         step_grad_sq=measured[1],
         step_std=measured[2],
         schedule=schedule,
+        extra=extra,
     )

@@ -47,6 +47,8 @@ def bounds(record: Record, problem: Problem, constants: dict[str, Any] | None = 
     """
     if (missing := not_covered(record.schedule, problem)) is not None:
         return [], missing
+    if "step_eta" in record.extra:
+        return [], "the step size changes with the state: X-DIRECTIONAL-* bound each step, not their sum"
     if orthogonality_defect(problem.features) < ORTHOGONAL_UP_TO:
         return _orthogonal_bounds(record, problem)
     return _relaxed_bounds(record, problem, constants or run_constants(record, problem))

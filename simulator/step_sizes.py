@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from simulator.directional import STATE_FORMS
 from simulator.problems import Problem
 from simulator.sampled import SampledRule
 from simulator.schedules import UNIFORM, Schedule
@@ -111,6 +112,9 @@ def _best(rule: Rule, x_max_sq: float) -> float:
 
 
 def _number(text: str) -> float:
+    if text in STATE_FORMS:
+        remedy = f"a single run takes it: `whynorm simulate --eta {text}`"
+        raise expected("eta", text, "a step size that does not change with the state", remedy)
     try:
         value = float(text)
     except ValueError:

@@ -1,8 +1,10 @@
-"""Hypothesis profiles and one torch thread for every test."""
+"""Hypothesis profiles, one torch thread for every test, and a finished sweep."""
 
 from __future__ import annotations
 
 import os
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -23,3 +25,14 @@ def one_torch_thread() -> None:
 
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> Any:
+    """A finished sweep of 8 tasks: plan, directory, bytes of its files."""
+    from sweeping import contents, plan_of, run_inline, write_spec
+
+    plan = plan_of(write_spec(tmp_path / "spec.toml"))
+    assert run_inline(plan, tmp_path / "out") == {}
+    assert len(plan.tasks) == 8
+    return plan, tmp_path / "out", contents(tmp_path / "out")

@@ -128,3 +128,9 @@ class Inline:
 
     def close(self) -> None:
         pass
+
+
+def run_inline(plan: Plan, directory: Path, executor: Any = None, said: list[str] | None = None) -> dict[str, str]:
+    """Coordinate in this process; the tasks that failed."""
+    say = (lambda line: None) if said is None else said.append
+    return coordinate(plan, Store(directory, plan.engine), lambda: executor or Inline(), say=say)

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from numba import njit
 
 from simulator.engines.arrays import Draws
-from simulator.engines.draws import draw_block
+from simulator.engines.draws import draw_prompts
 from simulator.engines.functions import EXP_COEFFICIENTS, LOG_2_LOW, LOG_COEFFICIENTS, exp, inverse_sqrt, log, power
-from simulator.engines.kernel import BLOCK
 from simulator.engines.philox import philox_block
+from simulator.engines.room import BLOCK
 from simulator.engines.vectors import Lanes, staged
 from simulator.random import philox, uniform_order
 
@@ -116,7 +116,7 @@ def test_prompts_are_those_of_the_reference(seed: int, replica: int, n: int, lan
     """Drawn 16 replicas at a time and one by one; the third block of steps."""
     draws = Draws(np.uint64(seed), 1, True, np.empty((0, 0), np.int64))
     order = np.zeros((BLOCK, 1, lanes), np.int64)
-    draw_block(draws, n, 2 * BLOCK, replica, order, np.zeros(1, np.int64))
+    draw_prompts(draws, n, 2 * BLOCK, replica, order)
     for lane in (0, lanes - 1):
         wanted = uniform_order(n, 3 * BLOCK, seed, replica + lane)[2 * BLOCK :]
         assert order[:, 0, lane].tolist() == wanted.tolist()

@@ -17,7 +17,7 @@ from whynorm.cli import main
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMANDS = ["", "reproduce", "verify", "refute", "recheck", "simulate", "report"]
-COMMANDS += ["bridge", "bridge run", "bridge measure"]
+COMMANDS += ["bridge", "bridge run", "bridge measure", "bridge tasks", "bridge split", "bridge experiment"]
 COMMANDS += ["sweep", *(f"sweep {name}" for name in ("init", "run", "resume", "status", "export", "plot", "query"))]
 
 Capture = pytest.CaptureFixture[str]

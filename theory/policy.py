@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Array", "Odds", "PolicyState", "evaluate", "logistic", "odds"]
+__all__ = ["Array", "Odds", "PolicyState", "change_of_success", "evaluate", "logistic", "odds", "stable_difference"]
 
 Array = npt.NDArray[Any]
 
@@ -82,6 +82,32 @@ def _wrong_balls(margins: Array, answers: Array) -> tuple[Array, Array]:
     filled = np.where(is_wrong, margins, np.concatenate((margins[:, -1:], margins[:, :-1]), axis=1))
     top = np.max(filled, axis=1)
     return top, np.exp(filled - top[:, None]) * is_wrong
+
+
+def stable_difference(p0: Any, q0: Any, p1: Any, q1: Any) -> Any:
+    """``p1 - p0`` without cancellation at p -> 1, where ``q0 - q1`` carries the digits."""
+    return np.where(np.asarray(p0) > 0.5, q0 - q1, p1 - p0)
+
+
+def change_of_success(wrong: Array, margins: Array, before: tuple[Array, Array], after: tuple[Array, Array]) -> Array:
+    """``p1 - p0`` of a softmax whose logits move, without cancellation; floats or balls.
+
+    ``p1 q0 - p0 q1 = -p1 q0 (E_w exp(margin) - 1)``, as ``q1 / p1 = q0 / p0 E_w exp(margin)``.
+
+    Args:
+        wrong: distribution over the wrong outputs before the move, 0 at the right one, ``(..., K)``.
+        margins: change of ``z_j - z_a``, ``(..., K)``.
+        before: p0 and q0.
+        after: p1 and q1.
+    """
+    (p0, q0), (p1, q1) = before, after
+    with np.errstate(over="ignore", invalid="ignore"):
+        growth = np.sum(wrong * np.expm1(margins), axis=-1)
+        change = -p1 * q0 * growth
+        if change.dtype == object:
+            return np.asarray(change)
+        # A large move cancels nothing, and its exponential may overflow.
+        return np.where(np.abs(growth) < 0.5, change, stable_difference(p0, q0, p1, q1))
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,8 @@ def save_plots(problem: Any, rule: Any, result: Any, out: Path) -> None:
     from theory.rules import Rule
     from whynorm.figures import bound_figure, curves_figure, gain_figure, save_png
 
-    expected_run = exact_expectation(problem, rule, result.eta, len(result.order), result.schedule)
+    fixed = "step_eta" not in result.extra
+    expected_run = exact_expectation(problem, rule, result.eta, len(result.order), result.schedule) if fixed else None
     save_png(curves_figure(result, expected=expected_run), out / "curves.png")
     # The theorem bounds runs at its own step size, and says nothing of others.
     covered = isinstance(rule, Rule) and rule.step_size is not None and problem.x_max_sq > 0
@@ -74,7 +75,7 @@ def run_table(summary: dict[str, Any]) -> Table:
     rows = [
         ("steps", f"{summary['steps']}"),
         ("schedule", summary["schedule"]),
-        ("step size eta", f"{summary['eta']:.6g}"),
+        ("step size eta" if "step_eta" not in summary else "step size eta, median", f"{summary['eta']:.6g}"),
         ("X_max^2", f"{summary['x_max_sq']:.6g}"),
         ("mean J, start to end", f"{summary['mean_J_start']:.4f} to {summary['mean_J_end']:.4f}"),
         ("J per prompt, end", shown + more),
@@ -91,10 +92,11 @@ def run_table(summary: dict[str, Any]) -> Table:
 def choices() -> dict[str, Any]:
     """Families with their assumptions and constants, rules, schedules, difficulties and step sizes; plain data."""
     from simulator.difficulty import FORMS as DIFFICULTIES
+    from simulator.directional import STATE_FORMS
     from simulator.families import FAMILIES
     from simulator.sampled import DAPO_ATTEMPTS
     from simulator.schedules import FORMS as SCHEDULES
-    from simulator.step_sizes import FORMS as STEP_SIZES
+    from simulator.step_sizes import FORMS
     from theory.advantages import PRESETS
     from theory.rules import RULES
 
@@ -116,7 +118,7 @@ def choices() -> dict[str, Any]:
         "dapo:G": dapo,
         "custom:G,KEY=VALUE,...": "sampled, spelled out: baseline, scale, ddof, eps, zero_variance, resample",
     }
-    named = {"rules": rules, "schedules": SCHEDULES, "p0": DIFFICULTIES, "eta": STEP_SIZES}
+    named = {"rules": rules, "schedules": SCHEDULES, "p0": DIFFICULTIES, "eta": FORMS | STATE_FORMS}
     return {"families": families, **{name: dict(forms) for name, forms in named.items()}}
 
 

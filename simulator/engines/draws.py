@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -11,24 +11,56 @@ from simulator.engines.arrays import Draws, Sampling
 from simulator.engines.philox import SIDE, philox_block, prompts_of_block
 from simulator.random import ORDER_STREAM, SAMPLE_STREAM
 
-__all__ = ["draw_block", "sample", "sample_words"]
+__all__ = ["OPTIONS", "Urn", "draw_block", "draw_prompts", "make_urn", "sample", "sample_words"]
+
+# Without reference counts: all arrays outlive the steps, and to count who refers to them takes longer than a step.
+OPTIONS: dict[str, Any] = {"nogil": True, "boundscheck": False, "error_model": "numpy", "_nrt": False}
 
 _LOW = np.uint64(0xFFFFFFFF)
 _HALF = np.uint64(32)
 
 
+class Urn(NamedTuple):
+    """What drawing prompts works in: nothing is allocated, or counted, where the steps of a run are taken.
+
+    Attributes:
+        left: prompts not drawn yet, ``(n,)``.
+        arguments: of ``prompts_of_block``, and the same memory as floats, as compiled stages take it.
+        argument_bits: that.
+        drawn: prompts of a block, ``(8, SIDE)``, and the same memory as floats, flat.
+        drawn_bits: that.
+    """
+
+    left: Any
+    arguments: Any
+    argument_bits: Any
+    drawn: Any
+    drawn_bits: Any
+
+
 @njit(nogil=True)
-def draw_block(draws: Draws, n: int, first: int, replica: int, order: Any, left: Any) -> None:
+def make_urn(n: int, batch: int) -> Urn:
+    """An urn for n prompts; a single one is drawn from none."""
+    arguments, drawn = np.empty(5, np.uint64), np.empty(8 * SIDE, np.int64)
+    bits = drawn.view(np.float64)
+    left = np.empty(n if batch > 1 else 1, np.int64)
+    return Urn(left, arguments, arguments.view(np.float64), drawn.reshape((8, SIDE)), bits)
+
+
+@njit(**OPTIONS)
+def draw_block(draws: Draws, n: int, first: int, replica: int, order: Any, urn: Urn) -> None:
     """Prompts of steps from ``first`` on, of ``width`` replicas, into ``order``, ``(steps, B, width)``."""
     steps, batch, width = order.shape
     if not draws.random:
         for step in range(min(steps, len(draws.given) - first)):
             for b in range(batch):
-                order[step, b, :] = draws.given[first + step, b]
+                for lane in range(width):
+                    order[step, b, lane] = draws.given[first + step, b]
         return
     if batch == 1:
-        _draw_singles(draws, n, first, replica, order)
+        _draw_singles(draws, n, first, replica, order, urn)
         return
+    left = urn.left
     for lane in range(width):
         words = (np.uint64(0), np.uint64(0), np.uint64(0), np.uint64(0))
         for index in range(steps * batch):
@@ -49,18 +81,26 @@ def draw_block(draws: Draws, n: int, first: int, replica: int, order: Any, left:
 
 
 @njit(nogil=True)
-def _draw_singles(draws: Draws, n: int, first: int, replica: int, order: Any) -> None:
+def draw_prompts(draws: Draws, n: int, first: int, replica: int, order: Any) -> None:
+    """:func:`draw_block` with an urn of its own, for callers that are not compiled."""
+    draw_block(draws, n, first, replica, order, make_urn(n, draws.batch))
+
+
+@njit(**OPTIONS)
+def _draw_singles(draws: Draws, n: int, first: int, replica: int, order: Any, urn: Urn) -> None:
     """The same for one prompt a step, a Philox block of 8 at a time; the words of ``SIDE`` replicas side by side."""
     size, lanes = np.uint64(n), order.shape[2]
     beside = lanes - lanes % SIDE
-    arguments, drawn = np.empty(5, np.uint64), np.empty((8, SIDE), np.int64)
+    arguments, drawn = urn.arguments, urn.drawn
     arguments[1], arguments[3], arguments[4] = draws.seed, np.uint64(ORDER_STREAM), size
     for step in range(0, order.shape[0], 8):
         block = np.uint64((first + step) // 8)
         for lane in range(0, beside, SIDE):
             arguments[0], arguments[2] = block + np.uint64(1), np.uint64(replica + lane)
-            prompts_of_block(((arguments.view(np.float64), 0), (drawn.view(np.float64).reshape(-1), 0)))
-            order[step : step + 8, 0, lane : lane + SIDE] = drawn
+            prompts_of_block(((urn.argument_bits, 0), (urn.drawn_bits, 0)))
+            for k in range(8):
+                for j in range(SIDE):
+                    order[step + k, 0, lane + j] = drawn[k, j]
         for lane in range(beside, lanes):
             a, b, c, d = philox_block(block, draws.seed, np.uint64(replica + lane), np.uint64(ORDER_STREAM))
             _two(a, size, order, step, lane)
@@ -75,7 +115,7 @@ def _two(word: np.uint64, size: np.uint64, order: Any, step: int, lane: int) -> 
     order[step + 1, 0, lane] = ((word >> _HALF) * size) >> _HALF
 
 
-@njit(nogil=True)
+@njit(**OPTIONS)
 def _choose(u: float, v: float, p: float, q: float, e: Any, counts: Any) -> None:
     """Count one sampled output: the right one if ``u < p``, else the wrong one in whose share ``u - p`` falls."""
     right = v > q if p > 0.5 else u < p
@@ -95,12 +135,13 @@ def _choose(u: float, v: float, p: float, q: float, e: Any, counts: Any) -> None
     counts[last] += 1
 
 
-@njit(nogil=True)
+@njit(**OPTIONS)
 def sample(draws: Draws, sampling: Sampling, place: int, replica: int, p: float, q: float, e: Any, counts: Any) -> None:
     """Counts of the outputs of one group: wrong ones in index order, the right one last."""
     group = sampling.group
     for attempt in range(sampling.attempts):
-        counts[:] = 0
+        for j in range(len(counts)):
+            counts[j] = 0
         stream = np.uint64(SAMPLE_STREAM + 16 * attempt)
         words = (np.uint64(0), np.uint64(0), np.uint64(0), np.uint64(0))
         for g in range(group):

@@ -6,66 +6,35 @@ A column is ``width`` replicas side by side, or one replica with ``width`` of it
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 from numba import njit
 
 from simulator.engines.arrays import Outputs, Shape
-from simulator.engines.draws import draw_block, sample
+from simulator.engines.draws import OPTIONS, draw_block, sample
 from simulator.engines.layout import padded_length
+from simulator.engines.room import BLOCK, Sizes, make_room, row_stride
 from simulator.engines.stages import evaluate_prompts
-from simulator.engines.updates import OPTIONS, aligned, compile_update, places_of, row_stride
+from simulator.engines.updates import compile_update, places_of
 from theory.rules import Rule
 
 __all__ = ["compile_run"]
 
-# Steps whose prompts are drawn at once; a multiple of the 8 half-words of a Philox block.
-BLOCK = 64
 
-
-class Room(NamedTuple):
-    """Arrays that the columns of a run work in, one column after the other in each.
-
-    Attributes:
-        e: exponentials of all prompts, or of the drawn ones only.
-        work: exponentials of one prompt.
-        p: of all prompts; likewise ``q``, ``grad_sq`` and the sums since the last snapshot.
-        drawn_p: of the drawn prompts where only theirs are kept, else p again; likewise ``drawn_q``.
-        state: theta, or the margins.
-        order: prompts of ``BLOCK`` steps, ``(BLOCK, B, columns, replicas)``.
-        left: prompts not drawn yet, ``(n,)``.
-        numbers: 0..n-1 as bit patterns.
-    """
-
-    e: Any
-    work: Any
-    p: Any
-    q: Any
-    drawn_p: Any
-    drawn_q: Any
-    grad_sq: Any
-    sum_p: Any
-    sum_g: Any
-    state: Any
-    order: Any
-    left: Any
-    numbers: Any
-
-
-@njit(nogil=True)
+@njit(**OPTIONS)
 def _keep(
     outputs: Outputs, c: int, columns: int, snapshot: int, state: Any, p: Any, q: Any, g: Any, sum_p: Any, sum_g: Any
 ) -> None:
     """Record a snapshot of column c and begin its next sums."""
     size = len(p) // columns
-    own = slice(c * size, (c + 1) * size)
-    outputs.p[c, snapshot], outputs.q[c, snapshot], outputs.grad_sq[c, snapshot] = p[own], q[own], g[own]
-    outputs.sum_p[c, snapshot], outputs.sum_grad_sq[c, snapshot] = sum_p[own], sum_g[own]
-    sum_p[own], sum_g[own] = 0.0, 0.0
+    for k in range(size):
+        own = c * size + k
+        outputs.p[c, snapshot, k], outputs.q[c, snapshot, k], outputs.grad_sq[c, snapshot, k] = p[own], q[own], g[own]
+        outputs.sum_p[c, snapshot, k], outputs.sum_grad_sq[c, snapshot, k] = sum_p[own], sum_g[own]
+        sum_p[own], sum_g[own] = 0.0, 0.0
     if outputs.state.shape[1] > 0:
-        begin = c * (len(state) // columns)
-        outputs.state[c, snapshot] = state[begin : begin + outputs.state.shape[2]]
+        for k in range(outputs.state.shape[2]):
+            outputs.state[c, snapshot, k] = state[c * (len(state) // columns) + k]
 
 
 @lru_cache(maxsize=64)
@@ -80,13 +49,21 @@ def compile_run(shape: Shape, rule: Rule | None, grouped: bool, one_drawn: bool)
         grouped: whether replicas that draw the same prompt at a step are updated together, see ``compile_update``.
         one_drawn: whether a step draws one prompt for each replica, replicas side by side; see ``evaluate_prompts``.
     """
-    run = _compile_columns(shape, rule, grouped, one_drawn)
-    replicas = 1 if shape.across_prompts else shape.width
+    take_steps = _compile_steps(shape, rule, grouped, one_drawn)
+    width, across, n_wrong, _, length, _ = shape
+    replicas, padded = 1 if across else width, padded_length(length)
+    size, stride = padded if across else length * width, row_stride.py_func(padded)
+    kept = 0 if rule is not None else n_wrong * width
+    sizes = Sizes(width, width if across else 1, int(one_drawn), replicas, n_wrong, size, stride, kept)
 
-    @njit(**OPTIONS)
-    def run_all(n, bandit, starts, etas, draws, sampling, replica, times, outputs, begin, end, together):  # type: ignore[no-untyped-def]
+    @njit(nogil=True)
+    def run(n, bandit, starts, etas, draws, sampling, replica, times, outputs, begin, end, together):  # type: ignore[no-untyped-def]
         for a in range(begin, end, together):
             b = min(a + together, end)
+            room = make_room(n, b - a, draws.batch, sizes)
+            for c in range(a, b):
+                for k in range(length * replicas):
+                    room.state[(c - a) * size + k] = starts[c, k]
             own = Outputs(
                 outputs.p[a:b],
                 outputs.q[a:b],
@@ -95,42 +72,33 @@ def compile_run(shape: Shape, rule: Rule | None, grouped: bool, one_drawn: bool)
                 outputs.sum_grad_sq[a:b],
                 outputs.state[a:b],
             )
-            run(n, bandit, starts[a:b], etas[a:b], draws, sampling, replica + a * replicas, times, own)
+            take_steps(n, bandit, etas[a:b], draws, sampling, replica + a * replicas, times, own, room)
 
-    return run_all
+    return run
 
 
-def _compile_columns(shape: Shape, rule: Rule | None, grouped: bool, one_drawn: bool) -> Any:
+def _compile_steps(shape: Shape, rule: Rule | None, grouped: bool, one_drawn: bool) -> Any:
     """Compiled: some columns step by step, all of them one step before the next."""
-    width, across, n_wrong, _, length, _ = shape
-    replicas, padded = 1 if across else width, padded_length(length)
-    make_room, evaluate = _room(shape, one_drawn), _evaluation(shape, one_drawn)
+    replicas, exact = 1 if shape.across_prompts else shape.width, rule is not None
+    evaluate = _evaluation(shape, one_drawn)
     coefficients_of = _sampled_coefficients(shape, one_drawn)
     update = compile_update(shape, rule, grouped, one_drawn)
-    size, exact = padded if across else length * width, rule is not None
 
     @njit(**OPTIONS)
-    def run(n, bandit, start, eta, draws, sampling, replica, times, outputs):  # type: ignore[no-untyped-def]
-        columns, batch = len(start), draws.batch
-        # Taken apart here, as each use of a field within the loop would count a reference.
-        room = make_room(n, columns, batch)
-        e, work, p, q, drawn_p, drawn_q, grad_sq, sum_p, sum_g, state, order, left, numbers = room
-        sums, scale = aligned(columns * replicas * row_stride(padded)), aligned(2 * columns * replicas)
-        firsts, counts = np.empty(columns * replicas, np.int64), np.zeros((batch, n_wrong + 1), np.int64)
-        coefficients = aligned(1 if exact else columns * batch * n_wrong * width)
-        for c in range(columns):
-            state[c * size : c * size + length * replicas] = start[c]
-        snapshot, last = 0, times[-1]
+    def take_steps(n, bandit, eta, draws, sampling, replica, times, outputs, room):  # type: ignore[no-untyped-def]
+        # Taken apart here: compiled code reads a field of a tuple anew at every use.
+        e, work, p, q, drawn_p, drawn_q, grad_sq, sum_p, sum_g, state, order, order_bits, numbers, urn, spare = room
+        columns, batch, snapshot, last = len(eta), draws.batch, 0, times[-1]
+        drawings = order.reshape((BLOCK, batch, columns, replicas))
         for t in range(last + 1):
             if t % BLOCK == 0 and t < last:
                 for c in range(columns):
-                    draw_block(draws, n, t, replica + c * replicas, order[:, :, c], left)
-            drawn = order[t % BLOCK]
+                    draw_block(draws, n, t, replica + c * replicas, drawings[:, :, c], urn)
+            first = t % BLOCK * batch * columns * replicas
             now = t == times[snapshot]
             for c in range(columns):
-                own = drawn[0, c].view(np.float64)
                 evaluate(
-                    n, bandit.differences, bandit.factors, c, own, numbers,
+                    n, bandit.differences, bandit.factors, c, order_bits, first + c * replicas, numbers,
                     e, work, p, q, drawn_p, drawn_q, grad_sq, sum_p, sum_g, state,
                 )  # fmt: skip
                 if now:
@@ -139,33 +107,15 @@ def _compile_columns(shape: Shape, rule: Rule | None, grouped: bool, one_drawn: 
             if t == last:
                 break
             if not exact:
-                coefficients_of(draws, sampling, t, drawn, replica, drawn_p, drawn_q, e, counts, coefficients)
+                drawn = drawings[t % BLOCK]
+                coefficients_of(
+                    draws, sampling, t, drawn, replica, drawn_p, drawn_q, e, spare.counts, spare.coefficients
+                )
             for b in range(batch):
-                own, steps = drawn[b], bandit.steps
-                update(n, b, own, steps, drawn_p, drawn_q, eta, e, coefficients, scale, sums, state, firsts)
+                at = first + b * columns * replicas
+                update(n, b, batch, order, order_bits, at, bandit.steps, drawn_p, drawn_q, eta, e, state, spare)
 
-    return run
-
-
-def _room(shape: Shape, one_drawn: bool) -> Any:
-    """Compiled: the arrays to work in."""
-    width, across, n_wrong, _, length, _ = shape
-    replicas, state = 1 if across else width, padded_length(length) if across else length * width
-
-    @njit(nogil=True)
-    def make_room(n, columns, batch):  # type: ignore[no-untyped-def]
-        groups = (n + width - 1) // width if across else n
-        size, kept = columns * groups * width, columns * (1 if one_drawn else groups) * width
-        p, q = aligned(size), aligned(size)
-        drawn_p, drawn_q = (aligned(kept), aligned(kept)) if one_drawn else (p, q)
-        order, left = np.zeros((BLOCK, batch, columns, replicas), np.int64), np.empty(n, np.int64)
-        numbers, work = np.arange(n).view(np.float64), aligned(n_wrong * width)
-        return Room(
-            aligned(kept * n_wrong), work, p, q, drawn_p, drawn_q, aligned(size), aligned(size), aligned(size),
-            aligned(columns * state), order, left, numbers,
-        )  # fmt: skip
-
-    return make_room
+    return take_steps
 
 
 def _evaluation(shape: Shape, one_drawn: bool) -> Any:
@@ -178,7 +128,7 @@ def _evaluation(shape: Shape, one_drawn: bool) -> Any:
     # Inlined by numba itself: to pass this many arrays at every step, and count who refers to them, costs more than it.
     @njit(inline="always")
     def evaluate(  # type: ignore[no-untyped-def]
-        n, differences, factors, c, order, numbers, e, work, p, q, drawn_p, drawn_q, grad_sq, sum_p, sum_g, state
+        n, differences, factors, c, order, drawn, numbers, e, work, p, q, drawn_p, drawn_q, grad_sq, sum_p, sum_g, state
     ):
         groups = (n + width - 1) // width if across else n
         for i in range(groups):
@@ -194,7 +144,7 @@ def _evaluation(shape: Shape, one_drawn: bool) -> Any:
                     (grad_sq, at),
                     (sum_p, at),
                     (sum_g, at),
-                    (order, 0),
+                    (order, drawn),
                     (numbers, 0 if across else i),
                     (e, c * n_wrong * width),
                     (drawn_p, c * width),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -21,7 +21,7 @@ Space = Literal["auto", "features", "gram"]
 LARGEST_GRAM = 1 << 28
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Layout:
     """A problem, prepared.
 
@@ -44,6 +44,7 @@ class Layout:
     length: int
     scale: float
     across: int = 0
+    _beside: dict[int, Layout] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def dimension(self) -> int | None:
@@ -71,8 +72,13 @@ class Layout:
         """The same with ``width`` prompts side by side, prompts of zeros filling the last group.
 
         ``differences`` and ``factors`` become ``(groups, rows, columns, width)`` for the compiled run, and margins are
-        ordered ``(groups, K - 1, width)``.
+        ordered ``(groups, K - 1, width)``. It is kept: to rearrange a large Gram matrix takes as long as many steps.
         """
+        if width not in self._beside:
+            self._beside[width] = self._rearranged(width)
+        return self._beside[width]
+
+    def _rearranged(self, width: int) -> Layout:
         n, length, steps = len(self.differences), self.length, self.steps
         if self.space == "gram":
             rows = _interleave(self.rows.reshape(-1, length), n, width)

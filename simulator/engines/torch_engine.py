@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from simulator.engines.draws import draw_block, sample_words
+from simulator.engines.draws import draw_prompts, sample_words
 from simulator.engines.ensemble import Ensemble, ensemble_of
 from simulator.engines.functions import LARGEST_EXPONENT
 from simulator.engines.plan import Plan
@@ -178,10 +178,10 @@ def _counts(shares: Tensor, p: Tensor, q: Tensor, u: Tensor, v: Tensor) -> Tenso
 def _draws(plan: Plan, device: torch.device) -> Iterator[tuple[Tensor, list[Any]]]:
     """For each step the prompts ``(R, B)``, and for each attempt of a sampled rule u and v, ``(R, B, G)``."""
     n, batch, group, replicas = plan.problem.n, plan.draws.batch, plan.sampling.group, len(plan.replicas)
-    order, left = np.zeros((BLOCK, batch, replicas), np.int64), np.empty(n, np.int64)
+    order = np.zeros((BLOCK, batch, replicas), np.int64)
     move: Callable[[Any], Tensor] = lambda values: torch.as_tensor(values, device=device)  # noqa: E731
     for first in range(0, int(plan.times[-1]), BLOCK):
-        draw_block(plan.draws, n, first, plan.replicas[0], order, left)
+        draw_prompts(plan.draws, n, first, plan.replicas[0], order)
         prompts = move(np.ascontiguousarray(order.transpose(0, 2, 1)))
         for t in range(first, first + BLOCK):
             words = []

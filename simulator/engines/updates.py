@@ -4,31 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from numba import njit
 
 from simulator.engines.arrays import Shape
+from simulator.engines.draws import OPTIONS
 from simulator.engines.layout import padded_length, row_block
+from simulator.engines.room import row_stride
 from simulator.engines.update_stages import advance, exact_weights, weighted_sums
 from theory.rules import Rule
 
-__all__ = ["OPTIONS", "aligned", "compile_update", "places_of", "row_stride"]
-
-OPTIONS: dict[str, Any] = {"nogil": True, "boundscheck": False, "error_model": "numpy"}
-
-
-@njit(nogil=True)
-def aligned(size: int) -> Any:
-    """Zeros that begin a cache line: a vector that straddles two lines takes twice as long to read."""
-    whole = np.zeros(size + 8)
-    first = (-(whole.ctypes.data >> 3)) % 8
-    return whole[first : first + size]
-
-
-@njit(inline="always")
-def row_stride(padded: int) -> int:
-    """Distance between the sums of two replicas: not a power of two, whose multiples share a cache set."""
-    return padded + 8 if padded > 64 else padded
+__all__ = ["compile_update", "places_of"]
 
 
 def places_of(shape: Shape, one_drawn: bool) -> Any:
@@ -65,31 +50,29 @@ def compile_update(shape: Shape, rule: Rule | None, grouped: bool, one_drawn: bo
     weigh = exact_weights(replicas, rule or Rule("unused", lambda p, q: 1, "", ""), one_drawn)
     in_groups = _grouped_sums(width, n_wrong, padded, block, stride) if grouped else None
 
-    # Inlined by numba itself: to pass this many arrays at every step, and count who refers to them, costs more than it.
+    # Inlined by numba itself: to pass this many arrays at every step costs more than it.
     @njit(inline="always")
-    def update(n, b, drawn, steps, p, q, eta, e, coefficients, scale, sums, state, firsts):  # type: ignore[no-untyped-def]
-        columns = len(drawn)
-        size, batch = len(p) // columns, len(coefficients) // (columns * n_wrong * width)
+    def update(n, b, batch, order, order_bits, first, steps, p, q, eta, e, state, spare):  # type: ignore[no-untyped-def]
+        sums, scale, firsts, coefficients = spare.sums, spare.scale, spare.firsts, spare.coefficients
+        columns = len(eta)
+        size = len(p) // columns
         for c in range(columns):
-            mine = c * 2 * replicas
+            mine, drawn = c * 2 * replicas, first + c * replicas
             if exact:
-                at = c * size
-                weigh(((drawn[c].view(np.float64), 0), (p, at), (q, at), (eta[c], 0), (scale, mine)))
-            else:
-                scale[mine : mine + replicas], scale[mine + replicas : mine + 2 * replicas] = eta[c], 1.0
+                weigh(((order_bits, drawn), (p, c * size), (q, c * size), (eta[c], 0), (scale, mine)))
             for lane in range(replicas):
                 if exact:
-                    firsts[c * replicas + lane] = places(drawn[c, lane], lane, c, size)[0]
+                    firsts[c * replicas + lane] = places(order[drawn + lane], lane, c, size)[0]
                 else:
                     firsts[c * replicas + lane] = (c * batch + b) * n_wrong * width + lane
+                    scale[mine + lane], scale[mine + replicas + lane] = eta[c, lane], 1.0
         factors = e if exact else coefficients
-        prompts = drawn.reshape(-1)
         if grouped:
-            in_groups(n, prompts, firsts, factors, steps, sums)
+            in_groups(n, order[first : first + columns * replicas], factors, steps, spare)
         else:
             for run in range(columns * replicas):
                 for k in range(blocks):
-                    rows = (steps, (prompts[run] * blocks + k) * n_wrong * block)
+                    rows = (steps, (order[first + run] * blocks + k) * n_wrong * block)
                     one(((factors, firsts[run]), rows, (sums, run * stride + k * block)))
         for c in range(columns):
             move(((state, c * room), (scale, c * 2 * replicas), (sums, c * replicas * stride)))
@@ -103,44 +86,51 @@ def _grouped_sums(width: int, n_wrong: int, padded: int, block: int, stride: int
     one, two, six = (weighted_sums(width, n_wrong, block, together) for together in (1, 2, 6))
 
     @njit(**OPTIONS)
-    def by_prompt(n, prompts):  # type: ignore[no-untyped-def]
-        """Replicas sorted by prompt, and where each prompt's begin."""
-        begins = np.zeros(n + 1, np.int64)
+    def sort_by_prompt(n, prompts, members, begins):  # type: ignore[no-untyped-def]
+        """Replicas sorted by prompt, those of prompt i from ``begins[i]`` to ``begins[i + 1]``."""
+        for i in range(n + 1):
+            begins[i] = 0
         for i in prompts:
-            begins[i + 1] += 1
-        begins = np.cumsum(begins)
-        members, filled = np.empty(len(prompts), np.int64), begins.copy()
-        for run, i in enumerate(prompts):
-            members[filled[i]] = run
-            filled[i] += 1
-        return members, begins
+            begins[i] += 1
+        for i in range(1, n + 1):
+            begins[i] += begins[i - 1]
+        for run in range(len(prompts) - 1, -1, -1):
+            begins[prompts[run]] -= 1
+            members[begins[prompts[run]]] = run
 
     @njit(**OPTIONS)
-    def sum_up(n, prompts, firsts, factors, steps, sums):  # type: ignore[no-untyped-def]
-        members, begins = by_prompt(n, prompts)
-        f = firsts[members]
+    def sum_up(n, prompts, factors, steps, spare):  # type: ignore[no-untyped-def]
+        sums, firsts, members, begins = spare.sums, spare.firsts, spare.members, spare.begins
+        sort_by_prompt(n, prompts, members, begins)
         for i in range(n):
             for k in range(blocks):
-                rows = (steps, (i * blocks + k) * n_wrong * block)
-                o = members * stride + k * block
+                rows, own = (steps, (i * blocks + k) * n_wrong * block), k * block
                 m, end = begins[i], begins[i + 1]
                 while m < end:
+                    a = members[m]
                     if end - m >= 6:
+                        b, c, d, x, y = members[m + 1], members[m + 2], members[m + 3], members[m + 4], members[m + 5]
                         six(
                             (
-                                (factors, f[m]), (factors, f[m + 1]), (factors, f[m + 2]),
-                                (factors, f[m + 3]), (factors, f[m + 4]), (factors, f[m + 5]),
+                                (factors, firsts[a]), (factors, firsts[b]), (factors, firsts[c]),
+                                (factors, firsts[d]), (factors, firsts[x]), (factors, firsts[y]),
                                 rows,
-                                (sums, o[m]), (sums, o[m + 1]), (sums, o[m + 2]),
-                                (sums, o[m + 3]), (sums, o[m + 4]), (sums, o[m + 5]),
+                                (sums, a * stride + own), (sums, b * stride + own), (sums, c * stride + own),
+                                (sums, d * stride + own), (sums, x * stride + own), (sums, y * stride + own),
                             )
                         )  # fmt: skip
                         m += 6
                     elif end - m >= 2:
-                        two(((factors, f[m]), (factors, f[m + 1]), rows, (sums, o[m]), (sums, o[m + 1])))
+                        b = members[m + 1]
+                        two(
+                            (
+                                (factors, firsts[a]), (factors, firsts[b]), rows,
+                                (sums, a * stride + own), (sums, b * stride + own),
+                            )
+                        )  # fmt: skip
                         m += 2
                     else:
-                        one(((factors, f[m]), rows, (sums, o[m])))
+                        one(((factors, firsts[a]), rows, (sums, a * stride + own)))
                         m += 1
 
     return sum_up

@@ -20,7 +20,7 @@ from theory.claims._runs import UNDRAWN, gain, min_proof, running_max, running_m
 from theory.policy import Array
 from theory.rules import GRPO, REINFORCE, Rule
 
-__all__ = ["CLAIMS"]
+__all__ = ["CLAIMS", "upward_curvature"]
 
 
 def _root_27(like: Any) -> Any:
@@ -77,11 +77,8 @@ def _reinforce_proof() -> Certificate:
     return proof.done("E J_i(theta_t) - E J_i(theta_{t-1}) >= (3 sqrt(3) / 2) E ||grad J_i(theta_{t-1})||^2 / (n X^2)")
 
 
-def _upward_curvature(proof: Proof) -> None:
-    """From p upwards, within 4 sqrt(V) of its log-odds, the downward curvature is at most ``X^2 sqrt(V) / 2``."""
-    proof.fact(
-        "Below, b' = 2p' - 1, and V' max(1/2, 1/2 + b', 2b') X^2 is X-SEVERAL-CURVATURE's downward bound at p' >= p."
-    )
+def upward_curvature(proof: Proof) -> None:
+    """``V' max(1/2, 1/2 + b', 2b') <= sqrt(V) / 2``, b' = 2p' - 1, for p' >= p within 4 sqrt(V) of its log-odds."""
     c = proof.symbol("c", "positive", "case p >= 1/2: sqrt(V) at p")
     c2 = proof.symbol("c2", "positive", "case p >= 1/2: sqrt(V') at p'")
     less = proof.symbol("h", "nonnegative", "case p >= 1/2: c - c2, as V falls from 1/2 on")
@@ -138,7 +135,10 @@ def _grpo_proof() -> Certificate:
         8 * slope / (root**2 * x_sq),
         "the step moves the log-odds by at most 4 sqrt(V), as their gradient is at most sqrt(2) X",
     )
-    _upward_curvature(proof)
+    proof.fact(
+        "Below, b' = 2p' - 1, and V' max(1/2, 1/2 + b', 2b') X^2 is X-SEVERAL-CURVATURE's downward bound at p' >= p."
+    )
+    upward_curvature(proof)
     proof.fact(
         "As long as J along the step has not fallen below its start, J(s) >= J(0) + (2s - s^2) G / (X^2 sqrt(V)) > J(0)"
         " for 0 < s <= 1 by Taylor, so it never falls below: the bound holds on the whole step."

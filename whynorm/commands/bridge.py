@@ -12,6 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from theory.errors import expected
+from whynorm.commands.bridge_compare import compare
+from whynorm.commands.bridge_experiment import experiment
 from whynorm.commands.bridge_fetch import fetch
 from whynorm.commands.bridge_measure import measure
 from whynorm.commands.bridge_options import (
@@ -27,12 +29,19 @@ from whynorm.commands.bridge_options import (
     require_packages,
 )
 from whynorm.commands.bridge_settings import Number, Prompts, Range, bridge_settings, check_run
+from whynorm.commands.bridge_split import split, tasks
+from whynorm.commands.bridge_train import train
 from whynorm.console import progress, say
 
 __all__ = ["app", "require_llm", "require_packages"]
 
 app = typer.Typer(help="Run and measure the update rules on a LoRA language model.", no_args_is_help=True)
 app.command("fetch", short_help="Bring a model into the cache: smollm2, or one of the hub.")(fetch)
+app.command("tasks", short_help="List what a model can be asked.")(tasks)
+app.command("split", short_help="Partition a task into easy and hard questions.")(split)
+app.command("experiment", short_help="std against no_std, where does it help.")(experiment)
+app.command("train", short_help="Train on sampled completions; killed, it resumes.")(train)
+app.command("compare", short_help="Set predicted against measured, and find the step-size gap.")(compare)
 app.command("measure", short_help="Measure the theory's constants, once or along a run.")(measure)
 
 

@@ -44,7 +44,8 @@ def simulate(
         typer.Option(help="Which prompts move at a step: uniform, all, cyclic or minibatch:B.  [default: uniform]"),
     ] = None,
     eta: Annotated[
-        str | None, typer.Option(help="Step size: theorem, best, relaxed or a number.  [default: theorem]")
+        str | None,
+        typer.Option(help="Step size: theorem, best, relaxed, directional, peak or a number.  [default: theorem]"),
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Number of updates T.  [default: 1000]")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the features, the prompt order and the samples.")] = 0,
@@ -76,6 +77,7 @@ def simulate(
     ||grad J||^2 lies below the theorem's bound. Results do not depend on --threads. The first run of a kind takes some
     seconds to compile; --engine reference needs none of that, and is slow.
     """
+    from simulator.directional import STATE_FORMS, step_rule
     from simulator.options import build_problem
     from simulator.problems import load_problem
     from simulator.sampled import get_any_rule
@@ -99,7 +101,10 @@ def simulate(
         bandit = load_problem(problem) if problem else build_problem(family, n, k, d, p0, seed, strength)
     chosen, plan = get_any_rule(rule or "grpo"), get_schedule(schedule or "uniform")
     length = 1000 if steps is None else steps
-    step_size = choose_step("theorem" if eta is None else eta, bandit, chosen, plan, length, seed)
+    if eta is not None and eta in STATE_FORMS and many is None:
+        step_size: Any = step_rule(eta, chosen)
+    else:
+        step_size = choose_step("theorem" if eta is None else eta, bandit, chosen, plan, length, seed)
     with output_directory(out):
         if many is None:
             summary = _run(bandit, chosen, step_size, length, plan, seed, record, out)
@@ -115,7 +120,7 @@ def simulate(
 
 
 def _run(
-    problem: Any, rule: Any, eta: float, steps: int, schedule: Any, seed: int, record: str, out: Path | None
+    problem: Any, rule: Any, eta: Any, steps: int, schedule: Any, seed: int, record: str, out: Path | None
 ) -> dict[str, Any]:
     """Run, write what was asked for, and return the summary with its constants."""
     import numpy as np

@@ -16,15 +16,14 @@ from typing import Annotated, Any
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import StrMethodFormatter
-from pydantic import Field, model_validator
+from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from simulator.families import make_problem
-from theory.errors import expected
 from theory.rules import power
 from whynorm.figures import legend_below, panel
-from whynorm.studies.passage import passage_summary, times_to
-from whynorm.studies.study import STRICT, Probability, Runs
+from whynorm.studies.passage import Passages, passage_summary, times_to
+from whynorm.studies.study import STRICT
 
 __all__ = ["SCALINGS", "Spec", "figures", "paragraph", "run", "size", "step_of"]
 
@@ -37,24 +36,14 @@ SCALINGS = {
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class Spec(Runs):
+class Spec(Passages):
     """What the study runs.
 
     Attributes:
         alphas: exponents, from 0 to 1.
-        p0: success probability of every prompt at the start, below the threshold.
-        threshold: of the mean success probability.
     """
 
     alphas: Annotated[list[Annotated[float, Field(ge=0, le=1)]], Field(min_length=1)]
-    p0: Annotated[list[Probability], Field(min_length=1)]
-    threshold: Probability
-
-    @model_validator(mode="after")
-    def _below(self) -> Spec:
-        if max(self.p0) >= self.threshold:
-            raise expected("p0", max(self.p0), f"below the threshold {self.threshold:g}", "remove it")
-        return self
 
 
 def size(spec: Spec) -> int:

@@ -2,25 +2,56 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field, model_validator
+from pydantic.dataclasses import dataclass
 
 from simulator.engines.ensemble import Ensemble
 from simulator.engines.run import simulate_many
 from simulator.problems import Problem
 from simulator.sampled import SampledRule
+from theory.errors import expected
 from theory.rules import Rule
 from whynorm.outputs import usable_cores
-from whynorm.studies.study import Runs
+from whynorm.studies.study import STRICT, Probability, Runs
 
-__all__ = ["CONFIDENCE", "finite", "median_interval", "passage_summary", "passage_times", "study_runs", "times_to"]
+__all__ = [
+    "CONFIDENCE",
+    "Passages",
+    "finite",
+    "median_interval",
+    "passage_summary",
+    "passage_times",
+    "study_runs",
+    "times_to",
+]
 
 Floats = npt.NDArray[np.float64]
 
 # Of every interval of a study.
 CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class Passages(Runs):
+    """Runs that are timed until they reach a threshold.
+
+    Attributes:
+        p0: success probability of every prompt at the start, below the threshold.
+        threshold: of the mean success probability over the prompts.
+    """
+
+    p0: Annotated[list[Probability], Field(min_length=1)]
+    threshold: Probability
+
+    @model_validator(mode="after")
+    def _below(self) -> Passages:
+        if max(self.p0) >= self.threshold:
+            raise expected("p0", max(self.p0), f"below the threshold {self.threshold:g}", "remove it")
+        return self
 
 
 def study_runs(spec: Runs, problem: Problem, rule: Rule | SampledRule, eta: float, **options: Any) -> Ensemble:

@@ -8,17 +8,16 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from matplotlib.colors import LinearSegmentedColormap, TwoSlopeNorm
 from matplotlib.figure import Figure
-from pydantic import Field, model_validator
+from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from simulator.families import make_problem
 from simulator.schedules import UNIFORM
 from simulator.step_sizes import FORMS, choose_step
-from theory.errors import expected
 from theory.rules import RULES
 from whynorm.figures import RULE_COLOURS, panel
-from whynorm.studies.passage import Floats, finite, median_interval, passage_summary, times_to
-from whynorm.studies.study import STRICT, Probability, Runs, Strength
+from whynorm.studies.passage import Floats, Passages, finite, median_interval, passage_summary, times_to
+from whynorm.studies.study import STRICT, Strength
 
 __all__ = ["Spec", "figures", "paragraph", "run", "size", "speed_up"]
 
@@ -26,26 +25,16 @@ FAMILY = "shared-skill"
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class Spec(Runs):
+class Spec(Passages):
     """What the study runs.
 
     Attributes:
-        p0: success probability of every prompt at the start, below the threshold.
         strengths: of the skill that the prompts share.
-        threshold: of the mean success probability over the prompts.
         step: ``best`` or ``theorem``, for both rules; see ``simulator.step_sizes.FORMS``.
     """
 
-    p0: Annotated[list[Probability], Field(min_length=1)]
     strengths: Annotated[list[Strength], Field(min_length=1)]
-    threshold: Probability
     step: Literal["best", "theorem"]
-
-    @model_validator(mode="after")
-    def _below(self) -> Spec:
-        if max(self.p0) >= self.threshold:
-            raise expected("p0", max(self.p0), f"below the threshold {self.threshold:g}", "remove it")
-        return self
 
 
 def size(spec: Spec) -> int:

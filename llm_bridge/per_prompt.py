@@ -1,0 +1,164 @@
+"""Every prompt's own LoRA gradient, from the backward pass that training does anyway.
+
+A LoRA weight enters through ``y = x W^T`` alone, so its gradient is a sum over rows of ``(dloss/dy)^T x``, and each
+row belongs to one prompt. Here that sum is taken prompt by prompt as well: exact for any network in which rows of a
+batch do not see each other, for one small product per adapter weight and no pass more. What the optimizer gets stays
+the same to the last bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any
+
+import torch
+from torch.nn.functional import linear
+
+from theory.errors import expected
+
+__all__ = ["PerPromptGradients"]
+
+
+class PerPromptGradients:
+    """A context in which forward and backward passes of a model leave the gradient of every prompt.
+
+    ::
+
+        with PerPromptGradients(model, groups=N) as parts:
+            group_loss(sequence_log_probs(model, rollouts, 1.0), advantages).backward()
+        parts.gradients()  # (N, d); its sum over N is the gradient of the loss
+
+    What several backward passes leave is added up, as in ``.grad``. Gradient checkpointing works, reentrant or not.
+
+    Args:
+        model: a peft model whose trainable parameters are all weights of ``lora_A`` and ``lora_B``.
+        groups: N: the rows of every batch are N equal parts, one prompt after the other (also where a prompt's tokens
+            run once for its whole group). Or int64 ``(B,)``: the prompt of every row, as for :meth:`set_rows`.
+        n: number of prompts N if ``groups`` is a tensor.
+
+    Raises:
+        InputError: other parameters are trainable, or N is below 1.
+    """
+
+    def __init__(self, model: Any, groups: int | torch.Tensor, *, n: int | None = None) -> None:
+        """See the class."""
+        self._modules = _adapter_layers(model)
+        self.n = int(groups if n is None else n)
+        if self.n < 1:
+            raise expected("number of prompts", self.n, "at least 1", "pass the prompts of one batch")
+        self._blocks: list[tuple[int, torch.Tensor]] | None = None
+        self._total: torch.Tensor | None = None
+        self._views: dict[Any, torch.Tensor] = {}
+        if isinstance(groups, torch.Tensor):
+            self.set_rows(groups)
+
+    def set_rows(self, rows: torch.Tensor) -> None:
+        """Say of which prompt, 0 to N - 1, each row of the next batch is: int64 ``(B,)``.
+
+        Raises:
+            InputError: not of that shape, or out of range.
+        """
+        if rows.ndim != 1 or len(rows) == 0 or not 0 <= int(rows.min()) <= int(rows.max()) < self.n:
+            raise expected("rows", rows.tolist(), f"one number from 0 to {self.n - 1} per row", "number the prompts")
+        self._blocks = [(i, torch.nonzero(rows == i)[:, 0]) for i in rows.unique().tolist()]
+
+    def __enter__(self) -> PerPromptGradients:
+        """Route the adapter's linear layers through this object."""
+        for module in self._modules:
+            module.forward = self._forward(module)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Give the layers their own forward pass back."""
+        for module in self._modules:
+            del module.forward
+
+    def gradients(self) -> torch.Tensor:
+        """``(N, d)``, in the parameters' dtype and order (``LoadedModel.parameters``); zeros before a backward pass.
+
+        The tensor is this object's own: it changes with the next backward pass.
+        """
+        if self._total is None:
+            weights = [module.weight for module in self._modules]
+            sizes = [weight.numel() for weight in weights]
+            self._total = torch.zeros(self.n, sum(sizes), dtype=weights[-1].dtype, device=weights[-1].device)
+            pieces = self._total.split(sizes, dim=1)
+            for module, weight, piece in zip(self._modules, weights, pieces, strict=True):
+                self._views[module] = piece.view(self.n, *weight.shape)
+        return self._total
+
+    def reset(self) -> None:
+        """Start again at zero."""
+        if self._total is not None:
+            self._total.zero_()
+
+    def _forward(self, module: Any) -> Callable[[torch.Tensor], torch.Tensor]:
+        return lambda x: _Recorded.apply(x, module.weight, self, module)
+
+    @torch.no_grad()
+    def add(self, module: Any, slope: torch.Tensor, x: torch.Tensor) -> None:
+        """Add a layer's parts, ``slope^T x`` over each prompt's rows of ``(B, T, out)`` and ``(B, T, in)``.
+
+        Raises:
+            InputError: the rows are not those of the prompts, or there is no axis of tokens.
+        """
+        total = self.gradients()
+        view, blocks = self._views[module], self._blocks
+        rows = self.n if blocks is None else sum(len(own) for _, own in blocks)
+        if x.ndim < 3 or (len(x) % rows if blocks is None else len(x) != rows):
+            wanted = f"{'a multiple of ' if blocks is None else ''}{rows} rows, and tokens"
+            raise expected("shape of a batch", tuple(x.shape[:-1]), wanted, "pass whole groups, padded and not packed")
+        wide, factor = slope.to(total.dtype), x.to(total.dtype)
+        if blocks is None:
+            slopes, factors = (value.reshape(self.n, -1, value.shape[-1]) for value in (wide, factor))
+            view.baddbmm_(slopes.transpose(1, 2), factors)
+        else:
+            for i, own in blocks:
+                view[i].addmm_(wide[own].flatten(0, -2).T, factor[own].flatten(0, -2))
+
+
+class _Recorded(torch.autograd.Function):
+    """``x W^T``; its backward pass also hands (slope, x) to the recorder. Saved tensors obey checkpointing."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: torch.Tensor, weight: torch.Tensor, recorder: PerPromptGradients, module: Any
+    ) -> torch.Tensor:
+        ctx.recorder, ctx.module, ctx.dtypes = recorder, module, (x.dtype, weight.dtype)
+        kind = x.device.type
+        if torch.is_autocast_enabled(kind):
+            x, weight = (value.to(torch.get_autocast_dtype(kind)) for value in (x, weight))
+        ctx.save_for_backward(x, weight)
+        return linear(x, weight)
+
+    @staticmethod
+    def backward(ctx: Any, slope: torch.Tensor) -> Any:
+        x, weight = ctx.saved_tensors
+        to_x, to_weight = ctx.dtypes
+        below = total = None
+        if ctx.needs_input_grad[0]:
+            below = (slope @ weight).to(to_x)
+        if ctx.needs_input_grad[1]:
+            ctx.recorder.add(ctx.module, slope, x)
+            # The very product that the layer would form by itself: the run keeps its bits.
+            total = (slope.flatten(0, -2).T @ x.flatten(0, -2)).to(to_weight)
+        return below, total, None, None
+
+
+def _adapter_layers(model: Any) -> list[Any]:
+    """The adapter's linear layers in the order of the model's trainable parameters."""
+    layers = {id(module.weight): module for module in model.modules() if type(module) is torch.nn.Linear}
+    found = []
+    for name, value in model.named_parameters():
+        if not value.requires_grad:
+            continue
+        if id(value) not in layers or not (".lora_A." in name or ".lora_B." in name):
+            wanted = "only weights of lora_A and lora_B of linear layers to be trained"
+            raise expected("trainable parameter", name, wanted, "use a plain LoRA adapter")
+        found.append(layers[id(value)])
+    if not found:
+        raise expected("trainable parameters", 0, "a LoRA adapter", "pass the peft model")
+    return found

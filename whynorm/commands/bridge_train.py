@@ -1,0 +1,243 @@
+"""``whynorm bridge train``: sampled mode, G completions for each question."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from theory.errors import expected
+from whynorm.commands.bridge_options import (
+    MODEL_HELP,
+    Checkpointing,
+    Device,
+    Dtype,
+    PresetName,
+    memory_errors,
+    model_options,
+)
+from whynorm.console import progress, say
+
+__all__ = ["train"]
+
+# What the table at the end shows, where the run has it.
+_SHOWN = ("reward", "frac_reward_zero_std", "grad_norm", "completions/mean_length", "entropy", "theory/variance")
+_LONGEST = {"tiny": 16}
+# Of what the sources do not print, what a run needs.
+_PRINTABLE = ("group", "steps", "learning_rate", "optimizer", "batch", "temperature", "max_new_tokens", "seeds")
+_SHOWN_TOO = ("theory/cosine_mean", "theory/no_m_share", "eval_reward", "step_time")
+
+
+def train(
+    model: Annotated[str | None, typer.Option(help=f"{MODEL_HELP}  [default: tiny, or the preset's]")] = None,
+    task: Annotated[str, typer.Option(help="What is asked, see `whynorm bridge tasks`.")] = "arithmetic:sum",
+    eval_task: Annotated[str | None, typer.Option(help="Held-out questions, a task too.")] = None,
+    reward: Annotated[str | None, typer.Option(help="Your own reward, FILE.py:FUNCTION or module:FUNCTION.")] = None,
+    rule: Annotated[
+        str | None, typer.Option(help="paper:G, no_std:G, trl:G, dr_grpo:G, rloo:G, dapo:G, ...  [default: paper:8]")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(help="Number of updates.  [default: 100, or the preset's]")] = None,
+    eta: Annotated[float, typer.Option(help="Step size (learning rate).")] = 1e-2,
+    optimizer: Annotated[Literal["sgd", "adamw"], typer.Option(help="AdamW rescales what is studied.")] = "sgd",
+    weight_decay: Annotated[float, typer.Option(help="Of AdamW.")] = 0.0,
+    batch: Annotated[int, typer.Option(help="N, questions of a step.")] = 8,
+    order: Annotated[Literal["epochs", "uniform"], typer.Option(help="uniform: drawn anew at every step.")] = "epochs",
+    max_new_tokens: Annotated[int | None, typer.Option(help="Longest completion.  [default: 256; 16 for tiny]")] = None,
+    temperature: Annotated[float, typer.Option(help="Of sampling, and of the policy that is trained.")] = 1.0,
+    top_p: Annotated[float, typer.Option(help="Below 1, completions are not from the policy trained.")] = 1.0,
+    top_k: Annotated[int, typer.Option(help="Above 0, completions are not from the policy trained.")] = 0,
+    max_grad_norm: Annotated[float | None, typer.Option(help="Shorten longer gradients; off if left out.")] = None,
+    eval_every: Annotated[int, typer.Option(help="Measure held-out accuracy every so many steps.")] = 0,
+    eval_temperature: Annotated[float, typer.Option(help="Of these completions; 0 is greedy.")] = 0.0,
+    eval_group: Annotated[int, typer.Option(help="Completions for each held-out question.")] = 1,
+    seed: Annotated[int, typer.Option(help="Seed of questions and completions.")] = 0,
+    preset: PresetName = None,
+    lora_r: Annotated[int | None, typer.Option("--lora-r", help="Rank of the adapter.  [default: 8]")] = None,
+    lora_alpha: Annotated[float | None, typer.Option(help="Scale of the adapter.  [default: 16]")] = None,
+    lora_seed: Annotated[int, typer.Option(help="Seed of the adapter's random A.")] = 0,
+    dtype: Dtype = "auto",
+    device: Device = "cpu",
+    threads: Annotated[int, typer.Option(help="Threads on the CPU.")] = 1,
+    checkpointing: Checkpointing = False,
+    rollout_rows: Annotated[int, typer.Option(help="Completions drawn at once at most; 0 for all.")] = 0,
+    backward_rows: Annotated[int, typer.Option(help="Completions in a backward pass at most; 0 for all.")] = 0,
+    diagnostics: Annotated[bool, typer.Option("--diagnostics", help="Cosines, M, R1, R2 at every step.")] = False,
+    track: Annotated[list[str] | None, typer.Option(help="tensorboard, wandb or trackio; may be repeated.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Directory of the run: metrics, checkpoints, adapter.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run that --out holds.")] = False,
+    checkpoint_every: Annotated[int, typer.Option(help="Steps between checkpoints.")] = 10,
+    keep: Annotated[int, typer.Option(help="How many checkpoints stay.")] = 2,
+    json_output: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+) -> int:
+    """Train a LoRA adapter by a sampled rule: G completions for each of N questions a step, on policy.
+
+    Plain SGD along the mean of the prompts' gradients, as the theory has it; `--optimizer adamw` is opt-in. Killed at
+    any moment, `--resume` goes on as if nothing had been. Several devices: `accelerate launch -m whynorm bridge train`.
+    """
+    given = locals()
+    _check(given)
+    given.update(_chosen(given))
+    from llm_bridge.group_settings import GroupSettings
+
+    settings = GroupSettings(**{name: given[name] for name in GroupSettings.__dataclass_fields__})
+    with memory_errors(), _place(device, threads) as (processes, own_device):
+        result = _train(given, settings, processes, own_device)
+        if processes.first:
+            _tell(result, given, json_output)
+    return 0
+
+
+def _chosen(given: dict[str, Any]) -> dict[str, Any]:
+    """What was left out, filled in from the preset or with whynorm's own settings."""
+    name, place = model_options(
+        given["model"], given["preset"], given["dtype"], given["device"], "auto", given["checkpointing"]
+    )
+    from llm_bridge.models import LoraSettings
+    from llm_bridge.presets import get_preset
+
+    preset = None if given["preset"] is None else get_preset(given["preset"])
+    lora = place["lora"] or LoraSettings()
+    steps, group = (None, None) if preset is None else (preset.steps.value, preset.group.value)
+    if preset is not None:
+        missing = ", ".join(each for each in preset.unprinted if each in _PRINTABLE)
+        say(f"the source of the preset {preset.name} does not print {missing}: whynorm's own settings, or yours")
+    return {
+        "model": name,
+        "dtype": ("float64" if name == "tiny" else "float32") if given["dtype"] == "auto" else given["dtype"],
+        "rule": given["rule"] or f"paper:{group or 8}",
+        "steps": given["steps"] if given["steps"] is not None else steps or 100,
+        "max_new_tokens": given["max_new_tokens"] if given["max_new_tokens"] is not None else _LONGEST.get(name, 256),
+        "lora_r": lora.r if given["lora_r"] is None else given["lora_r"],
+        "lora_alpha": float(lora.alpha if given["lora_alpha"] is None else given["lora_alpha"]),
+    }
+
+
+def _check(given: dict[str, Any]) -> None:
+    """Find out what is wrong with options before a model is loaded."""
+    if given["resume"] and given["out"] is None:
+        raise expected("resume", True, "--out, the directory of the run to go on with", "pass --out DIR")
+    if given["track"] and given["out"] is None:
+        raise expected("track", ", ".join(given["track"]), "--out, the directory of the run", "pass --out DIR")
+    if given["threads"] < 1:
+        raise expected("threads", given["threads"], "an integer from 1 on", "leave it out for one thread")
+    if given["eval_every"] and given["eval_task"] is None:
+        raise expected("eval-every", given["eval_every"], "--eval-task, the held-out questions", "name a task")
+
+
+@contextlib.contextmanager
+def _place(device: str, threads: int) -> Iterator[tuple[Any, str]]:
+    """The processes of the run, and this one's device, for as long as the run lasts."""
+    import torch
+
+    from llm_bridge.distributed import ended_processes, started_processes
+
+    torch.set_num_threads(threads)
+    processes, own_device = started_processes(device)
+    with ended_processes(processes):
+        yield processes, own_device
+
+
+def _train(given: dict[str, Any], settings: Any, processes: Any, device: str) -> Any:
+    """Load, train, and write what was asked for."""
+    from llm_bridge.group_training import train_groups
+    from llm_bridge.models import LoraSettings, load_model
+    from llm_bridge.observers import Interaction
+    from llm_bridge.questions import get_task
+    from llm_bridge.rewards import with_reward
+    from llm_bridge.run_folder import RunFolder
+    from llm_bridge.trackers import get_tracker
+    from whynorm.outputs import output_directory
+
+    out = given["out"]
+    folder = None if out is None else RunFolder(out, given["resume"], given["checkpoint_every"], given["keep"])
+    kinds = given["track"] or [] if processes.first else []
+    trackers = [get_tracker(kind, out, out.resolve().name, settings.identity()) for kind in kinds]
+    lora = LoraSettings(r=given["lora_r"], alpha=given["lora_alpha"], seed=given["lora_seed"])
+    loaded = load_model(
+        given["model"], lora=lora, dtype=given["dtype"], device=device, checkpointing=given["checkpointing"]
+    )
+    questions = with_reward(get_task(given["task"], tokenizer=loaded.tokenizer), given["reward"])
+    held_out = None
+    if given["eval_task"] is not None:
+        held_out = with_reward(get_task(given["eval_task"], tokenizer=loaded.tokenizer), given["reward"])
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(output_directory(out))
+        for tracker in trackers:
+            stack.callback(tracker.close)
+        tick = stack.enter_context(progress(f"{settings.rule} on {given['model']}", settings.steps))
+        result = train_groups(
+            loaded,
+            questions,
+            settings,
+            observers=[Interaction(settings.sampled_rule)] if given["diagnostics"] else [],
+            held_out=held_out,
+            folder=folder,
+            trackers=trackers,
+            processes=processes,
+            progress=tick if processes.first else lambda step: None,
+        )
+        if out is not None and processes.first:
+            _write(result, given, out)
+    return result
+
+
+def _write(result: Any, given: dict[str, Any], out: Path) -> None:
+    from simulator.files import write_json
+    from whynorm.figures import save_png
+    from whynorm.figures_training import reward_figure, theory_figure
+
+    title = f"{given['rule']} on {given['model']}, {given['task']}"
+    write_json(out / "summary.json", _summary(result, given))
+    save_png(reward_figure(result.rows, title), out / "reward.png")
+    save_png(theory_figure(result.rows, title), out / "theory.png")
+
+
+def _summary(result: Any, given: dict[str, Any]) -> dict[str, Any]:
+    """Settings, the first and the last step, and accuracy by step."""
+    trained = [row for row in result.rows if "reward" in row]
+    held_out = [[row["step"], row["eval_reward"]] for row in result.rows if row.get("eval_reward") is not None]
+    return {
+        "settings": {name: str(value) if isinstance(value, Path) else value for name, value in given.items()},
+        "steps": len(trained),
+        "resumed_at": result.resumed_at,
+        "first": trained[0],
+        "last": trained[-1],
+        "mean": {name: _mean(trained, name) for name in trained[-1] if _mean(trained, name) is not None},
+        "eval_reward": held_out,
+    }
+
+
+def _mean(rows: list[dict[str, Any]], name: str) -> float | None:
+    values = [float(row[name]) for row in rows if row.get(name) is not None]
+    return sum(values) / len(values) if values and name not in ("step", "epoch", "num_tokens") else None
+
+
+def _tell(result: Any, given: dict[str, Any], json_output: bool) -> None:
+    if json_output:
+        typer.echo(json.dumps(_summary(result, given), indent=2, allow_nan=False))
+    else:
+        Console().print(_table(result, given))
+    if given["out"] is not None:
+        say(f"metrics, checkpoints, adapter and plots: {given['out']}")
+
+
+def _table(result: Any, given: dict[str, Any]) -> Table:
+    title = f"{given['rule']} on {given['model']}, {given['task']}, step size {given['eta']:.3g}"
+    table = Table(title=Text(title), title_justify="left")
+    for name in ("metric", "first tenth", "last tenth", "last step"):
+        table.add_column(name, justify="left" if name == "metric" else "right")
+    rows = list(result.rows)
+    for name in (*_SHOWN, *_SHOWN_TOO):
+        values = [float(row[name]) for row in rows if row.get(name) is not None]
+        if values:
+            tenth = max(1, len(values) // 10)
+            first, last = sum(values[:tenth]) / tenth, sum(values[-tenth:]) / tenth
+            table.add_row(name, f"{first:.4g}", f"{last:.4g}", f"{values[-1]:.4g}")
+    return table
