@@ -22,7 +22,7 @@ from llm_bridge.hidden_states import hidden_cosines, hidden_states
 from llm_bridge.interactions import interactions
 from llm_bridge.models import LoadedModel
 from llm_bridge.policies import AnswerBatch
-from llm_bridge.sampled_comparison import SampledComparison, compare_sampled
+from llm_bridge.sampled_comparison import SampledComparison, check_sampled, compare_sampled
 from llm_bridge.step_gap import StepGap, measure_gap
 from simulator.reference import simulate
 from simulator.sampled import SampledRule, get_any_rule
@@ -95,6 +95,8 @@ def compare(
         InputError: settings or options out of range.
     """
     sampled = _sampled_rule(options.sampled)
+    if sampled is not None:
+        check_sampled(sampled, options.seeds)
     if not 0 <= options.checkpoints <= 3:
         raise expected("checkpoints", options.checkpoints, "0 to 3", "3 takes the start, the middle and the end")
     rule, looks = get_rule(settings.rule), _looks(options.checkpoints, settings.steps)

@@ -11,7 +11,7 @@ from llm_bridge.evidence import consistency_row, evidence_rows
 from llm_bridge.evidence_row import decide
 
 _COSINES = {
-    "cosine_mean": 0.01, "cosine_std": 0.05, "cosine_small_share": 0.95, "cosine_positive_share": 0.5, "no_m_share": 0.0,
+    "cosine_mean": 0.01, "cosine_std": 0.05, "cosine_small_share": 0.95, "no_m_share": 0.0,
     "intervals": {"cosine_small_share": [0.9, 0.99], "cosine_std": [0.04, 0.06], "no_m_share": [0.0, 0.1]},
 }  # fmt: skip
 _STATISTIC = {"cosine_small_share": 1.0, "cosine_std": 0.05}
