@@ -1,11 +1,11 @@
 """A training step of a language model beside TRL's GRPOTrainer: rollout and update, with and without diagnostics.
 
-    python -m benchmarks.bridge [--model tiny] [--prompts 4] [--group 8] [--longest 32] [--rounds 5]
+    python -m benchmarks.bridge [--model tiny] [--prompts 4] [--group 8] [--longest 32] [--rounds 5] [--steps 1]
                                 [--attention sdpa] [--threads 1] [--out benchmarks/results/bridge_tiny.json]
 
 Both train the same adapter on the same model with the same prompts, group size, temperature, longest completion,
 attention implementation and dtype (float32), with plain SGD and no reference model; TRL without activation
-checkpointing, logging or saving. Steps of all peers take turns, and a peer's fastest step counts: noise only adds.
+checkpointing, logging or saving. Peers take turns, and a peer's fastest step counts: noise only adds.
 Completions are drawn by each peer itself, so their lengths differ a little; what is compared is tokens per second,
 counting every token of every row, prompt and completion, that is not padding (TRL's num_tokens). The reward is the
 parity of the completion's token ids, so that hardly a group is without variance: such groups whynorm leaves out of the
@@ -24,6 +24,7 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from rich.console import Console
 from rich.table import Table
@@ -58,6 +59,7 @@ class Workload:
     group: int
     longest: int
     attention: str
+    steps: int
 
     def questions(self) -> list[Any]:
         """N prompts: plain text for the packaged model, messages for others."""
@@ -80,58 +82,80 @@ def parity(completion_ids: Sequence[Sequence[int]], **_: Any) -> list[float]:
     return [float(sum(ids) % 2) for ids in completion_ids]
 
 
-def prepare_whynorm(work: Workload, diagnostics: bool) -> Callable[[], StepTime]:
-    """A step of sampled training, timed."""
+class Clock:
+    """Times the steps of a run: started, rollout done, ended."""
+
+    def __init__(self) -> None:
+        self.steps: list[StepTime] = []
+
+    def start(self) -> None:
+        """A step begins."""
+        self._start, self._processor = time.perf_counter(), time.process_time()
+
+    def drawn(self, tokens: int) -> None:
+        """Completions are drawn and rewarded."""
+        self._drawn, self._tokens = time.perf_counter(), tokens
+
+    def end(self) -> None:
+        """The adapter has moved."""
+        processor, now = time.process_time() - self._processor, time.perf_counter()
+        self.steps.append(StepTime(now - self._start, self._drawn - self._start, processor, self._tokens))
+
+    def taken(self) -> list[StepTime]:
+        """The steps since the last call."""
+        steps, self.steps = self.steps, []
+        return steps
+
+
+def prepare_whynorm(work: Workload, diagnostics: bool) -> Callable[[], list[StepTime]]:
+    """A run of sampled training."""
     import llm_bridge.group_training as training
     from llm_bridge.group_settings import GroupSettings
     from llm_bridge.observers import Interaction
     from llm_bridge.questions import Question, Task
 
-    loaded = work.load()
-    questions = tuple(
-        Question(name=str(i), prompt=p if isinstance(p, str) else tuple(p), columns={})
-        for i, p in enumerate(work.questions())
-    )
+    loaded, clock, seed = work.load(), Clock(), iter(range(10**6))
+    texts = [prompt if isinstance(prompt, str) else tuple(prompt) for prompt in work.questions()]
+    questions = tuple(Question(str(i), text) for i, text in enumerate(texts))
     task = Task(name="benchmark", questions=questions, reward=parity)
     draw = training.draw_step
-    marks: dict[str, float] = {}
 
     def timed(*args: Any) -> Any:
-        drawn = draw(*args)
-        marks["drawn"] = time.perf_counter()
-        return drawn
+        clock.start()
+        step = draw(*args)
+        clock.drawn(int(step.tokens.sum()))
+        return step
 
-    training.draw_step = timed
-    seed = iter(range(10**6))
+    class End:
+        def log(self, step: int, row: Any) -> None:
+            clock.end()
 
-    def step() -> StepTime:
+    def run() -> list[StepTime]:
         settings = GroupSettings(
             rule=f"trl:{work.group}",
-            steps=1,
+            steps=work.steps,
             eta=_STEP_SIZE,
             batch=work.prompts,
             max_new_tokens=work.longest,
             seed=next(seed),
         )
         observers = (Interaction(settings.sampled_rule),) if diagnostics else ()
-        start, processor = time.perf_counter(), time.process_time()
-        run = training.train_groups(loaded, task, settings, observers=observers)
-        end = time.perf_counter()
-        tokens = int(run.rows[0]["num_tokens"] or 0)
-        return StepTime(end - start, marks["drawn"] - start, time.process_time() - processor, tokens)
+        with patch.object(training, "draw_step", timed):
+            training.train_groups(loaded, task, settings, observers=observers, trackers=(End(),))
+        return clock.taken()
 
-    return step
+    return run
 
 
-def prepare_trl(work: Workload, diagnostics: bool, folder: Path) -> Callable[[], StepTime]:
-    """A step of GRPOTrainer, timed from its beginning to its end by a callback."""
+def prepare_trl(work: Workload, diagnostics: bool, folder: Path) -> Callable[[], list[StepTime]]:
+    """A run of GRPOTrainer."""
     import datasets
     import trl
     from transformers import PrinterCallback, TrainerCallback
 
     from llm_bridge.trl_callback import TheoryCallback
 
-    loaded = work.load()
+    loaded, clock = work.load(), Clock()
     config = trl.GRPOConfig(
         output_dir=str(folder),
         use_cpu=True,
@@ -145,20 +169,20 @@ def prepare_trl(work: Workload, diagnostics: bool, folder: Path) -> Callable[[],
         learning_rate=_STEP_SIZE,
         beta=0.0,
         loss_type="luspo",
+        importance_sampling_level="sequence",
         num_generations=work.group,
         per_device_train_batch_size=work.group * work.prompts,
         max_completion_length=work.longest,
         temperature=1.0,
-        max_steps=1,
+        max_steps=work.steps,
     )
-    marks: dict[str, float] = {}
 
-    class Clock(TrainerCallback):
+    class Steps(TrainerCallback):
         def on_step_begin(self, *_: Any, **__: Any) -> None:
-            marks.update(start=time.perf_counter(), processor=time.process_time())
+            clock.start()
 
         def on_step_end(self, *_: Any, **__: Any) -> None:
-            marks.update(end=time.perf_counter(), processor_end=time.process_time())
+            clock.end()
 
     trainer = trl.GRPOTrainer(
         model=loaded.model,
@@ -166,9 +190,8 @@ def prepare_trl(work: Workload, diagnostics: bool, folder: Path) -> Callable[[],
         args=config,
         train_dataset=datasets.Dataset.from_dict({"prompt": work.questions()}),
         processing_class=loaded.tokenizer,
-        callbacks=[Clock()],
+        callbacks=[Steps()],
     )
-    # Nothing of what a trainer says at the end of a run belongs in here.
     trainer.remove_callback(PrinterCallback)
     if diagnostics:
         trainer.add_callback(TheoryCallback(trainer))
@@ -176,38 +199,32 @@ def prepare_trl(work: Workload, diagnostics: bool, folder: Path) -> Callable[[],
 
     def timed(inputs: Any) -> Any:
         output = generate(inputs)
-        marks["drawn"] = time.perf_counter()
-        marks["tokens"] = sum(int(output[name].sum()) for name in ("prompt_mask", "completion_mask"))
+        clock.drawn(sum(int(output[name].sum()) for name in ("prompt_mask", "completion_mask")))
         return output
 
     trainer._generate_and_score_completions = timed
 
-    def step() -> StepTime:
+    def run() -> list[StepTime]:
         trainer.train()
-        return StepTime(
-            marks["end"] - marks["start"],
-            marks["drawn"] - marks["start"],
-            marks["processor_end"] - marks["processor"],
-            int(marks["tokens"]),
-        )
+        return clock.taken()
 
-    return step
+    return run
 
 
 def time_steps(work: Workload, peers: Sequence[str], rounds: int, folder: Path) -> dict[str, list[StepTime]]:
-    """Steps of all peers in turns, ``rounds`` of each after one that does not count."""
-    steps: dict[str, Callable[[], StepTime]] = {}
+    """Steps of all peers, which take turns; those of a first turn do not count."""
+    runs: dict[str, Callable[[], list[StepTime]]] = {}
     for name in peers:
         diagnostics = name.endswith("diagnostics")
         ours = name.startswith("whynorm")
-        steps[name] = prepare_whynorm(work, diagnostics) if ours else prepare_trl(work, diagnostics, folder)
+        runs[name] = prepare_whynorm(work, diagnostics) if ours else prepare_trl(work, diagnostics, folder)
     times: dict[str, list[StepTime]] = {name: [] for name in peers}
     for turn in range(rounds + 1):
         for name in peers:
-            taken = steps[name]()
-            print(f"{turn} {name}: {taken.seconds:.3f} s, {taken.tokens / taken.seconds:.0f} tokens/s", file=sys.stderr)
-            if turn:
-                times[name].append(taken)
+            taken = runs[name]()
+            rate = max(step.tokens / step.seconds for step in taken)
+            print(f"{turn} {name}: {rate:.0f} tokens/s", file=sys.stderr)
+            times[name] += taken if turn else []
     return times
 
 
@@ -261,6 +278,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--group", type=int, default=8)
     parser.add_argument("--longest", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=1)
     parser.add_argument("--attention", choices=("eager", "sdpa"), default="sdpa")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--peers", nargs="+", choices=PEERS, default=list(PEERS))
@@ -274,7 +292,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     torch.set_num_threads(options.threads)
     warnings.filterwarnings("ignore", message=".*checkpointing.* is deprecated", category=FutureWarning)
-    work = Workload(options.model, options.prompts, options.group, options.longest, options.attention)
+    work = Workload(options.model, options.prompts, options.group, options.longest, options.attention, options.steps)
     with tempfile.TemporaryDirectory() as folder:
         times = time_steps(work, options.peers, options.rounds, Path(folder))
     rows = [summary(name, times[name]) for name in options.peers]

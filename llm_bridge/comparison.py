@@ -135,6 +135,10 @@ class Comparison:
                 for each in self.anchors
             ],
             "predictions": [self._row(each) for each in self.predictions],
+            "curves": {
+                "measured": self.measured.J.tolist(),
+                "predicted": [each.J.tolist() for each in self.predictions],
+            },
         }
 
     def _row(self, prediction: Prediction) -> dict[str, Any]:
@@ -179,6 +183,7 @@ def compare_run(
     *,
     periods: tuple[int, ...] = PERIODS,
     tolerance: float = TOLERANCE,
+    also: tuple[int, ...] = (),
     progress: Callable[[int], Any] = lambda step: None,
     visit: Callable[[int, LoadedModel, AnswerBatch, AnswerGram], Any] = lambda *state: None,
 ) -> Comparison:
@@ -188,6 +193,7 @@ def compare_run(
         settings: of the run.
         periods: the s to anchor anew after.
         tolerance: error in a success probability from which a prediction counts as broken.
+        also: further steps, up to the last, at which the Gram matrix is measured.
         progress: called with t after each step.
         visit: called with step, model, batch and Gram matrix at every anchor, before the run goes on.
 
@@ -201,7 +207,7 @@ def compare_run(
         raise expected("tolerance", tolerance, "a number between 0 and 1", "it is an error in a probability")
     rule = get_rule(settings.rule)
     loaded, prompts, batch = prepare(settings)
-    wanted = {t for period in periods for t in range(0, settings.steps, period)} | {0}
+    wanted = {t for period in periods for t in range(0, settings.steps, period)} | {0, *also}
     anchors: list[Anchor] = []
 
     def stop(step: int) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from llm_bridge.directional import model_step
 from llm_bridge.experiment import BridgeSettings, prepare
 from llm_bridge.gram import answer_gram
+from llm_bridge.lines import kept_parameters
 from llm_bridge.training import train
 from simulator.directional import STATE_FORMS
 from simulator.records import Record
@@ -64,23 +65,20 @@ def step_rule_runs(
         InputError: the rule has no theorem's or no directional step size.
     """
     rule = get_rule(settings.rule)
-    runs = []
-    for number, name in enumerate(("theorem", *STATE_FORMS)):
-        loaded, _, batch = prepare(settings)
-        gram = answer_gram(loaded, batch)
-        x_max_sq = gram.problem(loaded.name).x_max_sq
-        assert rule.step_size is not None
-        eta = float(rule.step_size(x_max_sq))
+    loaded, _, batch = prepare(settings)
+    x_max_sq = answer_gram(loaded, batch).problem(loaded.name).x_max_sq
+    assert rule.step_size is not None
+    eta = float(rule.step_size(x_max_sq))
+    runs: list[StepRuleRun] = []
+
+    def tick(step: int) -> None:
+        progress(len(runs) * settings.steps + step)
+
+    for name in ("theorem", *STATE_FORMS):
         chosen = eta if name == "theorem" else model_step(name, rule)
-        record = train(
-            loaded,
-            batch,
-            rule,
-            chosen,
-            settings.steps,
-            x_max_sq=x_max_sq,
-            seed=settings.seed,
-            progress=lambda step, done=number * settings.steps: progress(done + step),
-        )
+        with kept_parameters(loaded):
+            record = train(
+                loaded, batch, rule, chosen, settings.steps, x_max_sq=x_max_sq, seed=settings.seed, progress=tick
+            )
         runs.append(StepRuleRun(name, record, eta))
     return tuple(runs)

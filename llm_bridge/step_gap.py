@@ -153,9 +153,10 @@ def measure_gap(
             )
         )
         progress(i + 1)
-    epochs = _epochs(loaded, batch, rule, eta, min(each.own.value for each in found)) if whole else (None, None)
+    near = min(each.own.value for each in found)
+    over_own, over_mean = _epochs(loaded, batch, rule, eta, near) if whole else (None, None)
     shares = feature_shares(gram, batch, along)
-    return StepGap(step, rule.name, eta, float(raw.max()), tuple(found), *epochs, shares)
+    return StepGap(step, rule.name, eta, float(raw.max()), tuple(found), over_own, over_mean, shares)
 
 
 def _top(matrices: Array) -> Array:

@@ -361,6 +361,25 @@ def test_unusable_settings_are_refused(changes: dict, said: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_the_example_of_the_documentation_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = (Path(__file__).resolve().parent.parent / "docs" / "training.md").read_text()
+    code = page.split("```python\n")[1].split("```")[0]
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, "training.md", "exec"), {})
+    assert len(capsys.readouterr().out.split()) == 2
+    assert (tmp_path / "run" / "adapter").is_dir()
+
+
+def test_the_documentation_names_every_metric(finished: tuple) -> None:
+    page = (Path(__file__).resolve().parent.parent / "docs" / "training.md").read_text()
+    for name in {name for row in finished[1].rows for name in row} - {"step"}:
+        family, _, last = name.rpartition("/")
+        starred = any(f"`{family}/{last[:cut]}*`" in page for cut in range(len(last)))
+        assert f"`{name}`" in page or f"`{last}`" in page or starred or f"`{family}/...`" in page, name
+
+
 class _NoModel:
     """Settings are refused before the model is touched."""
 

@@ -161,8 +161,8 @@ def _variance_decreases() -> Check:
 _DERIVED: tuple[Callable[[], Check], ...] = (
     _pairs,
     _assumption_2,
-    *(lambda step=step: _assumption_4(step) for step in ("0", "260", "500")),  # type: ignore[misc]
-    *(lambda step=step: _talk_cosines(step) for step in ("0", "260", "500")),  # type: ignore[misc]
+    *(lambda step=step: _assumption_4(step) for step in ("0", "260", "500")),
+    *(lambda step=step: _talk_cosines(step) for step in ("0", "260", "500")),
     _preserved,
     _variance_decreases,
 )

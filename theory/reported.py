@@ -167,7 +167,7 @@ def _training() -> tuple[Figure, ...]:
 
 
 def _settings() -> tuple[Figure, ...]:
-    rows = (
+    rows: tuple[tuple[str, str, Literal["paper", "talk"], str, str], ...] = (
         ("LoRA rank", "64", "paper", "G.3", "a rank r = 64 and alpha α = 128"),
         ("LoRA rank", "16", "talk", "Model Configuration", "LoRA (rank = 16, α = 32)"),
         ("LoRA alpha", "128", "paper", "G.3", "a rank r = 64 and alpha α = 128"),
@@ -178,7 +178,10 @@ def _settings() -> tuple[Figure, ...]:
         ("hard prompts", "1909", "talk", "Dataset Stratification", "Hard: 1,909 examples"),
         ("outputs in a group", "8", "talk", "Model Configuration", "K = 8 generations per prompt"),
     )
-    return tuple(Figure(name, value, "rounded", *rest, setting=True) for name, value, *rest in rows)  # type: ignore[arg-type]
+    return tuple(
+        Figure(name, value, "rounded", source, place, quotation, setting=True)
+        for name, value, source, place, quotation in rows
+    )
 
 
 FIGURES: tuple[Figure, ...] = (*_hidden(), *_gradients(), *_fisher(), *_training(), *_settings())

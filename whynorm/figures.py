@@ -25,6 +25,7 @@ __all__ = [
     "DASHED",
     "INK",
     "RULE_COLOURS",
+    "STYLE",
     "bound_figure",
     "curves_figure",
     "error_figure",
@@ -45,7 +46,7 @@ _BOUND = "#8b8f98"
 INK = "#0a0b0c"
 DASHED = (0, (4, 2.5))
 
-_STYLE: Any = {
+STYLE: Any = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],
     "font.size": 10,
@@ -70,7 +71,7 @@ _STYLE: Any = {
 @contextmanager
 def panel(title: str, width: float = 4.8, height: float = 3.3) -> Iterator[tuple[Figure, Axes]]:
     """A figure of one panel in the page's style; sizes in inches."""
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(width, height), layout="constrained")
         axes = figure.add_subplot(1, 1, 1)
         # Titles hold names of files and models, in which a dollar sign is a dollar sign.
@@ -199,7 +200,7 @@ def gain_figure(records: Sequence[Record], title: str = "one-step gain over the 
 
 def _render(figure: Figure, target: Any, **options: Any) -> None:
     """Save a figure in the style it was made in, which decides how text and ids are written."""
-    with mpl.rc_context(_STYLE), warnings.catch_warnings():
+    with mpl.rc_context(STYLE), warnings.catch_warnings():
         # A name in a script that the font lacks is shown as boxes; that is no reason to interrupt anybody.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         figure.savefig(target, **options)

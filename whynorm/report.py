@@ -19,8 +19,10 @@ from theory.errors import expected
 from theory.instances import Instance
 from theory.rules import get_rule
 from whynorm import __version__
+from whynorm.comparison import read_comparison
 from whynorm.constants import breaking_time, constants_table, prediction_error
 from whynorm.figures import bound_figure, curves_figure, error_figure, gain_figure, mean_figure, to_svg
+from whynorm.figures_bridge import gap_figure, horizon_figure, multiples_figure
 from whynorm.figures_compare import compare_figure
 from whynorm.figures_plateau import escape_figure, tail_figure
 from whynorm.page import render
@@ -50,6 +52,7 @@ def write_report(directory: Path) -> tuple[Path, Path]:
     parsed = parse_settings(chosen, f"in {directory / 'settings.json'}")
     problem = orthogonal_problem(parsed)
     rows = constants_table(runs, geometry, problem)
+    comparison = read_comparison(directory / "compare" / "comparison.json")
     content = {
         "format": 1,
         "whynorm": __version__,
@@ -59,8 +62,10 @@ def write_report(directory: Path) -> tuple[Path, Path]:
         "geometry": geometry,
         "constants": [row.to_json() for row in rows],
         "headline": _headline(claims, runs, parsed),
+        "comparison": comparison,
     }
     figures = _figures(runs, problem, claims, parsed) | _study_figures(directory / "plateau.json")
+    figures |= _comparison_figures(comparison)
     page = render(content, figures)
     write_json(directory / "report.json", content)
     write_text(directory / "report.html", page)
@@ -160,6 +165,19 @@ def _study_figures(path: Path) -> dict[str, Markup]:
         found = {"escape": escape_figure(study), "tail": tail_figure(study), "compare": compare_figure()}
     except (KeyError, TypeError, ValueError):
         raise expected("results", str(path), "a study as `whynorm study plateau` writes it", _REMEDY) from None
+    return {name: Markup(to_svg(figure, f"{name} figure")) for name, figure in found.items()}
+
+
+def _comparison_figures(comparison: dict[str, Any] | None) -> dict[str, Markup]:
+    """Figures of the theory against the model; none without the comparison."""
+    if comparison is None:
+        return {}
+    found = {
+        "predicted": multiples_figure(comparison["comparison"]),
+        "horizon": horizon_figure(comparison["comparison"]),
+    }
+    if comparison["gaps"]:
+        found["gap"] = gap_figure(comparison["gaps"][0])
     return {name: Markup(to_svg(figure, f"{name} figure")) for name, figure in found.items()}
 
 

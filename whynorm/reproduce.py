@@ -4,6 +4,7 @@ DIR/verdicts.json            every claim with its evidence
 DIR/errata.md                refuted claims of the sources, and what holds instead
 DIR/runs/NAME/               record.npz and summary.json of each run
 DIR/geometry.json            the language model's measured constants
+DIR/compare/                 the theory against the model, as `whynorm bridge compare` leaves it
 DIR/plateau.json             how long hard prompts take, by rule
 DIR/settings.json            what was run
 """
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 __all__ = ["RULE_NAMES", "orthogonal_problem", "reproduce"]
 
 RULE_NAMES = (REINFORCE.name, GRPO.name)
+# Enough to see where the linear picture breaks, at small scale.
+_COMPARED_STEPS, _STEP_RULE_STEPS = 30, 10
 
 
 def orthogonal_problem(settings: Settings) -> Any:
@@ -116,8 +119,12 @@ def _bridge(out: Path, settings: Settings, progress: Callable[[str, int], Any]) 
     }
     context = multiprocessing.get_context("spawn")
     workers = min(usable_cores(), len(jobs))
-    with progress("language-model runs", len(jobs)) as tick, ProcessPoolExecutor(workers, mp_context=context) as pool:
+    with (
+        progress("language-model runs", len(jobs) + 1) as tick,
+        ProcessPoolExecutor(workers, mp_context=context) as pool,
+    ):
         futures = {pool.submit(_bridge_job, out, name, job): name for name, job in jobs.items()}
+        futures[pool.submit(_compare_job, out, jobs["grpo-big"])] = "compare"
         for done, future in enumerate(as_completed(futures), start=1):
             future.result()
             tick(done)
@@ -131,6 +138,16 @@ def _bridge_job(out: Path, name: str, settings: BridgeSettings) -> None:
     result.surrogate.save(out / "runs" / f"linearised-{name}")
     # All jobs start from the same model, so whichever is last writes the same bytes.
     write_json(out / "geometry.json", {"prompts": list(result.prompts), **result.geometry.to_json()})
+
+
+def _compare_job(out: Path, settings: BridgeSettings) -> None:
+    from llm_bridge.headline import CompareOptions
+    from simulator.files import prepare_directory
+    from whynorm.comparison import compare_content
+
+    folder = prepare_directory(out / "compare")
+    options = CompareOptions(checkpoints=1, whole=False, step_rule_steps=_STEP_RULE_STEPS, resamples=199)
+    compare_content(replace(settings, steps=min(settings.steps, _COMPARED_STEPS)), options, out=folder)
 
 
 def machine() -> dict[str, str]:

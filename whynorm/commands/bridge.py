@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from theory.errors import expected
+from whynorm.commands.bridge_compare import compare
 from whynorm.commands.bridge_experiment import experiment
 from whynorm.commands.bridge_fetch import fetch
 from whynorm.commands.bridge_measure import measure
@@ -40,6 +41,7 @@ app.command("tasks", short_help="List what a model can be asked.")(tasks)
 app.command("split", short_help="Partition a task into easy and hard questions.")(split)
 app.command("experiment", short_help="std against no_std, where does it help.")(experiment)
 app.command("train", short_help="Train on sampled completions; killed, it resumes.")(train)
+app.command("compare", short_help="Set predicted against measured, and find the step-size gap.")(compare)
 app.command("measure", short_help="Measure the theory's constants, once or along a run.")(measure)
 
 
