@@ -67,6 +67,16 @@ def test_json_goes_to_stdout_and_nothing_else_does(capsys: Capture) -> None:
     assert "does not print" in stderr
 
 
+def test_a_run_starts_from_the_adapter_of_another(capsys: Capture, finished: Path, tmp_path: Path) -> None:
+    argv = [*QUICK, "--steps", 1, "--log-completions", "--out", tmp_path / "more", "--adapter"]
+    assert call(capsys, *argv, finished / "adapter")[0] == 0
+    assert (tmp_path / "more" / "completions.jsonl").read_text().count("\n") == 1
+    digests = [json.loads((path / "run.json").read_text())["identity"] for path in (finished, tmp_path / "more")]
+    assert digests[0]["model_digest"] != digests[1]["model_digest"]
+    code, _, stderr = call(capsys, *argv, tmp_path)
+    assert (code, stderr.count("\n")) == (2, 1)
+
+
 REWARD = """
 def bad(completions, **kwargs):
     return [float("nan")] * len(completions)

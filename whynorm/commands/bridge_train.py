@@ -59,6 +59,7 @@ def train(
     eval_group: Annotated[int, typer.Option(help="Completions for each held-out question.")] = 1,
     seed: Annotated[int, typer.Option(help="Seed of questions and completions.")] = 0,
     preset: PresetName = None,
+    adapter: Annotated[Path | None, typer.Option(help="Start from this saved adapter: the folder of one.")] = None,
     lora_r: Annotated[int | None, typer.Option("--lora-r", help="Rank of the adapter.  [default: 8]")] = None,
     lora_alpha: Annotated[float | None, typer.Option(help="Scale of the adapter.  [default: 16]")] = None,
     lora_seed: Annotated[int, typer.Option(help="Seed of the adapter's random A.")] = 0,
@@ -74,6 +75,7 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run that --out holds.")] = False,
     checkpoint_every: Annotated[int, typer.Option(help="Steps between checkpoints.")] = 10,
     keep: Annotated[int, typer.Option(help="How many checkpoints stay.")] = 2,
+    completions: Annotated[bool, typer.Option("--log-completions", help="Write completions.jsonl too.")] = False,
     json_output: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> int:
     """Train a LoRA adapter by a sampled rule: G completions for each of N questions a step, on policy.
@@ -146,6 +148,7 @@ def _place(device: str, threads: int) -> Iterator[tuple[Any, str]]:
 
 def _train(given: dict[str, Any], settings: Any, processes: Any, device: str) -> Any:
     """Load, train, and write what was asked for."""
+    from llm_bridge.adapters import load_adapter
     from llm_bridge.group_training import train_groups
     from llm_bridge.models import LoraSettings, load_model
     from llm_bridge.observers import Interaction
@@ -156,13 +159,16 @@ def _train(given: dict[str, Any], settings: Any, processes: Any, device: str) ->
     from whynorm.outputs import output_directory
 
     out = given["out"]
-    folder = None if out is None else RunFolder(out, given["resume"], given["checkpoint_every"], given["keep"])
+    kept = [given[name] for name in ("resume", "checkpoint_every", "keep", "completions")]
+    folder = None if out is None else RunFolder(out, *kept)
     kinds = given["track"] or [] if processes.first else []
     trackers = [get_tracker(kind, out, out.resolve().name, settings.identity()) for kind in kinds]
     lora = LoraSettings(r=given["lora_r"], alpha=given["lora_alpha"], seed=given["lora_seed"])
     loaded = load_model(
         given["model"], lora=lora, dtype=given["dtype"], device=device, checkpointing=given["checkpointing"]
     )
+    if given["adapter"] is not None:
+        load_adapter(loaded, given["adapter"])
     questions = with_reward(get_task(given["task"], tokenizer=loaded.tokenizer), given["reward"])
     held_out = None
     if given["eval_task"] is not None:
