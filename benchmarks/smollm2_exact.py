@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.engines import machine
-from llm_bridge.catalogue import find_model
-from llm_bridge.fetch import package_versions, read_origin
+from llm_bridge.origins import weights_origin
+from llm_bridge.provenance import package_versions
 from simulator.files import write_json
 from simulator.records import Record
 from whynorm.cli import main as whynorm
@@ -57,9 +57,7 @@ def describe(out: Path, seconds: dict[str, float]) -> dict[str, Any]:
         model, linear = Record.load(out / name), Record.load(out / name / "linearised")
         quoted = [f"'{part}'" if " " in part else part for part in ["whynorm", *command(name, out)]]
         told[name] = {"command": " ".join(quoted), "processor_seconds": seconds[name], **horizon(model, linear)}
-    origin = read_origin(find_model("smollm2").folder) or {}
-    weights = {key: origin[key] for key in ("hub_id", "source", "wheel", "gguf", "revision") if key in origin}
-    return {"machine": machine(), "versions": package_versions(), "weights": weights, "runs": told}
+    return {"machine": machine(), "versions": package_versions(), "weights": weights_origin("smollm2"), "runs": told}
 
 
 def main() -> int:

@@ -22,7 +22,7 @@ from llm_bridge.hidden_states import hidden_cosines, hidden_states
 from llm_bridge.interactions import interactions
 from llm_bridge.models import LoadedModel
 from llm_bridge.policies import AnswerBatch
-from llm_bridge.sampled_comparison import SampledComparison, compare_sampled
+from llm_bridge.sampled_comparison import SampledComparison, check_sampled, compare_sampled
 from llm_bridge.step_gap import StepGap, measure_gap
 from simulator.reference import simulate
 from simulator.sampled import SampledRule, get_any_rule
@@ -82,7 +82,10 @@ class Headline:
 
 
 def compare(
-    settings: BridgeSettings, options: CompareOptions, progress: Callable[[str, int], Any] = lambda part, done: None
+    settings: BridgeSettings,
+    options: CompareOptions,
+    progress: Callable[[str, int], Any] = lambda part, done: None,
+    known: Callable[[Headline], Any] = lambda headline: None,
 ) -> Headline:
     """Run and measure all of it.
 
@@ -90,11 +93,14 @@ def compare(
         settings: of the run; the rule is exact.
         options: what to compare.
         progress: called with the name of a part (``run``, ``step rules``, ``sampled``) and how much of it is done.
+        known: called with what is known after each part, so that it can be kept if a later one is cut off.
 
     Raises:
         InputError: settings or options out of range.
     """
     sampled = _sampled_rule(options.sampled)
+    if sampled is not None:
+        check_sampled(sampled, options.seeds)
     if not 0 <= options.checkpoints <= 3:
         raise expected("checkpoints", options.checkpoints, "0 to 3", "3 takes the start, the middle and the end")
     rule, looks = get_rule(settings.rule), _looks(options.checkpoints, settings.steps)
@@ -126,27 +132,44 @@ def compare(
     )
     # The prompts are chosen; choosing them again would score the whole pool again.
     settings = replace(settings, prompts=found.prompts)
-    runs = replace(settings, steps=max(options.step_rule_steps, 1))
-    fisher = fisher_against_variance(*map(np.array, zip(*traces, strict=True)), resamples=options.resamples)
-    return Headline(
-        comparison=found,
-        gaps=tuple(_named(gap, found.prompts) for gap in gaps),
-        step_rules=step_rule_runs(runs, lambda done: progress("step rules", done)) if options.step_rule_steps else (),
-        sampled=compare_sampled(
+    headline = Headline(
+        found,
+        tuple(_named(gap, found.prompts) for gap in gaps),
+        measured=_tables(found, hidden, traces, tables, options),
+    )
+    known(headline)
+    if options.step_rule_steps:
+        runs = step_rule_runs(
+            replace(settings, steps=options.step_rule_steps), lambda done: progress("step rules", done)
+        )
+        headline = replace(headline, step_rules=runs)
+        known(headline)
+    if sampled is not None:
+        drawn = compare_sampled(
             replace(settings, steps=options.sampled_steps),
             sampled,
             options.seeds,
             lambda done: progress("sampled", done),
         )
-        if sampled is not None
-        else None,
-        measured={
-            "hidden": hidden,
-            "fisher": fisher,
-            "interactions": {str(step): table for step, table in sorted(tables.items())},
-            "linearised_cosines": _linearised_cosines(found),
-        },
-    )
+        headline = replace(headline, sampled=drawn)
+        known(headline)
+    return headline
+
+
+def _tables(
+    found: Comparison,
+    hidden: dict[str, Any],
+    traces: list[tuple[Any, Any]],
+    tables: dict[int, dict[str, Any]],
+    options: CompareOptions,
+) -> dict[str, Any]:
+    """What Fig. 1 and Tables 1 and 3 are about, as plain data."""
+    return {
+        "hidden": hidden,
+        "fisher": fisher_against_variance(*map(np.array, zip(*traces, strict=True)), resamples=options.resamples),
+        "interactions": {str(step): table for step, table in sorted(tables.items())},
+        "linearised_cosines": _linearised_cosines(found),
+    }
 
 
 def _sampled_rule(name: str) -> SampledRule | None:

@@ -8,16 +8,17 @@ the same to the last bit.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import partial
 from types import TracebackType
 from typing import Any
 
 import torch
 from torch.nn.functional import linear
 
+from llm_bridge.recomputation import is_checkpointed
 from theory.errors import expected
 
-__all__ = ["PerPromptGradients"]
+__all__ = ["PerPromptGradients", "recomputes_activations"]
 
 
 class PerPromptGradients:
@@ -43,11 +44,12 @@ class PerPromptGradients:
 
     def __init__(self, model: Any, groups: int | torch.Tensor, *, n: int | None = None) -> None:
         """See the class."""
+        self._model = model
         self._modules = _adapter_layers(model)
         self.n = int(groups if n is None else n)
         if self.n < 1:
             raise expected("number of prompts", self.n, "at least 1", "pass the prompts of one batch")
-        self._blocks: list[tuple[int, torch.Tensor]] | None = None
+        self._rows: torch.Tensor | None = None
         self._total: torch.Tensor | None = None
         self._views: dict[Any, torch.Tensor] = {}
         if isinstance(groups, torch.Tensor):
@@ -61,12 +63,13 @@ class PerPromptGradients:
         """
         if rows.ndim != 1 or len(rows) == 0 or not 0 <= int(rows.min()) <= int(rows.max()) < self.n:
             raise expected("rows", rows.tolist(), f"one number from 0 to {self.n - 1} per row", "number the prompts")
-        self._blocks = [(i, torch.nonzero(rows == i)[:, 0]) for i in rows.unique().tolist()]
+        self._rows = rows
 
     def __enter__(self) -> PerPromptGradients:
         """Route the adapter's linear layers through this object."""
+        forward = self._recomputed_forward if recomputes_activations(self._model) else self._hooked_forward
         for module in self._modules:
-            module.forward = self._forward(module)
+            module.forward = partial(forward, module)
         return self
 
     def __exit__(
@@ -95,33 +98,40 @@ class PerPromptGradients:
         if self._total is not None:
             self._total.zero_()
 
-    def _forward(self, module: Any) -> Callable[[torch.Tensor], torch.Tensor]:
-        return lambda x: _Recorded.apply(x, module.weight, self, module)
+    def _hooked_forward(self, module: Any, x: torch.Tensor) -> torch.Tensor:
+        y = linear(x, module.weight)
+        if y.requires_grad:
+            y.register_hook(partial(self.add, module, x.detach()))
+        return y
+
+    def _recomputed_forward(self, module: Any, x: torch.Tensor) -> torch.Tensor:
+        # A hook would hold on to x, which is to be computed again instead.
+        return _Recorded.apply(x, module.weight, self, module)
 
     @torch.no_grad()
-    def add(self, module: Any, slope: torch.Tensor, x: torch.Tensor) -> None:
-        """Add a layer's parts, ``slope^T x`` over each prompt's rows of ``(B, T, out)`` and ``(B, T, in)``.
+    def add(self, module: Any, x: torch.Tensor, slope: torch.Tensor) -> None:
+        """Add a layer's parts, ``slope^T x`` over each prompt's rows of ``(B, T, in)`` and ``(B, T, out)``.
 
         Raises:
             InputError: the rows are not those of the prompts, or there is no axis of tokens.
         """
-        total = self.gradients()
-        view, blocks = self._views[module], self._blocks
-        rows = self.n if blocks is None else sum(len(own) for _, own in blocks)
-        if x.ndim < 3 or (len(x) % rows if blocks is None else len(x) != rows):
-            wanted = f"{'a multiple of ' if blocks is None else ''}{rows} rows, and tokens"
-            raise expected("shape of a batch", tuple(x.shape[:-1]), wanted, "pass whole groups, padded and not packed")
-        wide, factor = slope.to(total.dtype), x.to(total.dtype)
-        if blocks is None:
-            slopes, factors = (value.reshape(self.n, -1, value.shape[-1]) for value in (wide, factor))
-            view.baddbmm_(slopes.transpose(1, 2), factors)
+        total, rows = self.gradients(), self._rows
+        view = self._views[module]
+        if x.ndim < 3 or (len(x) % self.n if rows is None else len(x) != len(rows)):
+            wanted = f"a multiple of {self.n} rows" if rows is None else f"{len(rows)} rows"
+            remedy = "pass whole groups, padded and not packed"
+            raise expected("shape of a batch", tuple(x.shape[:-1]), f"{wanted}, and tokens", remedy)
+        # An axis of prompts, or of rows, in front of one of tokens.
+        blocks = len(x) if rows is not None else self.n
+        slope, x = (value.to(total.dtype).reshape(blocks, -1, value.shape[-1]) for value in (slope, x))
+        if rows is None:
+            view.baddbmm_(slope.transpose(1, 2), x)
         else:
-            for i, own in blocks:
-                view[i].addmm_(wide[own].flatten(0, -2).T, factor[own].flatten(0, -2))
+            view.index_add_(0, rows, slope.transpose(1, 2) @ x)
 
 
 class _Recorded(torch.autograd.Function):
-    """``x W^T``; its backward pass also hands (slope, x) to the recorder. Saved tensors obey checkpointing."""
+    """``x W^T``; its backward pass hands x, which checkpointing may have to compute again, to the recorder."""
 
     @staticmethod
     def forward(
@@ -142,10 +152,22 @@ class _Recorded(torch.autograd.Function):
         if ctx.needs_input_grad[0]:
             below = (slope @ weight).to(to_x)
         if ctx.needs_input_grad[1]:
-            ctx.recorder.add(ctx.module, slope, x)
+            ctx.recorder.add(ctx.module, x, slope)
             # The very product that the layer would form by itself: the run keeps its bits.
             total = (slope.flatten(0, -2).T @ x.flatten(0, -2)).to(to_weight)
         return below, total, None, None
+
+
+def recomputes_activations(model: Any) -> bool:
+    """Whether the model's next backward pass computes layers again (gradient checkpointing of either kind)."""
+    for module in model.modules():
+        # Both kinds leave a mark on the module itself; looking at those alone costs next to nothing.
+        own = vars(module)
+        if own.get("gradient_checkpointing") and module.training:
+            return True
+        if "forward" in own and is_checkpointed(module):
+            return True
+    return False
 
 
 def _adapter_layers(model: Any) -> list[Any]:

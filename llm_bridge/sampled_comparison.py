@@ -27,9 +27,9 @@ from simulator.reference import simulate
 from simulator.sampled import SampledRule, outputs_of, sample_words
 from theory.errors import expected
 from theory.policy import PolicyState, logistic, odds
-from theory.rules import GRPO
+from theory.rules import GRPO, Rule
 
-__all__ = ["SampledComparison", "compare_sampled", "group_coefficients", "train_sampled"]
+__all__ = ["SampledComparison", "check_sampled", "compare_sampled", "group_coefficients", "train_sampled"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -126,6 +126,17 @@ def train_sampled(
     return np.array(curves)
 
 
+def check_sampled(rule: SampledRule, seeds: int) -> Rule:
+    """The rule that moves by the expectation of a sampled one.
+
+    Raises:
+        InputError: fewer than two seeds, or there is no such rule.
+    """
+    if seeds < 2:
+        raise expected("seeds", seeds, "at least 2, for an interval", "pass --seeds")
+    return rule.expected_rule()
+
+
 def compare_sampled(
     settings: BridgeSettings, rule: SampledRule, seeds: int, progress: Callable[[int], Any] = lambda done: None
 ) -> SampledComparison:
@@ -140,9 +151,7 @@ def compare_sampled(
     Raises:
         InputError: fewer than two seeds, or a rule without expected weight.
     """
-    if seeds < 2:
-        raise expected("seeds", seeds, "at least 2, for an interval", "pass --seeds")
-    weighted = rule.expected_rule()
+    weighted = check_sampled(rule, seeds)
     loaded, prompts, batch = prepare(settings)
     problem = answer_gram(loaded, batch).problem(f"{loaded.name} linearised")
     eta = replace(settings, rule=GRPO.name).step_size(GRPO, problem.x_max_sq)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
 
 from llm_bridge.chat import has_chat_template, prompt_ids, prompt_text
 from llm_bridge.models import LoadedModel, load_model
@@ -137,3 +138,12 @@ def test_sharing_one_pass_over_a_long_question_changes_nothing_but_rounding(load
     assert 2 * sum(passes[:-1]) < passes[-1] == batch.input_ids.numel()
     alone = answer_logits(loaded.model, batch.prompt(1))
     torch.testing.assert_close(alone[0], results[0][0][1], rtol=0, atol=1e-10)
+
+
+def test_a_model_without_a_cache_to_copy_takes_the_single_pass(
+    loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = AnswerBatch.of([Prompt("12+34*5-6+78+9+10=", ("7", "18"), 1)], loaded.tokenizer)
+    apart = answer_logits(loaded.model, batch, share=False)
+    monkeypatch.delattr(transformers.cache_utils.Cache, "batch_repeat_interleave")
+    assert torch.equal(answer_logits(loaded.model, batch), apart)

@@ -181,7 +181,10 @@ def _time(weight: Callable[[float], float], p0: float, p1: float) -> float:
 @pytest.mark.parametrize(("p0", "p1"), [(0.01, 0.8), (0.2, 0.8), (0.45, 0.9), (0.6, 0.61)])
 def test_the_speed_up_of_the_flow(p0: float, p1: float) -> None:
     plain, normalised = _time(lambda p: 1.0, p0, p1), _time(lambda p: (p * (1 - p)) ** -0.5, p0, p1)
-    assert_agree(flow_speed_up(p0, p1, 2.5), plain / normalised / 2.5, 1e-8)
+    assert_agree(flow_speed_up(p0, p1, 2.5)[0], plain / normalised / 2.5, 1e-8)
+    # Two outputs halve the weight of no_std: E (1/2) sum (r - mean r)(...) = 1/2.
+    half = replace(SMALL, mode="sampled", group=2).expected_rule("no_std")
+    assert_agree(flow_speed_up(p0, p1, 1.0, REINFORCE, half)[0], 2.0, 1e-12)
     # The time of GRPO's flow is that of the claim's closed form: a mean of sqrt(V) over it.
     assert_agree((np.log(p1 / (1 - p1)) - np.log(p0 / (1 - p0))) / normalised, flow_mean_std(p0, p1), 1e-8)
 
@@ -214,7 +217,7 @@ def _made(lead: float, seeds: int = 8) -> Runs:
             ends = np.array([0.3, 0.5 + noise + gain / 2, 0.7 + noise + gain])
             curve = Curve(np.array([0, 5, 10]), np.stack([ends, ends], axis=1), np.ones(10))
             runs.curves["two", label, seed] = runs.predicted["two", label, seed] = curve
-            runs.etas["two", label, seed] = 1.0
+            runs.etas["two", label, seed] = runs.x_max_sq["two", seed] = 1.0
     return runs
 
 
@@ -232,6 +235,7 @@ def test_pairing_removes_what_the_pairs_share(lead: float, ahead: str) -> None:
     if lead > 0:
         assert measured["speed_up"][1] > 1
     assert content["pairings"]["same"]["prediction_error"] == 0.0
+    assert content["times_theorem"] == [2 * SMALL.eta] * 8
     json.dumps(content, allow_nan=False)
 
 

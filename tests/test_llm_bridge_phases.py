@@ -38,7 +38,7 @@ NONE = {
 
 @pytest.mark.parametrize("name", THREE)
 def test_three_phases_are_found_where_they_are(name: str) -> None:
-    found = find_phases(T, THREE[name] + _noise(1, 0.015))
+    found = find_phases(T, THREE[name] + _noise(1, 0.015), draws=39)
     assert found.number == 3
     np.testing.assert_allclose(found.breaks, [45, 105], atol=4)
     assert found.margin >= 10
@@ -49,7 +49,7 @@ def test_three_phases_are_found_where_they_are(name: str) -> None:
 @pytest.mark.parametrize("rho", [0.0, 0.9])
 @pytest.mark.parametrize("name", NONE)
 def test_curves_without_phases_have_none(name: str, rho: float) -> None:
-    found = find_phases(T, NONE[name] + _noise(3, 0.05, rho))
+    found = find_phases(T, NONE[name] + _noise(3, 0.05, rho), draws=39)
     assert found.number == 1, found.to_json()
     assert found.to_json()["verdict"] == "none"
 
@@ -62,14 +62,14 @@ def test_nor_have_they_without_noise(name: str) -> None:
 @pytest.mark.deep
 def test_wandering_is_seldom_taken_for_phases() -> None:
     """Random walks, the hardest case: a BIC that took steps for independent would see phases in nearly all of them."""
-    seen = sum(find_phases(T, np.cumsum(_noise(seed, 1.0))).number > 1 for seed in range(25))
+    seen = sum(find_phases(T, np.cumsum(_noise(seed, 1.0)), draws=39).number > 1 for seed in range(25))
     assert seen <= 4
 
 
 def test_breaks_are_common_to_several_curves_and_each_phase_is_described() -> None:
     curves = np.stack([THREE["plateaus"], 1 - THREE["plateaus"], np.zeros(S)], axis=1)
     curves += np.stack([_noise(seed, 0.02) for seed in (4, 5, 6)], axis=1)
-    found = find_phases(2 * T, curves)
+    found = find_phases(2 * T, curves, draws=19)
     assert found.number == 3
     np.testing.assert_allclose(found.breaks, [90, 210], atol=2)
     np.testing.assert_allclose(found.means[:, 0], [1.0, 0.6, 0.1], atol=0.02)
@@ -85,7 +85,9 @@ def test_slopes_are_per_unit_of_time() -> None:
 
 def test_long_curves_are_averaged_first() -> None:
     t = np.arange(3000)
-    found = find_phases(t, np.repeat([0.0, 1.0, 0.5], 1000) + 0.2 * np.random.default_rng(8).standard_normal(3000))
+    found = find_phases(
+        t, np.repeat([0.0, 1.0, 0.5], 1000) + 0.2 * np.random.default_rng(8).standard_normal(3000), draws=19
+    )
     assert found.number == 3
     np.testing.assert_allclose(found.breaks, [1000, 2000], atol=26)
 

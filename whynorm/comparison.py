@@ -28,7 +28,7 @@ def compare_content(
     command: str = "",
     tick: Callable[[int], Any] = lambda done: None,
 ) -> dict[str, Any]:
-    """Compare, and write what was asked for; returns what ``comparison.json`` holds.
+    """Compare, and write what is known after each part; returns what ``comparison.json`` holds in the end.
 
     Args:
         settings: ``llm_bridge.experiment.BridgeSettings``.
@@ -47,14 +47,18 @@ def compare_content(
 
     before = {"run": 0, "step rules": settings.steps, "sampled": settings.steps + 3 * options.step_rule_steps}
     # At large steps a prompt may become solved to the last digit; ratios are then NaN and left out.
+    content: dict[str, Any] = {}
+
+    def known(found: Any) -> None:
+        content.update({"model": settings.model, **provenance(command), **found.to_json()})
+        content["evidence"] = [row.to_json() for row in evidence_rows(content, experiment)]
+        content["consistency"] = [check.to_json() for check in checks()]
+        if out is not None:
+            found.comparison.measured.save(out / "run")
+            write_comparison(content, out)
+
     with np.errstate(all="ignore"):
-        found = compare(settings, options, lambda part, done: tick(before[part] + done))
-    content: dict[str, Any] = {"model": settings.model, **provenance(command), **found.to_json()}
-    content["evidence"] = [row.to_json() for row in evidence_rows(content, experiment)]
-    content["consistency"] = [check.to_json() for check in checks()]
-    if out is not None:
-        found.comparison.measured.save(out / "run")
-        write_comparison(content, out)
+        compare(settings, options, lambda part, done: tick(before[part] + done), known)
     return content
 
 

@@ -1,0 +1,135 @@
+"""The table of evidence: verdicts follow from intervals and fixed rules, and change with them."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+
+from llm_bridge.evidence import consistency_row, evidence_rows
+from llm_bridge.evidence_row import decide
+
+_COSINES = {
+    "cosine_mean": 0.01, "cosine_std": 0.05, "cosine_small_share": 0.95, "no_m_share": 0.0,
+    "intervals": {"cosine_small_share": [0.9, 0.99], "cosine_std": [0.04, 0.06], "no_m_share": [0.0, 0.1]},
+}  # fmt: skip
+_STATISTIC = {"cosine_small_share": 1.0, "cosine_std": 0.05}
+_STEP = {
+    "step": "directional", "rule": "grpo", "steps": 5, "times_theorem_median": 40.0,
+    "steps_that_lowered_the_drawn_J": 0, "largest_fall_in_a_step": 0.0, "mean_J_start": 0.1, "mean_J_end": 0.2,
+}  # fmt: skip
+
+
+def _content() -> dict[str, Any]:
+    late = copy.deepcopy(_COSINES) | {"cosine_std": 0.2}
+    late["intervals"]["cosine_std"] = [0.15, 0.25]
+    near = [0.95, 0.92, 0.97]
+    hidden = {"mean": {kind: {"below": near, "mean": near, "std": near} for kind in ("raw", "centred")}}
+    entry = {"value": 0.5, "low": 0.2, "high": 0.7, "p": 0.001}
+    fisher = {
+        "pearson": {"same": entry, "different": {**entry, "value": 0.01, "p": 0.6}}, "prompts": 9, "checkpoints": 4,
+    }  # fmt: skip
+    prediction = {"period": 5, "largest_error": 0.01, "mean_error": 0.001, "skill": 0.99, "first_break": None}
+    own = {"value": 120.0, "open_end": False, "tried": 9}
+    gap = {
+        "step": 0, "rule": "grpo", "x_max_sq": 4.0, "epoch_own": None,
+        "prompts": [{"linear": None, "own": own}, {"linear": 300.0, "own": {**own, "value": 90.0}}],
+    }  # fmt: skip
+    sampled = {
+        "rule": "paper:8", "seeds": 4, "bandit": [0.1, 0.2], "expected_rule": [0.1, 0.2], "measured": [0.1, 0.2],
+        "measured_half_width": [0.0, 0.1], "largest_error_of_expected_rule": 0.01, "share_within_interval": 1.0,
+    }  # fmt: skip
+    return {
+        "measured": {
+            "hidden": hidden, "fisher": fisher, "interactions": {"0": copy.deepcopy(_COSINES), "40": late},
+            "linearised_cosines": {"0": _STATISTIC, "40": _STATISTIC},
+        },
+        "comparison": {"predictions": [prediction], "tolerance": 0.05, "steps": 40},
+        "gaps": [gap],
+        "step_rules": [_STEP],
+        "sampled": sampled,
+    }  # fmt: skip
+
+
+def _verdicts(content: dict[str, Any], experiment: Any = None) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for row in evidence_rows(content, experiment):
+        found.setdefault(row.id, []).append(row.verdict)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("interval", "relation", "verdict"),
+    [
+        ([0.95, 0.9, 1.0], "above", "supported"),
+        ([0.7, 0.6, 0.89], "above", "refuted"),
+        ([0.9, 0.8, 0.95], "above", "undecided"),
+        ([0.1, 0.05, 0.2], "below", "supported"),
+        ([0.95, 0.91, 1.0], "below", "refuted"),
+        ([0.95, None, None], "above", "undecided"),
+        (None, "above", "undecided"),
+    ],
+)
+def test_an_interval_decides_only_if_all_of_it_lies_on_one_side(interval: Any, relation: Any, verdict: str) -> None:
+    assert decide(interval, 0.9, relation) == verdict
+
+
+def test_every_empirical_row_is_there_and_what_was_not_measured_is_undecided() -> None:
+    found = _verdicts(_content())
+    assert found["E-FIG1"] == ["supported"]
+    assert found["E-TAB1"] == ["supported"]
+    assert found["E-TAB3"] == ["supported", "supported"]
+    assert found["E-ASM4"] == ["supported"]
+    assert found["E-FIG3"] == ["undecided", "undecided"]
+    assert found["E-FIG5"] == ["undecided"]
+    assert found["E-CONSISTENT"] == ["refuted"]
+    rows = {row.id: row for row in evidence_rows(_content())}
+    assert rows["E-FIG5"].here == "not measured here"
+    assert rows["E-FIG1"].here == "reproduced in kind"
+
+
+def test_one_pair_without_m_refutes_assumption_4() -> None:
+    content = _content()
+    content["measured"]["interactions"]["40"]["no_m_share"] = 0.02
+    assert _verdicts(content)["E-ASM4"] == ["refuted"]
+
+
+def test_a_correlation_across_iterations_refutes_table_1() -> None:
+    content = _content()
+    content["measured"]["fisher"]["pearson"]["different"]["p"] = 0.001
+    assert _verdicts(content)["E-TAB1"] == ["refuted"]
+    content["measured"]["fisher"]["pearson"] = {"same": None, "different": None}
+    assert _verdicts(content)["E-TAB1"] == ["undecided"]
+
+
+def test_the_experiment_decides_the_rows_on_accuracy() -> None:
+    def part(low: float, high: float) -> dict[str, Any]:
+        ends = {"end_difference": [(low + high) / 2, low, high], "mean_difference": [0.0, -0.1, 0.1]}
+        return {"pairings": {"same": {"measured": ends, "linearised": ends}}}
+
+    found = _verdicts(_content(), {"parts": {"easy": part(-0.1, -0.05), "hard": part(0.02, 0.1)}})
+    assert found["E-FIG3"] == ["refuted", "supported"]
+
+
+def test_rows_on_the_model_follow_its_numbers() -> None:
+    content = _content()
+    assert _verdicts(content)["P-T32-DESCENT-FIXED"] == ["supported"]
+    assert _verdicts(content)["X-DIRECTIONAL-GRPO"] == ["supported"]
+    assert _verdicts(content)["X-GROUP"] == ["supported"]
+    assert _verdicts(content)["linear picture"] == ["supported"]
+    content["gaps"][0]["prompts"][1]["own"]["value"] = 0.5
+    content["step_rules"][0]["steps_that_lowered_the_drawn_J"] = 1
+    content["sampled"]["share_within_interval"] = 0.3
+    content["comparison"]["predictions"][0]["largest_error"] = 0.2
+    found = _verdicts(content)
+    assert [found[name] for name in ("P-T32-DESCENT-FIXED", "X-DIRECTIONAL-GRPO", "X-GROUP", "linear picture")] == [
+        ["refuted"]
+    ] * 4
+
+
+def test_the_row_on_consistency_names_what_disagrees_within_the_paper() -> None:
+    row = consistency_row()
+    assert row.verdict == "refuted"
+    assert "M, step 260" in row.remark
+    assert "LoRA rank" not in row.remark

@@ -1,0 +1,97 @@
+"""``whynorm bridge compare``: its files, its tables, and one clear line for what it cannot do."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from simulator.records import Record
+from theory.errors import InputError
+from whynorm.cli import main
+from whynorm.comparison import read_comparison
+from whynorm.figures_bridge import gap_figure, horizon_figure, multiples_figure
+
+SMALL = [
+    "--prompts",
+    "5*7 2+7",
+    "--steps",
+    "4",
+    "--anchors",
+    "2",
+    "--checkpoints",
+    "1",
+    "--no-whole",
+    "--step-rules",
+    "2",
+]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("compare")
+    assert main(["bridge", "compare", *SMALL, "--out", str(out)]) == 0
+    return out
+
+
+def test_everything_is_written(folder: Path) -> None:
+    names = {path.name for path in folder.iterdir()}
+    assert names == {"comparison.json", "run", "predicted.png", "horizon.png", "gap-0.png"}
+    content = read_comparison(folder / "comparison.json")
+    assert content is not None
+    assert content["command"].startswith("whynorm ")
+    assert content["machine"]
+    assert content["versions"]
+    assert [each["period"] for each in content["comparison"]["predictions"]] == [None, 2]
+    assert {row["id"] for row in content["evidence"]} >= {
+        "E-FIG1",
+        "E-TAB1",
+        "E-TAB3",
+        "E-ASM4",
+        "E-FIG3",
+        "E-CONSISTENT",
+    }
+    record = Record.load(folder / "run")
+    assert record.J.tolist() == content["comparison"]["curves"]["measured"]
+
+
+def test_figures_show_every_prompt_and_period(folder: Path) -> None:
+    content = read_comparison(folder / "comparison.json")
+    assert content is not None
+    multiples = multiples_figure(content["comparison"])
+    assert [axes.get_title(loc="left") for axes in multiples.axes] == content["comparison"]["prompts"]
+    labels = horizon_figure(content["comparison"]).axes[0].get_legend_handles_labels()[1]
+    assert labels[:2] == ["anchored at the start", "every 2 steps"]
+    bars = gap_figure(content["gaps"][0]).axes[0].patches
+    assert len(bars) == 5 * len(content["comparison"]["prompts"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--anchors", "0"], "anchors is '0'"),
+        (["--anchors", "5;2"], "anchors is '5;2'"),
+        (["--tolerance", "0"], "tolerance is 0.0"),
+        (["--checkpoints", "4"], "checkpoints is 4"),
+        (["--rule", "power:0.25", "--eta", "1e-4"], "no theorem covers power:0.25"),
+        (["--sampled", "grpo"], "sampled rule is 'grpo'"),
+        (["--sampled", "paper:8", "--seeds", "1"], "seeds is 1"),
+        (["--experiment", "no/such/file.json"], "no/such/file.json"),
+        (["--model", "no/such/model"], "no/such/model"),
+        (["--steps", "0"], "steps is 0"),
+    ],
+)
+def test_bad_input_is_one_line(arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bridge", "compare", *SMALL, *arguments]) == 2
+    told = capsys.readouterr().err.strip().splitlines()
+    assert words in told[-1]
+    assert told[-1].startswith("whynorm: ")
+
+
+def test_reading_back_what_is_something_else_is_refused(tmp_path: Path) -> None:
+    assert read_comparison(tmp_path / "comparison.json") is None
+    for text in ("{", "[]", json.dumps({"model": "tiny"})):
+        (tmp_path / "comparison.json").write_text(text)
+        with pytest.raises(InputError, match="whynorm bridge compare --out DIR"):
+            read_comparison(tmp_path / "comparison.json")
