@@ -1,11 +1,11 @@
 """A training step of a language model beside TRL's GRPOTrainer: rollout and update, with and without diagnostics.
 
-    python -m benchmarks.bridge [--model tiny] [--prompts 4] [--group 8] [--longest 32] [--rounds 5]
+    python -m benchmarks.bridge [--model tiny] [--prompts 4] [--group 8] [--longest 32] [--rounds 5] [--steps 1]
                                 [--attention sdpa] [--threads 1] [--out benchmarks/results/bridge_tiny.json]
 
 Both train the same adapter on the same model with the same prompts, group size, temperature, longest completion,
 attention implementation and dtype (float32), with plain SGD and no reference model; TRL without activation
-checkpointing, logging or saving. Steps of all peers take turns, and a peer's fastest step counts: noise only adds.
+checkpointing, logging or saving. Peers take turns, and a peer's fastest step counts: noise only adds.
 Completions are drawn by each peer itself, so their lengths differ a little; what is compared is tokens per second,
 counting every token of every row, prompt and completion, that is not padding (TRL's num_tokens). The reward is the
 parity of the completion's token ids, so that hardly a group is without variance: such groups whynorm leaves out of the
@@ -17,10 +17,9 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-import time
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -28,186 +27,30 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.bridge_peers import StepTime, Workload, prepare_trl, prepare_whynorm
 from benchmarks.engines import machine
 from simulator.files import write_json
 
-__all__ = ["PEERS", "StepTime", "time_steps"]
+__all__ = ["PEERS", "time_steps"]
 
 PEERS = ("whynorm", "whynorm with diagnostics", "trl", "trl with diagnostics")
 _PACKAGES = ("torch", "transformers", "peft", "trl", "accelerate")
-_CHAT = "What is {} plus {}? Think step by step and give the answer at the end."
-_STEP_SIZE = 1e-6
-
-
-@dataclass(frozen=True)
-class StepTime:
-    """A step of one peer: seconds by the clock, of them for the rollout, seconds of processor time, tokens."""
-
-    seconds: float
-    rollout: float
-    processor: float
-    tokens: int
-
-
-@dataclass(frozen=True)
-class Workload:
-    """What every peer does in a step."""
-
-    model: str
-    prompts: int
-    group: int
-    longest: int
-    attention: str
-
-    def questions(self) -> list[Any]:
-        """N prompts: plain text for the packaged model, messages for others."""
-        pairs = [(2 + 7 * i % 8, 3 + 5 * i % 7) for i in range(self.prompts)]
-        if self.model == "tiny":
-            return [f"{a}+{b}=" for a, b in pairs]
-        return [[{"role": "user", "content": _CHAT.format(10 * a + b, 10 * b + a)}] for a, b in pairs]
-
-    def load(self) -> Any:
-        """A model of its own for each peer."""
-        from llm_bridge.models import load_model
-
-        loaded = load_model(self.model, dtype="float32")
-        loaded.model.get_base_model().set_attn_implementation(self.attention)
-        return loaded
-
-
-def parity(completion_ids: Sequence[Sequence[int]], **_: Any) -> list[float]:
-    """The reward of both."""
-    return [float(sum(ids) % 2) for ids in completion_ids]
-
-
-def prepare_whynorm(work: Workload, diagnostics: bool) -> Callable[[], StepTime]:
-    """A step of sampled training, timed."""
-    import llm_bridge.group_training as training
-    from llm_bridge.group_settings import GroupSettings
-    from llm_bridge.observers import Interaction
-    from llm_bridge.questions import Question, Task
-
-    loaded = work.load()
-    questions = tuple(
-        Question(name=str(i), prompt=p if isinstance(p, str) else tuple(p), columns={})
-        for i, p in enumerate(work.questions())
-    )
-    task = Task(name="benchmark", questions=questions, reward=parity)
-    draw = training.draw_step
-    marks: dict[str, float] = {}
-
-    def timed(*args: Any) -> Any:
-        drawn = draw(*args)
-        marks["drawn"] = time.perf_counter()
-        return drawn
-
-    training.draw_step = timed
-    seed = iter(range(10**6))
-
-    def step() -> StepTime:
-        settings = GroupSettings(
-            rule=f"trl:{work.group}",
-            steps=1,
-            eta=_STEP_SIZE,
-            batch=work.prompts,
-            max_new_tokens=work.longest,
-            seed=next(seed),
-        )
-        observers = (Interaction(settings.sampled_rule),) if diagnostics else ()
-        start, processor = time.perf_counter(), time.process_time()
-        run = training.train_groups(loaded, task, settings, observers=observers)
-        end = time.perf_counter()
-        tokens = int(run.rows[0]["num_tokens"] or 0)
-        return StepTime(end - start, marks["drawn"] - start, time.process_time() - processor, tokens)
-
-    return step
-
-
-def prepare_trl(work: Workload, diagnostics: bool, folder: Path) -> Callable[[], StepTime]:
-    """A step of GRPOTrainer, timed from its beginning to its end by a callback."""
-    import datasets
-    import trl
-    from transformers import PrinterCallback, TrainerCallback
-
-    from llm_bridge.trl_callback import TheoryCallback
-
-    loaded = work.load()
-    config = trl.GRPOConfig(
-        output_dir=str(folder),
-        use_cpu=True,
-        bf16=False,
-        report_to="none",
-        save_strategy="no",
-        logging_strategy="no",
-        disable_tqdm=True,
-        activation_checkpointing=False,
-        optim="sgd",
-        learning_rate=_STEP_SIZE,
-        beta=0.0,
-        loss_type="luspo",
-        num_generations=work.group,
-        per_device_train_batch_size=work.group * work.prompts,
-        max_completion_length=work.longest,
-        temperature=1.0,
-        max_steps=1,
-    )
-    marks: dict[str, float] = {}
-
-    class Clock(TrainerCallback):
-        def on_step_begin(self, *_: Any, **__: Any) -> None:
-            marks.update(start=time.perf_counter(), processor=time.process_time())
-
-        def on_step_end(self, *_: Any, **__: Any) -> None:
-            marks.update(end=time.perf_counter(), processor_end=time.process_time())
-
-    trainer = trl.GRPOTrainer(
-        model=loaded.model,
-        reward_funcs=parity,
-        args=config,
-        train_dataset=datasets.Dataset.from_dict({"prompt": work.questions()}),
-        processing_class=loaded.tokenizer,
-        callbacks=[Clock()],
-    )
-    # Nothing of what a trainer says at the end of a run belongs in here.
-    trainer.remove_callback(PrinterCallback)
-    if diagnostics:
-        trainer.add_callback(TheoryCallback(trainer))
-    generate = trainer._generate_and_score_completions
-
-    def timed(inputs: Any) -> Any:
-        output = generate(inputs)
-        marks["drawn"] = time.perf_counter()
-        marks["tokens"] = sum(int(output[name].sum()) for name in ("prompt_mask", "completion_mask"))
-        return output
-
-    trainer._generate_and_score_completions = timed
-
-    def step() -> StepTime:
-        trainer.train()
-        return StepTime(
-            marks["end"] - marks["start"],
-            marks["drawn"] - marks["start"],
-            marks["processor_end"] - marks["processor"],
-            int(marks["tokens"]),
-        )
-
-    return step
 
 
 def time_steps(work: Workload, peers: Sequence[str], rounds: int, folder: Path) -> dict[str, list[StepTime]]:
-    """Steps of all peers in turns, ``rounds`` of each after one that does not count."""
-    steps: dict[str, Callable[[], StepTime]] = {}
+    """Steps of all peers, which take turns; those of a first turn do not count."""
+    runs: dict[str, Callable[[], list[StepTime]]] = {}
     for name in peers:
         diagnostics = name.endswith("diagnostics")
         ours = name.startswith("whynorm")
-        steps[name] = prepare_whynorm(work, diagnostics) if ours else prepare_trl(work, diagnostics, folder)
+        runs[name] = prepare_whynorm(work, diagnostics) if ours else prepare_trl(work, diagnostics, folder)
     times: dict[str, list[StepTime]] = {name: [] for name in peers}
     for turn in range(rounds + 1):
         for name in peers:
-            taken = steps[name]()
-            print(f"{turn} {name}: {taken.seconds:.3f} s, {taken.tokens / taken.seconds:.0f} tokens/s", file=sys.stderr)
-            if turn:
-                times[name].append(taken)
+            taken = runs[name]()
+            rate = max(step.tokens / step.seconds for step in taken)
+            print(f"{turn} {name}: {rate:.0f} tokens/s", file=sys.stderr)
+            times[name] += taken if turn else []
     return times
 
 
@@ -261,6 +104,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--group", type=int, default=8)
     parser.add_argument("--longest", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=1)
     parser.add_argument("--attention", choices=("eager", "sdpa"), default="sdpa")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--peers", nargs="+", choices=PEERS, default=list(PEERS))
@@ -274,7 +118,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     torch.set_num_threads(options.threads)
     warnings.filterwarnings("ignore", message=".*checkpointing.* is deprecated", category=FutureWarning)
-    work = Workload(options.model, options.prompts, options.group, options.longest, options.attention)
+    work = Workload(options.model, options.prompts, options.group, options.longest, options.attention, options.steps)
     with tempfile.TemporaryDirectory() as folder:
         times = time_steps(work, options.peers, options.rounds, Path(folder))
     rows = [summary(name, times[name]) for name in options.peers]

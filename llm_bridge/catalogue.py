@@ -29,6 +29,7 @@ __all__ = [
     "find_model",
     "hub_id",
     "model_folder",
+    "names_here",
 ]
 
 TINY_FOLDER = Path(__file__).resolve().parent / "tiny"
@@ -134,6 +135,13 @@ def find_model(name: str) -> ModelFiles:
         if found is not None:
             return found
     raise _missing(name)
+
+
+def names_here() -> list[str]:
+    """The names of all models that are ready on this machine: tiny, and what was fetched into the cache."""
+    root = cache_root() / "models"
+    folders = sorted(path.name for path in root.iterdir() if (path / "config.json").is_file()) if root.is_dir() else []
+    return ["tiny", *(name.replace("--", "/") for name in folders if not name.startswith("."))]
 
 
 def model_folder(name: str) -> Path:

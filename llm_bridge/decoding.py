@@ -28,10 +28,10 @@ __all__ = [
     "Sampling",
     "choose_tokens",
     "end_tokens",
-    "entropies",
     "mask_to_first_end",
     "precision",
     "sample_tokens",
+    "tokens_and_entropies",
     "uniforms",
 ]
 
@@ -97,29 +97,37 @@ def uniforms(seeds: npt.NDArray[np.uint64], count: int) -> torch.Tensor:
 
 
 def choose_tokens(scores: torch.Tensor, uniform: torch.Tensor, sampling: Sampling) -> torch.Tensor:
-    """The token of each row, int64 ``(rows,)``, by inversion of the cumulative distribution.
+    """The token of each row, int64 ``(rows,)``; see :func:`tokens_and_entropies`."""
+    return tokens_and_entropies(scores, uniform, sampling)[0]
+
+
+def tokens_and_entropies(
+    scores: torch.Tensor, uniform: torch.Tensor, sampling: Sampling
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Tokens by inversion of the cumulative distribution, and the distribution's entropy before top-k and top-p.
 
     Args:
         scores: logits ``(rows, vocabulary)``.
         uniform: ``(rows,)`` on [0, 1), float64.
-        sampling: with temperature 0, the first token of largest logit, and ``uniform`` is not used.
+        sampling: with temperature 0, the first token of largest logit; ``uniform`` is then not used, and the entropy is
+            that at temperature 1.
+
+    Returns:
+        int64 ``(rows,)`` and float64 ``(rows,)``; the entropy is NaN where the logits are no distribution.
     """
+    chances = torch.softmax(scores.double() / (sampling.temperature or 1.0), dim=-1)
+    entropy = torch.special.entr(chances).sum(dim=-1)
     if sampling.temperature == 0:
-        return scores.argmax(dim=-1)
-    cumulative = torch.softmax(sampling.filtered(scores), dim=-1).cumsum(dim=-1)
+        return scores.argmax(dim=-1), entropy
+    if not sampling.on_policy:
+        chances = torch.softmax(sampling.filtered(scores), dim=-1)
+    cumulative = chances.cumsum(dim=-1)
     total = cumulative[:, -1]
     # Below the total, and beyond all tokens of probability 0: neither is ever chosen.
     aim = torch.minimum(uniform * total, torch.nextafter(total, torch.zeros_like(total)))
     chosen = torch.searchsorted(cumulative, aim[:, None], right=True)[:, 0]
     # Beyond the last token only where the logits are not numbers, which the caller finds out.
-    return chosen.clamp(max=scores.shape[-1] - 1)
-
-
-def entropies(scores: torch.Tensor, temperature: float) -> torch.Tensor:
-    """Entropy of each row of logits at a temperature (at 1 for greedy choice), float64 ``(rows,)``."""
-    log_probs = torch.log_softmax(scores.double() / (temperature or 1.0), dim=-1)
-    # exp(-inf) log is 0 times infinity, and stands for 0.
-    return -torch.where(log_probs.isinf(), 0.0, log_probs.exp() * log_probs).sum(dim=-1)
+    return chosen.clamp(max=scores.shape[-1] - 1), entropy
 
 
 def end_tokens(loaded: Any) -> tuple[int, ...]:
@@ -180,9 +188,9 @@ def sample_tokens(
         rows = torch.arange(len(uniform), device=ids.device)
         live = torch.ones_like(rows, dtype=torch.bool)
         for t in range(sampling.max_new_tokens):
-            chosen = torch.where(live, choose_tokens(scores, uniform[rows, t], sampling), pad)
+            chosen, spread = tokens_and_entropies(scores, uniform[rows, t], sampling)
+            chosen = torch.where(live, chosen, pad)
             tokens[rows, t] = chosen
-            spread = entropies(scores, sampling.temperature)
             entropy[rows] += torch.where(live, spread, 0.0)
             live = live & ~torch.isin(chosen, ends)
             left, broken = torch.stack([live.sum(), spread.isnan().sum()]).tolist()

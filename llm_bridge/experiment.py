@@ -6,12 +6,11 @@ the same rule, step size and prompt order, so that the two learning curves can b
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
+from llm_bridge.bars import Progress, no_progress
 from llm_bridge.measures import Geometry, measure_geometry
 from llm_bridge.models import LoadedModel, LoraSettings, load_model
 from llm_bridge.policies import AnswerBatch, answer_logits, log_odds, p_and_q
@@ -103,7 +102,9 @@ class BridgeRun:
     surrogate: Record
 
 
-def choose_prompts(loaded: LoadedModel, n: int, low: float, high: float, form: str = "auto") -> tuple[Prompt, ...]:
+def choose_prompts(
+    loaded: LoadedModel, n: int, low: float, high: float, form: str = "auto", progress: Progress = no_progress
+) -> tuple[Prompt, ...]:
     """n arithmetic prompts whose success probabilities run from ``low`` to ``high``, evenly in log-odds.
 
     Raises:
@@ -111,37 +112,41 @@ def choose_prompts(loaded: LoadedModel, n: int, low: float, high: float, form: s
     """
     pool = [prompt for kind in KINDS for prompt in arithmetic_prompts(kind, limit=_POOL)]
     p: list[float] = []
-    for start in range(0, len(pool), _AT_ONCE):
-        some = pool[start : start + _AT_ONCE]
-        batch = AnswerBatch.of(some, loaded.tokenizer, form=form, device=loaded.device)
-        with torch.no_grad():
+    with torch.no_grad(), progress("scoring prompts to choose from", len(pool)) as tick:
+        for start in range(0, len(pool), _AT_ONCE):
+            some = pool[start : start + _AT_ONCE]
+            batch = AnswerBatch.of(some, loaded.tokenizer, form=form, device=loaded.device)
             p += p_and_q(log_odds(answer_logits(loaded.model, batch), batch.correct))[0].tolist()
+            tick(len(p))
     return spread_prompts(pool, p, n, low=low, high=high)
 
 
-def prepare(settings: BridgeSettings) -> tuple[LoadedModel, tuple[Prompt, ...], AnswerBatch]:
+def prepare(
+    settings: BridgeSettings, progress: Progress = no_progress
+) -> tuple[LoadedModel, tuple[Prompt, ...], AnswerBatch]:
     """Load the model and tokenise the prompts."""
     torch.set_num_threads(1)  # Two threads that share a busy core wait for each other; results must not depend on it.
     loaded = settings.load()
     if settings.prompts:
         prompts = prompts_from_names(settings.prompts)
     else:
-        prompts = choose_prompts(loaded, settings.n, settings.low, settings.high, settings.form)
+        prompts = choose_prompts(loaded, settings.n, settings.low, settings.high, settings.form, progress)
     return loaded, prompts, AnswerBatch.of(prompts, loaded.tokenizer, form=settings.form, device=loaded.device)
 
 
-def run_bridge(settings: BridgeSettings, progress: Callable[[int], Any] = lambda step: None) -> BridgeRun:
+def run_bridge(settings: BridgeSettings, progress: Progress = no_progress) -> BridgeRun:
     """Measure, train, and run the linearisation with the same rule, step size and prompt order.
 
     Raises:
         InputError: unknown model, rule or prompt, or a step size or number of steps out of range.
     """
     rule = get_rule(settings.rule)
-    loaded, prompts, batch = prepare(settings)
-    geometry = measure_geometry(loaded, batch)
-    eta = settings.step_size(rule, geometry.x_max_sq)
-    record = train(
-        loaded, batch, rule, eta, settings.steps, x_max_sq=geometry.x_max_sq, seed=settings.seed, progress=progress
-    )
-    surrogate = simulate(geometry.surrogate, rule, eta, settings.steps, seed=settings.seed, record="full")
+    loaded, prompts, batch = prepare(settings, progress)
+    with progress("per-answer gradients, prompts", len(prompts)) as tick:
+        geometry = measure_geometry(loaded, batch, tick)
+    x_max_sq, steps, seed = geometry.x_max_sq, settings.steps, settings.seed
+    eta = settings.step_size(rule, x_max_sq)
+    with progress(f"{settings.rule} on {settings.model}", steps) as tick:
+        record = train(loaded, batch, rule, eta, steps, x_max_sq=x_max_sq, seed=seed, progress=tick)
+    surrogate = simulate(geometry.surrogate, rule, eta, steps, seed=seed, record="full")
     return BridgeRun(settings, tuple(prompt.question for prompt in prompts), batch.form, geometry, record, surrogate)

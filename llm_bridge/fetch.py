@@ -8,36 +8,31 @@ from, with the hash of every file.
 from __future__ import annotations
 
 import fcntl
-import json
 import os
-import platform
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
 
+from llm_bridge.bars import Progress, no_progress
 from llm_bridge.catalogue import CATALOGUE, Entry, ModelFiles, cached_folder, find_model, hub_id
 from llm_bridge.downloads import (
     HubUnreachableError,
-    Progress,
     download_from_hub,
     download_wheel,
     file_hash,
     unpack_wheel,
 )
+from llm_bridge.origins import ORIGIN, read_origin
 from simulator.files import prepare_directory, write_json
 from theory.errors import InputError, expected
 
-__all__ = ["ORIGIN", "Fetched", "fetch", "read_origin"]
-
-ORIGIN = "origin.json"
-_PACKAGES = ("whynorm", "torch", "transformers", "tokenizers", "safetensors", "gguf", "huggingface_hub")
+__all__ = ["Fetched", "fetch"]
 
 
 @dataclass(frozen=True)
@@ -56,7 +51,7 @@ def fetch(
     *,
     force: bool = False,
     say: Callable[[str], Any] = lambda message: None,
-    progress: Progress = lambda label, total: nullcontext(lambda done: None),
+    progress: Progress = no_progress,
 ) -> Fetched:
     """Bring a model into the cache, unless it is there and intact.
 
@@ -96,15 +91,6 @@ def fetch(
     return Fetched(name, folder, True, origin)
 
 
-def read_origin(folder: Path) -> dict[str, Any] | None:
-    """What ``origin.json`` of a model's folder says; None if it has none."""
-    try:
-        content = json.loads((folder / ORIGIN).read_text())
-    except (OSError, ValueError):
-        return None
-    return content if isinstance(content, dict) else None
-
-
 def _check_source(name: str, source: str) -> None:
     if source in ("auto", "hub"):
         return
@@ -141,7 +127,9 @@ def _bring(name: str, source: str, stage: Path, say: Callable[[str], Any], progr
         for path in sorted((stage / "model").iterdir())
         if path.is_file()
     }
-    return origin | {"versions": _versions()}
+    from llm_bridge.provenance import package_versions
+
+    return origin | {"versions": package_versions()}
 
 
 def _from_wheel(
@@ -181,14 +169,6 @@ def _check(name: str, entry: Entry, folder: Path) -> dict[str, Any]:
         told = check_model(name, model.eval(), tokenizer, entry.question, entry.answer)
     # Where the padding token ends a text too, masks must be made from the first end token, never from padding.
     return {**told, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
-
-
-def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for package in _PACKAGES:
-        with suppress(metadata.PackageNotFoundError):
-            found[package] = metadata.version(package)
-    return found
 
 
 def _intact(folder: Path, say: Callable[[str], Any]) -> dict[str, Any] | None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from llm_bridge.items import SAMPLES, Item, completion_text
 from llm_bridge.jsonl import read_lines
 from llm_bridge.matching import number_of
-from llm_bridge.questions import Message, Question, RewardFunction
+from llm_bridge.questions import Question, RewardFunction
 from llm_bridge.tasks import KINDS, Prompt, arithmetic_prompts, prompts_from_names
 from theory.errors import expected
 
@@ -37,11 +37,8 @@ def arithmetic(argument: str, options: Mapping[str, Any]) -> tuple[Sequence[Item
 
 
 def _arithmetic_item(prompt: Prompt) -> Item:
-    name = prompt.question.removesuffix("=")
-    sign = next(sign for sign in "+-*" if sign in name)
-    chat = f"What is {name.replace(sign, f' {sign} ')}? Answer with just the number."
     columns = {"question": prompt.question, "answer": prompt.answers[prompt.correct], "answers": prompt.answers}
-    return Item(name, prompt.question, chat, columns)
+    return Item(prompt.question.removesuffix("="), prompt.question, prompt.chat or prompt.question, columns)
 
 
 def numeric_reward(*, completions: Sequence[Any], answer: Sequence[str], **columns: Any) -> list[float]:
@@ -88,29 +85,33 @@ def choices_reward(*, completions: Sequence[Any], answer: Sequence[Sequence[str]
     return [float(completion_text(each).strip() in {one.strip() for one in right}) for each, right in pairs]
 
 
-def exact_prompts(
-    questions: Sequence[Question], text: Callable[[str | tuple[Message, ...]], str] | None = None
-) -> tuple[Prompt, ...]:
+def exact_prompts(questions: Sequence[Question]) -> tuple[Prompt, ...]:
     """The questions as prompts of exact mode, whose policy is a softmax over the finite answer set.
 
+    ``AnswerBatch.of`` puts a chat through the model's template, and a plain text as it is.
+
     Args:
-        questions: each with the columns ``answers`` and ``answer`` (a string, or a tuple of one).
-        text: from a prompt to the text the model gets; without it, chat prompts are refused.
+        questions: each with the columns ``answers`` and ``answer`` (a string, or a tuple of one), asked as plain text
+            or in one message of a user.
 
     Raises:
-        InputError: a question has no finite answer set, several right answers, or is a chat without ``text``.
+        InputError: a question has no finite answer set or several right answers, or its chat has several messages.
     """
-    return tuple(_exact(question, text) for question in questions)
+    return tuple(_exact(question) for question in questions)
 
 
-def _exact(question: Question, text: Callable[[str | tuple[Message, ...]], str] | None) -> Prompt:
+def _exact(question: Question) -> Prompt:
     columns = question.columns
     if "answers" not in columns:
         raise expected("question", question.name, "one with a finite answer set", "use arithmetic or choices")
     right = [columns["answer"]] if isinstance(columns["answer"], str) else list(columns["answer"])
     if len(right) != 1:
         raise expected(f"right answers of {question.name}", right, "one, for exact mode", "use sampled mode")
-    if text is None and not isinstance(question.prompt, str):
-        raise expected("prompt", question.name, "plain text", "choose form=plain or give the model's tokenizer")
-    prompt = question.prompt if text is None else text(question.prompt)
-    return Prompt(str(prompt), tuple(columns["answers"]), list(columns["answers"]).index(right[0]))
+    answers, index = tuple(columns["answers"]), list(columns["answers"]).index(right[0])
+    if isinstance(question.prompt, str):
+        return Prompt(question.prompt, answers, index)
+    if [message["role"] for message in question.prompt] != ["user"]:
+        roles = [message["role"] for message in question.prompt]
+        raise expected(f"messages of {question.name}", roles, "one of a user, for exact mode", "use sampled mode")
+    asked = question.prompt[0]["content"]
+    return Prompt(asked, answers, index, chat=asked)

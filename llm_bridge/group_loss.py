@@ -20,7 +20,7 @@ from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
 from llm_bridge.decoding import precision
-from llm_bridge.recomputation import is_checkpointed
+from llm_bridge.per_prompt import recomputes_activations
 from llm_bridge.token_scores import frozen_head, scores_from_hidden, scores_from_logits
 from theory.errors import expected
 
@@ -159,8 +159,7 @@ def _shared_hidden(model: Any, batch: _Batch) -> torch.Tensor | None:
     """
     base, backbone = _base(model), _backbone(model)
     # Layers that compute their activations again cannot also keep keys and values for another pass.
-    recomputing = any(getattr(module, "gradient_checkpointing", False) and module.training for module in base.modules())
-    if recomputing or is_checkpointed(base):
+    if recomputes_activations(base):
         return None
     inputs, width = batch.inputs(), batch.prompt_ids.shape[1]
     prompts = {name: value[:: batch.group, :width] for name, value in inputs.items()}

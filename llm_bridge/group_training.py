@@ -22,8 +22,8 @@ from llm_bridge.distributed import ALONE, Processes
 from llm_bridge.evaluation import evaluate
 from llm_bridge.group_gradients import step_gradients
 from llm_bridge.group_settings import GroupSettings, question_order
-from llm_bridge.group_step import draw_step
-from llm_bridge.metrics import MetricsFile, Row, step_metrics, write_parquet
+from llm_bridge.group_step import GroupStep, draw_step
+from llm_bridge.metrics import MetricsFile, Row, step_metrics, told_completions, write_parquet
 from llm_bridge.models import LoadedModel
 from llm_bridge.questions import Task
 from llm_bridge.random_states import own_random_states
@@ -116,13 +116,16 @@ def train_groups(
         stack.enter_context(evaluating(loaded.model))
         metrics = _open(run, folder, stack)
         started = run.step
+        texts = _open_completions(run, folder, stack)
         log = _Log(metrics, trackers)
         if run.step == 0 and settings.eval_every:
             log({"step": 0, **_evaluation(run)})
         progress(run.step)
         while run.step < settings.steps:
-            row = _advance(run, order[run.step])
+            row, drawn = _advance(run, order[run.step])
             log(row)
+            if texts is not None:
+                texts.write({"step": run.step, "completions": told_completions(run.task, drawn, order[run.step - 1])})
             if folder is not None and (run.step % folder.every == 0 or run.step == settings.steps):
                 _save(run, folder)
             progress(run.step)
@@ -169,7 +172,14 @@ def _open(run: _Run, folder: RunFolder | None, stack: ExitStack) -> MetricsFile 
     return stack.enter_context(MetricsFile(folder.metrics, None if newest is None else run.step))
 
 
-def _advance(run: _Run, chosen: npt.NDArray[np.int64]) -> Row:
+def _open_completions(run: _Run, folder: RunFolder | None, stack: ExitStack) -> MetricsFile | None:
+    if folder is None or not folder.completions or not run.processes.first:
+        return None
+    file = MetricsFile(folder.path / "completions.jsonl", run.step or None, gaps=True)
+    return stack.enter_context(file)
+
+
+def _advance(run: _Run, chosen: npt.NDArray[np.int64]) -> tuple[Row, GroupStep]:
     """One update, and what is to be said of it."""
     start = time.monotonic()
     settings = run.settings
@@ -197,14 +207,14 @@ def _advance(run: _Run, chosen: npt.NDArray[np.int64]) -> Row:
     row["step_time"] = time.monotonic() - start
     if settings.eval_every and (run.step % settings.eval_every == 0 or run.step == settings.steps):
         row.update(_evaluation(run))
-    return row
+    return row, drawn
 
 
 def _move(run: _Run, ascent: torch.Tensor, norm: float) -> None:
     """One step of the optimizer along the gradient of the objective."""
     limit = run.settings.max_grad_norm
     scale = 1.0 if limit is None or norm <= limit else limit / norm
-    parameters = list(run.loaded.parameters.values())
+    parameters = [value for group in run.optimizer.param_groups for value in group["params"]]
     pieces = torch.split(ascent, [value.numel() for value in parameters])
     for value, piece in zip(parameters, pieces, strict=True):
         # Optimizers descend.

@@ -175,7 +175,9 @@ def _curvature(loaded: Any, prompts: Any, batch: Any, measured: AnswerGram, opti
     chosen = order[np.linspace(0, measured.n - 1, count + 2).round().astype(int)[1:-1]] if count < measured.n else order
     content, products = [], 0
     for done, i in enumerate(chosen.tolist()):
-        found = prompt_curvature(loaded, batch, measured, i, ball=options.ball, seed=options.seed)
+        # Products in single precision do not carry more digits.
+        tolerance = 1e-3 if loaded.dtype == "float64" else 1e-2
+        found = prompt_curvature(loaded, batch, measured, i, ball=options.ball, tolerance=tolerance, seed=options.seed)
         content.append({"prompt": prompts[i].question, **found})
         products += found["products"]
         tick(done + 1)

@@ -14,13 +14,15 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from llm_bridge.group_step import Drawn, GroupStep
+from llm_bridge.questions import Task
 from simulator.files import atomic
 from theory.advantages import zero_variance_groups
 from theory.errors import expected
 
-__all__ = ["MetricsFile", "completion_metrics", "read_metrics", "step_metrics", "write_parquet"]
+__all__ = ["MetricsFile", "completion_metrics", "read_metrics", "step_metrics", "told_completions", "write_parquet"]
 
 Row = dict[str, float | int | None]
 # What counts something; everything else is a float.
@@ -58,20 +60,34 @@ def completion_metrics(drawn: GroupStep | Drawn) -> Row:
     }
 
 
+def told_completions(task: Task, step: GroupStep, chosen: npt.NDArray[np.int64]) -> list[dict[str, Any]]:
+    """For each question of this process: its name, its completions' texts, their rewards and advantages."""
+    return [
+        {
+            "question": task.questions[int(chosen[b])].name,
+            "texts": list(group.texts),
+            "rewards": step.rewards[b].tolist(),
+            "advantages": step.advantages[b].tolist(),
+        }
+        for b, group in zip(step.own, step.groups, strict=True)
+    ]
+
+
 class MetricsFile:
     """``metrics.jsonl``: a line is on disk when :meth:`append` returns."""
 
-    def __init__(self, path: Path, last_step: int | None = None) -> None:
+    def __init__(self, path: Path, last_step: int | None = None, *, gaps: bool = False) -> None:
         """Open the file to go on after ``last_step``; lines of later steps are cut off, as they will be made anew.
 
-        Without ``last_step`` all of them are, also that of step 0, the accuracy before the first update.
+        Without ``last_step`` all of them are, also that of step 0, the accuracy before the first update. With ``gaps``
+        lines may be missing.
 
         Raises:
             InputError: a line in the middle cannot be read, or lines up to ``last_step`` are missing.
         """
         there = path.exists() and last_step is not None
         self.rows, length = _rows_up_to(path, last_step) if there else ([], 0)
-        if last_step and (not self.rows or self.rows[-1]["step"] != last_step):
+        if last_step and not gaps and (not self.rows or self.rows[-1]["step"] != last_step):
             remedy = "start the run anew in another directory"
             raise expected("metrics file", str(path), f"a line for every step up to {last_step}", remedy)
         self._handle = path.open("ab")
@@ -81,10 +97,14 @@ class MetricsFile:
     def append(self, row: Mapping[str, Any]) -> Row:
         """Add one line; NaN and infinity, which JSON does not know, become null."""
         kept: Row = {key: _plain(value) for key, value in row.items()}
-        self._handle.write(json.dumps(kept, allow_nan=False).encode() + b"\n")
-        self._sync()
+        self.write(kept)
         self.rows.append(kept)
         return kept
+
+    def write(self, content: Mapping[str, Any]) -> None:
+        """Add one line of any content that has a ``step``, without keeping it in ``rows``."""
+        self._handle.write(json.dumps(content, allow_nan=False, ensure_ascii=False).encode() + b"\n")
+        self._sync()
 
     def _sync(self) -> None:
         self._handle.flush()

@@ -17,14 +17,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
 
-from llm_bridge.chat import prompt_text
 from llm_bridge.finite_sets import exact_prompts
 from llm_bridge.group_settings import GroupSettings
 from llm_bridge.models import LoadedModel, LoraSettings, load_model
@@ -139,12 +137,13 @@ class Experiment:
 
 @dataclass(frozen=True)
 class Runs:
-    """All runs of an experiment: learning curves, those of the linearised models, and step sizes."""
+    """All runs of an experiment: learning curves, those of the linearised models, step sizes, and their X_max^2."""
 
     experiment: Experiment
     curves: dict[Key, Curve] = field(default_factory=dict)
     predicted: dict[Key, Curve] = field(default_factory=dict)
     etas: dict[Key, float] = field(default_factory=dict)
+    x_max_sq: dict[tuple[str, int], float] = field(default_factory=dict)
 
 
 def draw_questions(questions: Sequence[Question], n: int, seed: int) -> list[Question]:
@@ -175,7 +174,7 @@ def run_experiment(experiment: Experiment, out: Path, progress: Callable[[int], 
     tokenizer = load_model(experiment.model, dtype=experiment.dtype).tokenizer
     pools = {part: get_task(task, tokenizer=tokenizer) for part, task in experiment.parts.items()}
     for pool in pools.values():
-        draw_questions(pool.questions, experiment.n, 0)
+        exact_prompts(draw_questions(pool.questions, experiment.n, 0))
     _claim(out, experiment, pools)
     runs = Runs(experiment)
     # Seeds outside: an unfinished experiment has as many seeds of one part as of another.
@@ -212,6 +211,7 @@ def _one_seed(runs: Runs, folder: Path, part: str, task: Task, seed: int) -> Non
     experiment = runs.experiment
     prepare_directory(folder)
     problem = _problem(experiment, task, seed, folder / f"bandit-{seed}.npz")
+    runs.x_max_sq[part, seed] = problem.x_max_sq
     for label in ("std", *experiment.pairings):
         key = (part, label, seed)
         eta = experiment.eta * (1.0 if label == "std" else _ratio(experiment, label, problem))
@@ -246,7 +246,7 @@ def _curve(experiment: Experiment, label: str, eta: float, task: Task, seed: int
 def _fresh(experiment: Experiment, task: Task, seed: int) -> tuple[LoadedModel, AnswerBatch]:
     """The model before its first step, with the seed's adapter, and the questions as it reads them."""
     loaded = load_model(experiment.model, dtype=experiment.dtype, lora=LoraSettings(seed=seed))
-    prompts = exact_prompts(task.questions, partial(prompt_text, loaded.tokenizer))
+    prompts = exact_prompts(task.questions)
     return loaded, AnswerBatch.of(prompts, loaded.tokenizer)
 
 

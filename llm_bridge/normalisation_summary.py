@@ -18,28 +18,38 @@ from llm_bridge.intervals import Interval, intervals_over_prompts, over_prompts
 from llm_bridge.normalisation import Experiment, Runs
 from llm_bridge.normalisation_run import Curve
 from theory.claims.sharp_comparison import THRESHOLD
+from theory.rules import GRPO, REINFORCE, Rule
 
 __all__ = ["flow_speed_up", "passage_times", "summarise", "verdict"]
 
 Floats = npt.NDArray[np.float64]
+# Gauss-Legendre on [-1, 1]: the integrands are sums of exponentials of the log-odds.
+_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(200)
 
 
-def flow_speed_up(p0: Any, p1: float, ratio: float) -> Floats:
+def flow_speed_up(p0: Any, p1: float, ratio: float, std: Rule = GRPO, no_std: Rule = REINFORCE) -> Floats:
     r"""Time of no_std over time of std from p0 to p1, for gradient flow of a prompt with two outputs.
 
-    With the log-odds L, ``dL/dt`` is ``||gap||^2 V`` without and ``||gap||^2 sqrt(V)`` with normalisation, and
-    ``1 / V = 2 + 2 cosh L``, ``1 / sqrt(V) = 2 cosh(L / 2)``:
+    With the log-odds L and the weights w of a rule, ``dL/dt = ||gap||^2 w(p) p q`` with a constant gap, so the time is
+    proportional to the integral of ``dL / (w(p) p q)``; for the exact rules the ratio is
 
         (2 (L1 - L0) + 2 (sinh L1 - sinh L0)) / (4 (sinh(L1 / 2) - sinh(L0 / 2))) / ratio.
 
     Args:
-        p0: success probabilities at the start, below p1.
+        p0: success probabilities at the start, ``(n,)``, below p1.
         p1: reached.
         ratio: step size of no_std over that of std.
+        std, no_std: exact rules; of sampled ones their expected rules.
+
+    Returns:
+        Shape ``(n,)``.
     """
-    start, end = (np.log(p) - np.log1p(-p) for p in (np.asarray(p0, dtype=np.float64), np.float64(p1)))
-    plain = 2 * (end - start) + 2 * (np.sinh(end) - np.sinh(start))
-    return np.asarray(plain / (4 * (np.sinh(end / 2) - np.sinh(start / 2))) / ratio)
+    start = np.atleast_1d(np.asarray(p0, dtype=np.float64))[:, None]
+    ends = np.log(start) - np.log1p(-start), np.log(p1) - np.log1p(-p1)
+    log_odds = (ends[0] + ends[1]) / 2 + (ends[1] - ends[0]) / 2 * _NODES
+    p, q = 1 / (1 + np.exp(-log_odds)), 1 / (1 + np.exp(log_odds))
+    slow, fast = (np.sum(_WEIGHTS / (rule.weight(p, q) * p * q), axis=1) for rule in (no_std, std))
+    return np.asarray(slow / fast / ratio)
 
 
 def passage_times(curve: Curve, threshold: float) -> float:
@@ -85,12 +95,14 @@ def _part(runs: Runs, part: str, threshold: float, group: int) -> dict[str, Any]
     curves = {label: _stack(runs.curves, experiment, part, label) for label in labels}
     start = curves["std"][:, 0]
     return {
+        "seeds": experiment.seeds,
         "t": runs.curves[part, "std", 0].t.tolist(),
         "p0": {"mean": float(start.mean()), "least": float(start.min()), "most": float(start.max())},
         "accuracy": {label: _series(J.mean(axis=2)) for label, J in curves.items()},
         "zero_variance": {
             label: _numbers((J**group + (1 - J) ** group).mean(axis=(0, 2))) for label, J in curves.items()
         },
+        "times_theorem": [2 * experiment.eta * runs.x_max_sq[part, seed] for seed in range(experiment.seeds)],
         "weighted_mean_std": _seeds(_weighted_mean_std(curves["std"])).to_json(),
         "pairings": {label: _pairing(runs, part, label, threshold) for label in experiment.pairings},
     }
@@ -115,17 +127,19 @@ def _pairing(runs: Runs, part: str, label: str, threshold: float) -> dict[str, A
     ratio = np.array([runs.etas[part, label, seed] / runs.etas[part, "std", seed] for seed in seeds])
     start = _stack(runs.curves, experiment, part, "std")[:, 0]
     below = [row[row < threshold] for row in start]
-    flow = [np.exp(np.log(flow_speed_up(p, threshold, r)).mean()) for p, r in zip(below, ratio, strict=True) if len(p)]
+    rules = experiment.expected_rule("std"), experiment.expected_rule("no_std")
+    pairs = [(row, r) for row, r in zip(below, ratio, strict=True) if len(row)]
+    flow = [np.log(flow_speed_up(row, threshold, r, *rules)).mean() for row, r in pairs]
     moves = [[runs.curves[part, one, seed].move.mean() for seed in seeds] for one in ("std", label)]
     measured, predicted = (
         _compared(each, experiment, part, label, threshold) for each in (runs.curves, runs.predicted)
     )
     return {
         "step_ratio": float(ratio.mean()),
-        "move_ratio": float(np.mean(np.array(moves[0]) / np.array(moves[1]))),
+        "move_ratio": _number(np.mean(moves[0]) / np.mean(moves[1])),
         "measured": measured,
         "linearised": predicted,
-        "flow_speed_up": float(np.exp(np.mean(np.log(flow)))) if flow else None,
+        "flow_speed_up": float(np.exp(np.mean(flow))) if flow else None,
         "prediction_error": _error(runs, part, label),
     }
 
@@ -143,17 +157,16 @@ def _compared(
             for one in ("std", label)
         ]
     )
-    arrived = np.isfinite(times).all(axis=0) & (times > 0).all(axis=0)
     capped = np.minimum(times, experiment.steps)
     speed = _seeds(np.log(capped[1] / capped[0]), np.exp) if (capped > 0).all() else Interval(None)
     return {
-        "mean": {name: float(_mean_over_time(each, t).mean()) for name, each in (("std", std), ("no_std", other))},
+        "mean": {name: _number(_mean_over_time(each, t).mean()) for name, each in (("std", std), ("no_std", other))},
         "difference": _series(difference),
         "mean_difference": area.to_json(),
         "end_difference": _seeds(difference[:, -1]).to_json(),
         "ahead": verdict(area),
         "speed_up": speed.to_json(),
-        "arrived": int(arrived.sum()),
+        "arrived": dict(zip(("std", "no_std"), np.isfinite(times).sum(axis=1).tolist(), strict=True)),
     }
 
 
@@ -162,10 +175,10 @@ def _mean_over_time(values: Floats, t: npt.NDArray[np.int64]) -> Floats:
     return np.asarray(np.trapezoid(values, t, axis=1) / (t[-1] - t[0]))
 
 
-def _error(runs: Runs, part: str, label: str) -> float:
+def _error(runs: Runs, part: str, label: str) -> float | None:
     """Largest distance of a predicted success probability from the model's, mean over seeds of both rules."""
     keys = [(part, one, seed) for one in ("std", label) for seed in range(runs.experiment.seeds)]
-    return float(np.mean([np.abs(runs.curves[key].J - runs.predicted[key].J).max() for key in keys]))
+    return _number(np.mean([np.abs(runs.curves[key].J - runs.predicted[key].J).max() for key in keys]))
 
 
 def _seeds(values: Floats, shown: Callable[[Any], Any] = lambda value: value) -> Interval:
@@ -182,4 +195,9 @@ def _series(values: Floats) -> dict[str, list[float | None]]:
 
 
 def _numbers(values: Floats) -> list[float | None]:
-    return [float(value) if np.isfinite(value) else None for value in values]
+    return [_number(value) for value in values]
+
+
+def _number(value: Any) -> float | None:
+    """A number for JSON, which has no NaN."""
+    return float(value) if np.isfinite(value) else None

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 
 import torch
 
-from llm_bridge.chat import prompt_text
 from llm_bridge.decoding import Sampling
 from llm_bridge.finite_sets import exact_prompts
 from llm_bridge.models import LoadedModel
@@ -26,7 +24,7 @@ def exact_rate(loaded: LoadedModel) -> Rate:
     """The exact probability of the right answer within the question's answer set, as in exact mode."""
 
     def rate(index: int, question: Question) -> PassRate:
-        prompts = exact_prompts([question], partial(prompt_text, loaded.tokenizer))
+        prompts = exact_prompts([question])
         batch = AnswerBatch.of(prompts, loaded.tokenizer, device=loaded.device)
         with torch.no_grad():
             p, _ = p_and_q(log_odds(answer_logits(loaded.model, batch), batch.correct))

@@ -4,8 +4,8 @@ A phase is a stretch over which every curve is a straight line with noise. The b
 exactly, by dynamic programming over all segmentations; their number by BIC. Against that stand curves without phases
 (``llm_bridge.smooth_curves``). There are phases only where two things hold:
 
-* the best segmentation beats the best smooth curve by a BIC of at least 10 ("very strong"), counting as many
-  observations as the noise, which is correlated from step to step, amounts to, and
+* the best segmentation beats the best smooth curve by a BIC of at least 10 ("very strong"), with noise that is
+  correlated from step to step (first-order autoregressive), and
 * it does so by more than on 95 of 99 curves drawn from that smooth curve with noise as correlated as its residuals are.
 
 The second guards against what BIC does not know: curves along one run wander, and wandering looks like phases.
@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from llm_bridge.smooth_curves import SmoothCurves
+from llm_bridge.straight_pieces import best_pieces, line_residual, piece_squares
 from simulator.random import generator
 from theory.errors import expected
 
@@ -131,27 +132,36 @@ class _Search:
         points, width = y.shape
         spread = np.ptp(y, axis=0)
         floor = points * (_FLOOR * np.where(spread > 0, spread, 1.0)) ** 2
-        left = {breaks: self._residual(y, breaks) for breaks in _segmentations(self._x, y, self._most, self._least)}
-        counted = _independent(left[max(left, key=len)], floor, len(max(left, key=len)) + 1)
+        rho, scale = self._noise(y, floor)
 
         def bic(squares: Floats, parameters: int) -> float:
-            return float(np.sum(counted * np.log(np.maximum(squares, floor) / points)) + parameters * np.log(points))
+            left = np.maximum(squares, floor * (1 - rho**2)) / points
+            return float(points * np.sum(np.log(left)) + parameters * np.log(points))
 
         told: dict[str, float] = {}
         places: dict[str, tuple[int, ...]] = {}
-        for breaks, residual in left.items():
+        for breaks in best_pieces(self._x, y, self._most, self._least, rho, scale):
             number = len(breaks) + 1
+            edges = [0, *breaks, points]
+            squares = np.sum([piece_squares(self._x[a:b], y[a:b], rho) for a, b in pairwise(edges)], axis=0)
             name = "1 phase" if number == 1 else f"{number} phases"
-            told[name] = bic(np.sum(residual**2, axis=0), number * 2 * width + len(breaks))
-            places[name] = breaks
+            told[name], places[name] = bic(squares, number * 2 * width + len(breaks)), breaks
         # Every curve may have the smooth shape that suits it best.
-        told |= {name: bic(squares, count * width) for name, (squares, count) in self._smooth.squares(y).items()}
+        told |= {name: bic(squares, count * width) for name, (squares, count) in self._smooth.squares(y, rho).items()}
         several = [name for name in places if name.endswith("phases")]
         return told, places[min(several, key=told.__getitem__)] if several else ()
 
-    def _residual(self, y: Floats, breaks: tuple[int, ...]) -> Floats:
-        edges = [0, *breaks, len(y)]
-        return np.concatenate([_line_residual(self._x[a:b], y[a:b]) for a, b in pairwise(edges)])
+    def _noise(self, y: Floats, floor: Floats) -> tuple[Floats, Floats]:
+        """Lag-one correlation and size of each curve's noise: of what the finest division into pieces leaves."""
+        # 6: the variance of y_0 - 2 y_1 + y_2 of white noise is six times its own.
+        rough = np.sqrt(np.maximum(np.mean(np.diff(y, n=2, axis=0) ** 2, axis=0) / 6, floor / len(y)))
+        white = np.zeros(y.shape[1])
+        finest = best_pieces(self._x, y, self._most, self._least, white, rough)[-1]
+        edges = [0, *finest, len(y)]
+        residual = np.concatenate([line_residual(self._x[a:b], y[a:b]) for a, b in pairwise(edges)])
+        exact = np.sum(residual**2, axis=0) <= floor
+        rho = np.where(exact, 0.0, _autocorrelation(residual, len(edges) - 1))
+        return rho, np.sqrt(np.maximum(np.mean(residual**2, axis=0) * (1 - rho**2), floor / len(y)))
 
     def margin(self, bic: dict[str, float]) -> tuple[str, float]:
         """The best description without phases, and by how much one with phases beats it."""
@@ -164,7 +174,8 @@ class _Search:
         fit = self._smooth.fit(y)
         residual = y - fit
         points = len(y)
-        rho = _autocorrelation(residual, 1)
+        # Up to four parameters were fitted, which take from the correlation about what three straight pieces do.
+        rho = _autocorrelation(residual, 3)
         innovation = residual[1:] - rho * residual[:-1]
         root = np.linalg.cholesky(np.cov(innovation.T, ddof=0).reshape(y.shape[1], -1) + 1e-300 * np.eye(y.shape[1]))
         found = []
@@ -195,66 +206,11 @@ def _checked(t: npt.ArrayLike, curves: npt.ArrayLike) -> tuple[Floats, Floats]:
     return time, y
 
 
-def _segmentations(x: Floats, y: Floats, most: int, least: int) -> list[tuple[int, ...]]:
-    """The first points of the later pieces of the best segmentations into 1, 2, ... straight pieces."""
-    points = len(x)
-    cost = _line_costs(x, y, least)
-    best, origin = [cost[0].copy()], []
-    for _ in range(most - 1):
-        # Least cost of points 0 .. j - 1 in one piece more, the last of which begins at i.
-        table = best[-1][:, None] + cost
-        origin.append(np.argmin(table, axis=0))
-        best.append(np.min(table, axis=0))
-    found = []
-    for pieces in range(1, most + 1):
-        if not np.isfinite(best[pieces - 1][points]):
-            break
-        end, breaks = points, []
-        for level in range(pieces - 2, -1, -1):
-            end = int(origin[level][end])
-            breaks.append(end)
-        found.append(tuple(reversed(breaks)))
-    return found
-
-
-def _line_costs(x: Floats, y: Floats, least: int) -> Floats:
-    """``cost[i, j]``: squares that straight lines leave on points i .. j - 1, in units of each curve's noise."""
-    points = len(x)
-    # 6: the variance of y_0 - 2 y_1 + y_2 of white noise is six times its own.
-    spread = np.ptp(y, axis=0)
-    floor = (_FLOOR * np.where(spread > 0, spread, 1.0)) ** 2
-    z = (y - y.mean(axis=0)) / np.sqrt(np.maximum(np.mean(np.diff(y, n=2, axis=0) ** 2, axis=0) / 6, floor))
-    i, j = np.triu_indices(points + 1, k=least)
-
-    def between(values: Floats) -> Floats:
-        sums = np.concatenate([np.zeros((1, *values.shape[1:])), np.cumsum(values, axis=0)])
-        return np.asarray(sums[j] - sums[i])
-
-    n, sx, sxx = (j - i).astype(np.float64), between(x), between(x * x)
-    sz, sxz, szz = between(z), between(x[:, None] * z), between(np.sum(z * z, axis=1))
-    across = np.maximum(sxx - sx * sx / n, 1e-300)
-    slope = sxz - (sx / n)[:, None] * sz
-    cost = np.full((points + 1, points + 1), np.inf)
-    cost[i, j] = np.maximum(szz - np.sum(sz * sz, axis=1) / n - np.sum(slope * slope, axis=1) / across, 0.0)
-    return cost
-
-
-def _line_residual(x: Floats, y: Floats) -> Floats:
-    columns = np.stack([np.ones_like(x), x], axis=1)
-    return y - columns @ np.linalg.lstsq(columns, y, rcond=None)[0]
-
-
 def _autocorrelation(residual: Floats, pieces: int) -> Floats:
-    """At lag one, of each curve, from 0 to 0.995; corrected for what fitting that many pieces takes from it."""
+    """At lag one, of each curve, from 0 to 0.999; corrected for what fitting that many pieces takes from it."""
     size = np.maximum(np.sum(residual**2, axis=0), 1e-300)
     rho = np.sum(residual[1:] * residual[:-1], axis=0) / size
-    return np.clip(rho + (1 + 4 * rho) * pieces / len(residual), 0.0, 0.995)
-
-
-def _independent(residual: Floats, floor: Floats, pieces: int) -> Floats:
-    """How many independent observations each curve amounts to, given its noise; all, for a curve without noise."""
-    rho = np.where(np.sum(residual**2, axis=0) <= floor, 0.0, _autocorrelation(residual, pieces))
-    return np.maximum(len(residual) * (1 - rho) / (1 + rho), 2.0)
+    return np.clip(rho + (1 + 4 * rho) * pieces / len(residual), 0.0, 0.999)
 
 
 def _described(time: Floats, y: Floats, breaks: tuple[int, ...]) -> tuple[Floats, Floats]:

@@ -14,19 +14,14 @@ from typing import Any
 import torch
 from torch.nn.functional import cross_entropy
 
-from llm_bridge.chat import has_chat_template, prompt_ids, prompt_text
 from llm_bridge.precision import full_precision
+from llm_bridge.question_tokens import FORMS, IGNORED, padded, prompt_form, question_ids, token_rows
 from llm_bridge.recomputation import is_checkpointed
 from llm_bridge.tasks import Prompt
 from theory.errors import expected
 
 __all__ = ["FORMS", "AnswerBatch", "answer_logits", "log_odds", "p_and_q", "prompt_form", "question_ids"]
 
-# How a prompt is put to a model.
-FORMS = ("auto", "chat", "begun", "plain")
-
-# The label that cross_entropy skips: question tokens and padding.
-_IGNORED = -100
 # From this many question tokens on, one pass for the question and one for the answers cost less than one for all.
 _LONG = 16
 
@@ -82,9 +77,9 @@ class AnswerBatch:
             raise expected("answer set sizes", sorted(sizes), "one size K shared by all prompts", "split the batch")
         rows: list[tuple[list[int], int]] = []
         for prompt in prompts:
-            rows.extend(_rows(prompt, tokenizer, form))
+            rows.extend(token_rows(prompt, tokenizer, form))
         start = min(first for _, first in rows)
-        ids, mask, targets = _padded(rows, start)
+        ids, mask, targets = padded(rows, start)
         return cls(
             input_ids=ids.to(device),
             attention_mask=mask.to(device),
@@ -124,23 +119,6 @@ class AnswerBatch:
         )
 
 
-def prompt_form(prompts: Sequence[Prompt], tokenizer: Any, form: str = "auto") -> str:
-    """The form in which prompts are put to a model: "chat", "begun" or "plain"; see `AnswerBatch.of`.
-
-    Raises:
-        InputError: another form is asked for, or a chat form that is not there.
-    """
-    if form not in FORMS:
-        raise expected("form", form, f"one of {', '.join(FORMS)}", "choose one of these")
-    if form != "plain":
-        lacking = [prompt.question for prompt in prompts if (prompt.begun if form == "begun" else prompt.chat) is None]
-        if form == "auto":
-            return "chat" if has_chat_template(tokenizer) and not lacking else "plain"
-        if lacking:
-            raise expected(f"{form} form of a prompt", lacking[0], "a question for chat models", "use --form plain")
-    return form
-
-
 def answer_logits(model: torch.nn.Module, batch: AnswerBatch, *, share: bool = True) -> torch.Tensor:
     """Logits z (n, K), float64: z_ij = sum over the tokens of answer j, <eos> included, of log P(token | before).
 
@@ -155,7 +133,9 @@ def answer_logits(model: torch.nn.Module, batch: AnswerBatch, *, share: bool = T
     """
     with full_precision():
         if share and batch.start >= _LONG and not is_checkpointed(model):
-            return torch.cat([_shared(model, batch.prompt(i)) for i in range(batch.shape[0])])
+            parts = [_shared(model, batch.prompt(i)) for i in range(batch.shape[0])]
+            if all(part is not None for part in parts):
+                return torch.cat(parts)  # type: ignore[arg-type]
         scores = model(
             input_ids=batch.input_ids,
             attention_mask=batch.attention_mask,
@@ -167,18 +147,24 @@ def answer_logits(model: torch.nn.Module, batch: AnswerBatch, *, share: bool = T
     return _scored(scores, batch.targets).view(batch.shape)
 
 
-def _shared(model: torch.nn.Module, batch: AnswerBatch) -> torch.Tensor:
-    """`answer_logits` (1, K) of one prompt: the question once, then all answers with K copies of its cache."""
+def _shared(model: torch.nn.Module, batch: AnswerBatch) -> torch.Tensor | None:
+    """`answer_logits` (1, K) of one prompt: the question once, then all answers with K copies of its cache.
+
+    None if the model keeps no cache that can be copied.
+    """
     _, outputs = batch.shape
     # The question's last token is left to the second pass: it predicts the answers' first.
-    last = batch.start - 1 + int((batch.targets != _IGNORED).any(dim=0).nonzero()[0, 0])
+    last = batch.start - 1 + int((batch.targets != IGNORED).any(dim=0).nonzero()[0, 0])
     once = slice(0, 1)
-    cache = model(
+    first = model(
         input_ids=batch.input_ids[once, :last],
         position_ids=batch.position_ids[once, :last],
         use_cache=True,
         logits_to_keep=1,
-    ).past_key_values
+    )
+    cache = getattr(first, "past_key_values", None)
+    if cache is None or not hasattr(cache, "batch_repeat_interleave"):
+        return None
     cache.batch_repeat_interleave(outputs)
     scores = model(
         input_ids=batch.input_ids[:, last:],
@@ -192,7 +178,7 @@ def _shared(model: torch.nn.Module, batch: AnswerBatch) -> torch.Tensor:
 
 def _scored(scores: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """Sums (rows,) of the targets' log-probabilities under scores (rows, t, vocabulary)."""
-    losses = cross_entropy(scores.double().flatten(0, 1), targets.flatten(), ignore_index=_IGNORED, reduction="none")
+    losses = cross_entropy(scores.double().flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="none")
     return -losses.view(targets.shape).sum(dim=1)
 
 
@@ -209,61 +195,3 @@ def log_odds(logits: torch.Tensor, answers: torch.Tensor) -> torch.Tensor:
 def p_and_q(odds: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """p = 1 / (1 + e^-L) and q = 1 / (1 + e^L) from log-odds L; q is never formed as 1 - p, which would cancel."""
     return torch.sigmoid(odds), torch.sigmoid(-odds)
-
-
-def question_ids(question: str, tokenizer: Any) -> list[int]:
-    """The tokens that the model is given before an answer to a plain question."""
-    ids = prompt_ids(tokenizer, question)
-    # Some tokenizers close every text with <eos>; a question goes on.
-    while ids and ids[-1] == tokenizer.eos_token_id:
-        ids.pop()
-    return ids
-
-
-def _asked(prompt: Prompt, tokenizer: Any, form: str) -> tuple[str, list[int]]:
-    """What stands before the answer, as text and as tokens."""
-    if form == "plain":
-        return prompt.question, question_ids(prompt.question, tokenizer)
-    text = prompt_text(tokenizer, [{"role": "user", "content": prompt.chat or ""}])
-    if form == "begun":
-        text += prompt.begun or ""
-    # The template has written its special tokens, the end-of-message tokens among them; the tokenizer adds none.
-    return text, list(tokenizer(text, add_special_tokens=False)["input_ids"])
-
-
-def _rows(prompt: Prompt, tokenizer: Any, form: str) -> list[tuple[list[int], int]]:
-    """For each answer: the tokens question + answer + <eos>, and the position of the answer's first token."""
-    eos = tokenizer.eos_token_id
-    if eos is None:
-        raise expected("tokenizer eos_token", None, "an end-of-text token, which closes an answer", "set one")
-    asked, question = _asked(prompt, tokenizer, form)
-    answers = [list(tokenizer(answer, add_special_tokens=False)["input_ids"]) for answer in prompt.answers]
-    unknown = tokenizer.unk_token_id
-    for text, tokens in zip((asked, *prompt.answers), (question, *answers), strict=True):
-        # Tokenizers replace or silently drop what they do not know; reading the tokens back shows either. A start
-        # token may stand before the text.
-        read_back = tokens and unknown not in tokens and _letters(tokenizer.decode(tokens)).endswith(_letters(text))
-        if not read_back:
-            raise expected("prompt text", text, "text the model's tokenizer knows", "use characters of its vocabulary")
-    if len({tuple(answer) for answer in answers}) < len(answers):
-        raise expected("answers", prompt.answers, "different tokens for each", "reword the ones that coincide")
-    return [([*question, *answer, eos], len(question)) for answer in answers]
-
-
-def _letters(text: str) -> str:
-    """The text without white space, which tokenizers may add or move at the edges."""
-    return "".join(text.split())
-
-
-def _padded(rows: list[tuple[list[int], int]], start: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """input_ids, attention_mask and targets of `AnswerBatch` from the token rows and their answer positions."""
-    width = max(len(tokens) for tokens, _ in rows)
-    # The padding token does not matter: it is masked, and stands after everything that is scored.
-    ids = torch.zeros(len(rows), width, dtype=torch.long)
-    mask = torch.zeros_like(ids)
-    targets = torch.full_like(ids, _IGNORED)
-    for row, (tokens, first) in enumerate(rows):
-        ids[row, : len(tokens)] = torch.tensor(tokens)
-        mask[row, : len(tokens)] = 1
-        targets[row, first : len(tokens)] = ids[row, first : len(tokens)]
-    return ids, mask, targets[:, start:]

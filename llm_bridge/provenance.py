@@ -10,9 +10,20 @@ from typing import Any
 
 import torch
 
-__all__ = ["provenance"]
+__all__ = ["package_versions", "provenance"]
 
-_PACKAGES = ("whynorm", "torch", "transformers", "peft", "numpy", "scipy")
+_PACKAGES = ("whynorm", "torch", "transformers", "peft", "tokenizers", "safetensors", "gguf", "numpy", "scipy")
+
+
+def package_versions() -> dict[str, str]:
+    """Versions of Python and of the packages that a model's numbers may depend on."""
+    found = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found
 
 
 def provenance(command: str = "") -> dict[str, Any]:
@@ -23,12 +34,6 @@ def provenance(command: str = "") -> dict[str, Any]:
         if (cpu.exists())
         else []
     )
-    versions = {}
-    for name in _PACKAGES:
-        try:
-            versions[name] = version(name)
-        except PackageNotFoundError:
-            versions[name] = "not installed"
     return {
         "command": command,
         "machine": {
@@ -37,5 +42,5 @@ def provenance(command: str = "") -> dict[str, Any]:
             "threads": torch.get_num_threads(),
             "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         },
-        "versions": {"python": platform.python_version(), **versions},
+        "versions": package_versions(),
     }

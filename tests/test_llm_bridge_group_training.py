@@ -24,7 +24,7 @@ from llm_bridge.group_training import GroupRun, train_groups
 from llm_bridge.metrics import MetricsFile, read_metrics
 from llm_bridge.models import TINY_FOLDER, LoadedModel, LoraSettings, load_model
 from llm_bridge.observers import Interaction
-from llm_bridge.questions import Task, get_task
+from llm_bridge.questions import Task, get_task, rewards_of
 from llm_bridge.random_states import own_random_states, random_states
 from llm_bridge.run_folder import RunFolder
 from theory.errors import InputError
@@ -307,6 +307,24 @@ def test_a_run_that_was_killed_before_its_first_checkpoint_starts_anew(tmp_path:
     assert timeless(again.rows) == timeless(whole.rows) == timeless(read_metrics(tmp_path / "metrics.jsonl"))
 
 
+def test_completions_are_logged_once_also_when_a_run_is_resumed(tmp_path: Path) -> None:
+    path = tmp_path / "completions.jsonl"
+    train_groups(fresh(), TASK, settings(steps=2), folder=RunFolder(tmp_path, every=2, completions=True))
+    path.write_text(path.read_text() + '{"step": 3, "completions": []}\n{"st')
+    run = train_groups(fresh(), TASK, SETTINGS, folder=RunFolder(tmp_path, True, 2, 2, completions=True))
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 2, 3]
+    order = question_order(SETTINGS, len(TASK.questions))
+    for line, row, chosen in zip(lines, run.rows, order, strict=True):
+        assert [each["question"] for each in line["completions"]] == [TASK.questions[i].name for i in chosen]
+        rewards = np.array([each["rewards"] for each in line["completions"]])
+        assert rewards.mean() == row["reward"]
+        assert_agree([each["advantages"] for each in line["completions"]], SETTINGS.sampled_rule.convention(rewards), 0)
+        texts = [text for each in line["completions"] for text in each["texts"]]
+        again = rewards_of(TASK, [TASK.questions[i] for i in chosen], 4, texts, [[0]] * 16)
+        assert (again == rewards).all()
+
+
 def test_two_runs_in_one_directory_at_once_are_refused(tmp_path: Path) -> None:
     with RunFolder(tmp_path).held(), pytest.raises(InputError, match="no other process"):
         train_groups(fresh(), TASK, settings(steps=1), folder=RunFolder(tmp_path))
@@ -359,6 +377,25 @@ def test_unusable_settings_are_refused(changes: dict, said: str) -> None:
     with pytest.raises(InputError, match=said) as caught:
         train_groups(_NO_MODEL, TASK, settings(**changes))
     assert "\n" not in str(caught.value)
+
+
+def test_the_example_of_the_documentation_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = (Path(__file__).resolve().parent.parent / "docs" / "training.md").read_text()
+    code = page.split("```python\n")[1].split("```")[0]
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, "training.md", "exec"), {})
+    assert len(capsys.readouterr().out.split()) == 2
+    assert (tmp_path / "run" / "adapter").is_dir()
+
+
+def test_the_documentation_names_every_metric(finished: tuple) -> None:
+    page = (Path(__file__).resolve().parent.parent / "docs" / "training.md").read_text()
+    for name in {name for row in finished[1].rows for name in row} - {"step"}:
+        family, _, last = name.rpartition("/")
+        starred = any(f"`{family}/{last[:cut]}*`" in page for cut in range(len(last)))
+        assert f"`{name}`" in page or f"`{last}`" in page or starred or f"`{family}/...`" in page, name
 
 
 class _NoModel:

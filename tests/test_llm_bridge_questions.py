@@ -62,7 +62,17 @@ def test_options_in_the_name_win_and_spread_evenly() -> None:
 
 def test_arithmetic_questions_are_the_prompts_of_exact_mode() -> None:
     names = ["3+5", "17+26", "15-8", "6*7"]
-    assert exact_prompts(get_task("arithmetic:" + " ".join(names)).questions) == prompts_from_names(names)
+    for prompt, same in zip(
+        exact_prompts(get_task("arithmetic:" + " ".join(names)).questions), prompts_from_names(names), strict=True
+    ):
+        assert (prompt.question, prompt.answers, prompt.correct) == (same.question, same.answers, same.correct)
+
+
+def test_a_chat_question_keeps_its_chat_form() -> None:
+    (prompt,) = exact_prompts(get_task("arithmetic:3+5", form="chat").questions)
+    assert prompt.chat == prompts_from_names(["3+5"])[0].chat
+    (plain,) = exact_prompts(get_task("arithmetic:3+5", form="plain").questions)
+    assert (plain.question, plain.chat) == ("3+5=", None)
 
 
 def test_exact_prompts_refuse_what_has_no_single_right_answer() -> None:
@@ -71,8 +81,9 @@ def test_exact_prompts_refuse_what_has_no_single_right_answer() -> None:
     both = Question("q", "a or b?", {"answers": ("a", "b", "c"), "answer": ("a", "b")})
     with pytest.raises(InputError, match="use sampled mode"):
         exact_prompts([both])
-    with pytest.raises(InputError, match="form=plain"):
-        exact_prompts(get_task("arithmetic:3+5", form="chat").questions)
+    turns = ({"role": "system", "content": "s"}, {"role": "user", "content": "u"})
+    with pytest.raises(InputError, match="one of a user"):
+        exact_prompts([Question("q", turns, {"answers": ("a", "b"), "answer": "a"})])
 
 
 def test_a_file_name_may_hold_commas_and_colons(tmp_path: Path) -> None:

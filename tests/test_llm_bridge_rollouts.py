@@ -11,6 +11,7 @@ from compare import assert_agree
 from scipy.stats import chisquare
 
 from llm_bridge.decoding import Sampling, choose_tokens, end_tokens, mask_to_first_end, precision, uniforms
+from llm_bridge.merging import merged_adapter
 from llm_bridge.models import LoadedModel, load_model
 from llm_bridge.rollouts import Rollouts, generate, prompt_tokens
 from simulator.random import words
@@ -189,6 +190,40 @@ def test_a_completion_that_is_cut_off_has_no_end_and_counts_in_full(loaded: Load
     assert rollouts.completion_mask.all()
     assert (rollouts.ended == (rollouts.completion_ids[:, 0] == 1)).all()
     assert not rollouts.ended.all()
+
+
+def test_a_merged_adapter_is_the_same_function_and_leaves_no_trace() -> None:
+    loaded = load_model("tiny")
+    with torch.no_grad():
+        for value in loaded.parameters.values():
+            value += 0.01
+    before = {name: value.clone() for name, value in loaded.model.state_dict().items()}
+    layers = list(loaded.model.modules())
+    rollouts = generate(loaded, QUESTIONS, 8, SAMPLING, 3, merge=False)
+    wanted = log_probs(loaded, rollouts)
+    with merged_adapter(loaded.model) as merged:
+        assert merged
+        assert not any("lora" in name for name, _ in loaded.model.named_parameters())
+        assert_agree(log_probs(loaded, rollouts), wanted, 1e-11, "log-probabilities")
+    # Also where drawing fails, as it does for a prompt that is no tensor.
+    with pytest.raises(AttributeError), merged_adapter(loaded.model):
+        loaded.model(input_ids=None, inputs_embeds="nothing")
+    after = loaded.model.state_dict()
+    assert all(torch.equal(after[name], value) for name, value in before.items())
+    assert [id(layer) for layer in loaded.model.modules()] == [id(layer) for layer in layers]
+    again = generate(loaded, QUESTIONS, 8, SAMPLING, 3, merge=True)
+    assert again.texts == rollouts.texts
+    assert_agree(again.entropy, rollouts.entropy, 1e-9)
+
+
+def test_half_precision_and_other_adapters_are_not_merged() -> None:
+    half = load_model("tiny", dtype="bfloat16")
+    with merged_adapter(half.model) as merged:
+        assert not merged
+    more = load_model("tiny")
+    more.model.get_base_model().model.norm.weight.requires_grad_(True)
+    with merged_adapter(more.model) as merged:
+        assert not merged
 
 
 def test_the_models_mode_is_restored(loaded: LoadedModel) -> None:

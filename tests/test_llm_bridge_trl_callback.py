@@ -107,6 +107,8 @@ def test_trainer_is_left_as_it_was_even_by_a_failing_step(tmp_path: Path) -> Non
     trainer = make_trainer(loaded, tmp_path, max_steps=1)
     trainer.add_callback(TheoryCallback(trainer))
     compute = trainer._compute_loss
+    # What somebody else has put in the place of a method stays.
+    trainer._calculate_rewards = rewards = trainer._calculate_rewards
 
     def fail(model: Any, inputs: Any) -> None:
         compute(model, inputs)
@@ -117,8 +119,6 @@ def test_trainer_is_left_as_it_was_even_by_a_failing_step(tmp_path: Path) -> Non
         trainer.train()
     assert not any("forward" in vars(each) for each in loaded.model.modules() if isinstance(each, torch.nn.Linear))
     trainer._compute_loss = compute
-    # What somebody else has put in the place of a method stays.
-    trainer._calculate_rewards = rewards = trainer.__class__._calculate_rewards.__get__(trainer)
     trainer.train()
     assert not {"compute_loss", "training_step"} & set(vars(trainer))
     assert trainer._calculate_rewards is rewards

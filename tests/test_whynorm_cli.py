@@ -17,7 +17,10 @@ from whynorm.cli import main
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMANDS = ["", "reproduce", "verify", "refute", "recheck", "simulate", "report"]
-COMMANDS += ["bridge", "bridge run", "bridge measure", "bridge tasks", "bridge split"]
+COMMANDS += [
+    "bridge",
+    *(f"bridge {name}" for name in ("fetch", "models", "run", "measure", "tasks", "split", "experiment")),
+]
 COMMANDS += ["sweep", *(f"sweep {name}" for name in ("init", "run", "resume", "status", "export", "plot", "query"))]
 
 Capture = pytest.CaptureFixture[str]

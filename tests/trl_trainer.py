@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from llm_bridge.models import LoadedModel
-
 __all__ = ["GROUP", "LONGEST", "PROMPTS", "REWARDS", "TEMPERATURE", "make_trainer"]
 
 PROMPTS = ["57+32=", "15-8=", "3+5="]
@@ -19,8 +17,8 @@ TEMPERATURE = 1.5
 REWARDS = [1.0, 0.0, 0.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0]
 
 
-def make_trainer(loaded: LoadedModel, folder: Path, rewards: Sequence[float | None] = REWARDS, **options: Any) -> Any:
-    """A GRPOTrainer for the prompts above; every completion's reward is fixed."""
+def make_trainer(loaded: Any, folder: Path, rewards: Sequence[float | None] = REWARDS, **options: Any) -> Any:
+    """A GRPOTrainer for the prompts above with fixed rewards; ``loaded`` has a model and a tokenizer."""
     import datasets
     import trl
 

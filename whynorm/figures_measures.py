@@ -76,7 +76,8 @@ def hidden_figure(arrays: Arrays, name: str) -> Figure:
             for kind, vectors, style in (("raw", rows, "-"), ("centred", rows - rows.mean(axis=0), DASHED)):
                 values = np.sort(np.abs(gram_cosines(vectors @ vectors.T)))
                 share = np.arange(1, len(values) + 1) / len(values)
-                label = f"{pooling} token{'s' if pooling == 'mean' else ''}, {kind}: mean {values.mean():.3f}"
+                shown = "mean over tokens" if pooling == "mean" else "last token"
+                label = f"{shown}, {kind}: mean {values.mean():.3f}"
                 axes.step(values, share, where="post", color=colour, linestyle=style, label=label)
         axes.axvline(0.15, color=INK, linewidth=0.9, linestyle=":")
         axes.set(

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from whynorm.figures import INK, RULE_COLOURS, legend_below, panel
 
@@ -38,7 +39,7 @@ def reward_figure(rows: Rows, title: str) -> Figure:
         if len(steps):
             axes.plot(steps, held_out, color=INK, marker="o", markersize=3.5, linewidth=0.9, label="held out")
         axes.set(xlabel="step", ylabel="share", ylim=(-0.02, 1.02))
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         legend_below(figure, axes)
     return figure
 
@@ -61,7 +62,7 @@ def theory_figure(rows: Rows, title: str) -> Figure:
             axes.plot(*_smooth(steps, values), color=RULE_COLOURS["grpo"], linewidth=1.5)
             axes.set_title(name.removeprefix("theory/").replace("_", " "), fontsize=9)
             axes.tick_params(labelsize=8)
-            axes.xaxis.get_major_locator().set_params(integer=True)
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
             # M spans orders of magnitude.
             if (values > 0).all() and values.max() > 100 * values.min():
                 axes.set_yscale("log")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,7 +15,7 @@ from rich.text import Text
 from theory.errors import expected
 from whynorm.commands.bridge_compare import compare
 from whynorm.commands.bridge_experiment import experiment
-from whynorm.commands.bridge_fetch import fetch
+from whynorm.commands.bridge_fetch import fetch, models
 from whynorm.commands.bridge_measure import measure
 from whynorm.commands.bridge_options import (
     MODEL_HELP,
@@ -37,6 +38,7 @@ __all__ = ["app", "require_llm", "require_packages"]
 
 app = typer.Typer(help="Run and measure the update rules on a LoRA language model.", no_args_is_help=True)
 app.command("fetch", short_help="Bring a model into the cache: smollm2, or one of the hub.")(fetch)
+app.command("models", short_help="List the models that are ready here.")(models)
 app.command("tasks", short_help="List what a model can be asked.")(tasks)
 app.command("split", short_help="Partition a task into easy and hard questions.")(split)
 app.command("experiment", short_help="std against no_std, where does it help.")(experiment)
@@ -100,13 +102,14 @@ def _run(settings: Any, out: Path | None) -> Any:
     import numpy as np
 
     from llm_bridge.experiment import run_bridge
+    from llm_bridge.origins import weights_origin
+    from llm_bridge.provenance import provenance
     from simulator.files import write_json
     from whynorm.figures import curves_figure, save_png
 
     # At large steps a prompt may become solved to the last digit; ratios of its bounds are then NaN and left out.
     with np.errstate(all="ignore"):
-        with progress(f"{settings.rule} on {settings.model}", settings.steps) as tick:
-            result = run_bridge(settings, tick)
+        result = run_bridge(settings, progress)
         for record in (result.model, result.surrogate):
             if not np.isfinite(record.J).all():
                 raise expected("eta", record.eta, "a step size at which the run stays finite", "lower the step size")
@@ -115,14 +118,21 @@ def _run(settings: Any, out: Path | None) -> Any:
             result.surrogate.save(out / "linearised")
             write_json(
                 out / "geometry.json",
-                {"prompts": list(result.prompts), "form": result.form, **result.geometry.to_json()},
+                {
+                    "prompts": list(result.prompts),
+                    "form": result.form,
+                    **result.geometry.to_json(),
+                    **provenance(" ".join(["whynorm", *sys.argv[1:]])),
+                    "weights": weights_origin(settings.model),
+                },
             )
             save_png(curves_figure(result.model, predicted=result.surrogate), out / "curves.png")
     return result
 
 
 def _run_table(result: Any) -> Table:
-    title = f"{result.model.rule} on {result.model.problem}, step size {result.model.eta:.3g}"
+    form = "" if result.form == "plain" else f", {result.form} prompts"
+    title = f"{result.model.rule} on {result.model.problem}{form}, step size {result.model.eta:.3g}"
     table = Table(title=Text(title), title_justify="left")
     for column in ("prompt", "J at start", "J at end", "linearised model"):
         table.add_column(column, justify="left" if column == "prompt" else "right")

@@ -17,21 +17,24 @@ from whynorm.console import progress, say
 
 __all__ = ["experiment", "experiment_rows"]
 
-_COLUMNS = (
-    "part",
-    "no_std's step",
-    "std",
-    "no_std",
-    "std - no_std",
-    "linearised predicts",
-    "steps saved",
-    "flow predicts",
-    "ahead",
-)
+_COLUMNS = {
+    "part": "part (success at the start)",
+    "pairing": "step of no_std / step of std",
+    "std": "mean success, std",
+    "no_std": "no_std",
+    "std - no_std": "difference",
+    "predicted": "predicted by the linearised model",
+    "speed-up": "steps of no_std / steps of std",
+    "linearised": "by the linearised model",
+    "flow": "by the flow of one prompt",
+    "ahead": "ahead",
+}
+# What fits a terminal of 80 columns; all columns are in table.md.
+_SHOWN = ("part", "pairing", "std - no_std", "predicted", "ahead")
 
 
 def experiment(
-    parts: Annotated[list[str], typer.Argument(metavar="NAME=TASK", help="Parts, each a task with finite answers.")],
+    part: Annotated[list[str], typer.Option(help="NAME=TASK, a task with finite answer sets; repeat it.")],
     out: Annotated[Path, typer.Option(help="Directory of the runs; a second call goes on, or adds seeds.")],
     model: Annotated[str, typer.Option(help=MODEL_HELP)] = "tiny",
     mode: Annotated[Literal["exact", "sampled"], typer.Option(help="Algorithms 1 and 2, or G completions.")] = "exact",
@@ -55,7 +58,7 @@ def experiment(
     """
     if not 0 < threshold < 1:
         raise expected("threshold", threshold, "between 0 and 1", "e.g. 0.8")
-    named = _named(parts)
+    named = _named(part)
     require_llm(model)
     from llm_bridge.models import DTYPES
     from llm_bridge.normalisation import Experiment
@@ -83,7 +86,7 @@ def experiment(
         typer.echo(json.dumps(summary, indent=2, allow_nan=False))
     else:
         Console().print(_table(summary, f"std against no_std: {model}, {mode} mode, {seeds} seeds"))
-    say(f"runs, summary.json and normalisation.png: {out}")
+    say(f"runs, summary.json, table.md and normalisation.png: {out}")
     return 0
 
 
@@ -102,7 +105,7 @@ def _run(chosen: Any, out: Path, threshold: float) -> dict[str, Any]:
     """Run, summarise, and write summary and figure."""
     from llm_bridge.normalisation import run_experiment
     from llm_bridge.normalisation_summary import summarise
-    from simulator.files import write_json
+    from simulator.files import write_json, write_text
     from whynorm.figures import save_png
     from whynorm.figures_normalisation import normalisation_figure
     from whynorm.outputs import output_directory
@@ -112,31 +115,38 @@ def _run(chosen: Any, out: Path, threshold: float) -> dict[str, Any]:
         runs = run_experiment(chosen, out, tick)
     summary = summarise(runs, threshold, chosen.group)
     write_json(out / "summary.json", summary)
+    write_text(out / "table.md", _markdown(summary))
     title = f"{chosen.model}, {chosen.mode} mode: mean of {chosen.seeds} seeds with 95% intervals; dashed: predicted"
     save_png(normalisation_figure(summary, title), out / "normalisation.png")
     return summary
 
 
-def experiment_rows(summary: dict[str, Any]) -> list[tuple[str, ...]]:
-    """The table, a row for each part and pairing; success is the mean over the run, differences have 95% intervals."""
+def experiment_rows(summary: dict[str, Any]) -> list[dict[str, str]]:
+    """The table, a row for each part and pairing; success is the mean over the run, brackets are 95% intervals."""
     rows = []
     for part, content in summary["parts"].items():
         for label, pairing in content["pairings"].items():
-            measured, predicted = pairing["measured"], pairing["linearised"]
-            flow = pairing["flow_speed_up"]
-            rows.append(
-                (
-                    f"{part} ({content['p0']['mean']:.2f})",
-                    f"{label}, x{pairing['step_ratio']:.2f}",
-                    *(f"{measured['mean'][one]:.3f}" for one in ("std", "no_std")),
-                    _interval(measured["mean_difference"], "+.3f"),
-                    _interval(predicted["mean_difference"], "+.3f"),
-                    _interval(measured["speed_up"], ".2f"),
-                    "-" if flow is None else f"{flow:.2f}",
-                    measured["ahead"],
-                )
+            measured, predicted, flow = pairing["measured"], pairing["linearised"], pairing["flow_speed_up"]
+            cells = (
+                f"{part} ({content['p0']['mean']:.2f})",
+                f"{label} x{pairing['step_ratio']:.2f}",
+                *(_interval([measured["mean"][one], None, None], ".3f") for one in ("std", "no_std")),
+                _interval(measured["mean_difference"], "+.3f"),
+                _interval([predicted["mean_difference"][0], None, None], "+.3f"),
+                _speed_up(measured, content["seeds"]),
+                _speed_up(predicted, content["seeds"]),
+                "-" if flow is None else f"{flow:.2f}",
+                measured["ahead"],
             )
+            rows.append(dict(zip(_COLUMNS, cells, strict=True)))
     return rows
+
+
+def _speed_up(compared: dict[str, Any], seeds: int) -> str:
+    """The ratio of steps; a bound where some run did not arrive, as that counts as arriving at the end."""
+    late = tuple(compared["arrived"][one] < seeds for one in ("std", "no_std"))
+    mark = {(False, False): "", (False, True): "\u2265 ", (True, False): "\u2264 ", (True, True): "? "}[late]
+    return mark + _interval(compared["speed_up"], ".2f")
 
 
 def _interval(values: list[float | None], form: str) -> str:
@@ -148,8 +158,14 @@ def _interval(values: list[float | None], form: str) -> str:
 
 def _table(summary: dict[str, Any], title: str) -> Table:
     table = Table(title=Text(title), title_justify="left")
-    for column in _COLUMNS:
+    for column in _SHOWN:
         table.add_column(column, justify="left" if column in ("part", "ahead") else "right")
     for row in experiment_rows(summary):
-        table.add_row(*map(Text, row))
+        table.add_row(*(Text(row[column]) for column in _SHOWN))
     return table
+
+
+def _markdown(summary: dict[str, Any]) -> str:
+    lines = [list(_COLUMNS.values()), ["---"] * len(_COLUMNS)]
+    lines += [list(row.values()) for row in experiment_rows(summary)]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)

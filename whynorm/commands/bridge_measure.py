@@ -47,6 +47,7 @@ def measure(
     method: Annotated[str, typer.Option(help="How rows are kept: auto, memory, disk, recompute or sketch.")] = "auto",
     memory: Annotated[float, typer.Option(help="GiB of rows held at most.")] = 2.0,
     curved: Annotated[int, typer.Option(help="How many prompts' Hessians to measure.")] = 1,
+    ball: Annotated[int, typer.Option(help="Points of Lemma 3.3's ball at which to measure them too.")] = 2,
     resamples: Annotated[int, typer.Option(help="Resamples of every interval.")] = 999,
     preset: PresetName = None,
     dtype: Dtype = "auto",
@@ -66,7 +67,7 @@ def measure(
     """
     from whynorm.outputs import output_directory
 
-    _check(along, every, curved, memory, resamples)
+    _check(along, every, min(curved, ball), memory, resamples)
     check_run(rule, eta, eta_scale, along or 1, seed)
     name, loading = model_options(model, preset, dtype, device, form, checkpointing)
     settings = bridge_settings(
@@ -79,6 +80,7 @@ def measure(
         method=method,
         memory=memory * 2**30,
         curved=curved,
+        ball=ball,
         resamples=resamples,
         seed=seed,
     )
@@ -102,7 +104,7 @@ def _check(along: int, every: int | None, curved: int, memory: float, resamples:
     if every is not None and not 1 <= every <= max(along, 1):
         raise expected("every", every, f"from 1 to the {along} steps of --along", "e.g. a tenth of the steps")
     if curved < 0:
-        raise expected("curved", curved, "a number of prompts, 0 or more", "each takes about 60 products")
+        raise expected("curved or ball", curved, "0 or more", "each prompt takes about 60 products")
     if not 0 < memory < float("inf"):
         raise expected("memory", memory, "a positive number of GiB", "e.g. 2")
     if resamples < 1:

@@ -26,8 +26,10 @@ __all__ = [
 MODEL_HELP = "tiny (ships with whynorm), smollm2 or a hub id (see `whynorm bridge fetch`), or a local folder."
 
 PresetName = Annotated[str | None, typer.Option(help="The sources' model and LoRA settings: paper or talk.")]
-Dtype = Annotated[str, typer.Option(help="float64, float32, bfloat16 or auto: float64 for tiny, float32 for others.")]
-Device = Annotated[str, typer.Option(help="Where the model computes: cpu, cuda, cuda:1, ...")]
+Dtype = Annotated[
+    str, typer.Option(help="Precision: float64, float32, bfloat16 or auto: float64 for tiny, else float32.")
+]
+Device = Annotated[str, typer.Option(help="Where the model computes: cpu, cuda or cuda:N.")]
 Form = Annotated[
     str,
     typer.Option(help="Prompts as plain text, chat, begun (chat, the reply begun), or auto: chat if the model has it."),

@@ -14,28 +14,42 @@ from rich.table import Table
 from rich.text import Text
 
 from theory.errors import expected
+from whynorm.commands.bridge_options import (
+    MODEL_HELP,
+    Checkpointing,
+    Device,
+    Dtype,
+    PresetName,
+    memory_errors,
+    model_options,
+)
 from whynorm.console import progress, say
 
 __all__ = ["train"]
 
 # What the table at the end shows, where the run has it.
 _SHOWN = ("reward", "frac_reward_zero_std", "grad_norm", "completions/mean_length", "entropy", "theory/variance")
+_LONGEST = {"tiny": 16}
+# Of what the sources do not print, what a run needs.
+_PRINTABLE = ("group", "steps", "learning_rate", "optimizer", "batch", "temperature", "max_new_tokens", "seeds")
 _SHOWN_TOO = ("theory/cosine_mean", "theory/no_m_share", "eval_reward", "step_time")
 
 
 def train(
-    model: Annotated[str, typer.Option(help="tiny, smollm2, a hub id that was fetched, or a local folder.")] = "tiny",
+    model: Annotated[str | None, typer.Option(help=f"{MODEL_HELP}  [default: tiny, or the preset's]")] = None,
     task: Annotated[str, typer.Option(help="What is asked, see `whynorm bridge tasks`.")] = "arithmetic:sum",
     eval_task: Annotated[str | None, typer.Option(help="Held-out questions, a task too.")] = None,
     reward: Annotated[str | None, typer.Option(help="Your own reward, FILE.py:FUNCTION or module:FUNCTION.")] = None,
-    rule: Annotated[str, typer.Option(help="paper:G, no_std:G, trl:G, dr_grpo:G, rloo:G, dapo:G, ...")] = "paper:8",
-    steps: Annotated[int, typer.Option(help="Number of updates.")] = 100,
+    rule: Annotated[
+        str | None, typer.Option(help="paper:G, no_std:G, trl:G, dr_grpo:G, rloo:G, dapo:G, ...  [default: paper:8]")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(help="Number of updates.  [default: 100, or the preset's]")] = None,
     eta: Annotated[float, typer.Option(help="Step size (learning rate).")] = 1e-2,
     optimizer: Annotated[Literal["sgd", "adamw"], typer.Option(help="AdamW rescales what is studied.")] = "sgd",
     weight_decay: Annotated[float, typer.Option(help="Of AdamW.")] = 0.0,
     batch: Annotated[int, typer.Option(help="N, questions of a step.")] = 8,
     order: Annotated[Literal["epochs", "uniform"], typer.Option(help="uniform: drawn anew at every step.")] = "epochs",
-    max_new_tokens: Annotated[int, typer.Option(help="Longest completion.")] = 256,
+    max_new_tokens: Annotated[int | None, typer.Option(help="Longest completion.  [default: 256; 16 for tiny]")] = None,
     temperature: Annotated[float, typer.Option(help="Of sampling, and of the policy that is trained.")] = 1.0,
     top_p: Annotated[float, typer.Option(help="Below 1, completions are not from the policy trained.")] = 1.0,
     top_k: Annotated[int, typer.Option(help="Above 0, completions are not from the policy trained.")] = 0,
@@ -44,13 +58,15 @@ def train(
     eval_temperature: Annotated[float, typer.Option(help="Of these completions; 0 is greedy.")] = 0.0,
     eval_group: Annotated[int, typer.Option(help="Completions for each held-out question.")] = 1,
     seed: Annotated[int, typer.Option(help="Seed of questions and completions.")] = 0,
-    lora_r: Annotated[int, typer.Option("--lora-r", help="Rank of the adapter.")] = 8,
-    lora_alpha: Annotated[float, typer.Option(help="Scale of the adapter.")] = 16.0,
+    preset: PresetName = None,
+    adapter: Annotated[Path | None, typer.Option(help="Start from this saved adapter: the folder of one.")] = None,
+    lora_r: Annotated[int | None, typer.Option("--lora-r", help="Rank of the adapter.  [default: 8]")] = None,
+    lora_alpha: Annotated[float | None, typer.Option(help="Scale of the adapter.  [default: 16]")] = None,
     lora_seed: Annotated[int, typer.Option(help="Seed of the adapter's random A.")] = 0,
-    dtype: Annotated[str, typer.Option(help="float64, float32 or bfloat16.")] = "float32",
-    device: Annotated[str, typer.Option(help="cpu, cuda, ...")] = "cpu",
+    dtype: Dtype = "auto",
+    device: Device = "cpu",
     threads: Annotated[int, typer.Option(help="Threads on the CPU.")] = 1,
-    checkpointing: Annotated[bool, typer.Option("--checkpointing", help="Less memory, more time.")] = False,
+    checkpointing: Checkpointing = False,
     rollout_rows: Annotated[int, typer.Option(help="Completions drawn at once at most; 0 for all.")] = 0,
     backward_rows: Annotated[int, typer.Option(help="Completions in a backward pass at most; 0 for all.")] = 0,
     diagnostics: Annotated[bool, typer.Option("--diagnostics", help="Cosines, M, R1, R2 at every step.")] = False,
@@ -59,6 +75,7 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run that --out holds.")] = False,
     checkpoint_every: Annotated[int, typer.Option(help="Steps between checkpoints.")] = 10,
     keep: Annotated[int, typer.Option(help="How many checkpoints stay.")] = 2,
+    completions: Annotated[bool, typer.Option("--log-completions", help="Write completions.jsonl too.")] = False,
     json_output: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> int:
     """Train a LoRA adapter by a sampled rule: G completions for each of N questions a step, on policy.
@@ -67,18 +84,41 @@ def train(
     any moment, `--resume` goes on as if nothing had been. Several devices: `accelerate launch -m whynorm bridge train`.
     """
     given = locals()
-    from whynorm.commands.bridge import require_llm
-
-    require_llm(model)
+    _check(given)
+    given.update(_chosen(given))
     from llm_bridge.group_settings import GroupSettings
 
     settings = GroupSettings(**{name: given[name] for name in GroupSettings.__dataclass_fields__})
-    _check(given)
-    with _place(device, threads) as (processes, own_device):
+    with memory_errors(), _place(device, threads) as (processes, own_device):
         result = _train(given, settings, processes, own_device)
-    if processes.first:
-        _tell(result, given, json_output)
+        if processes.first:
+            _tell(result, given, json_output)
     return 0
+
+
+def _chosen(given: dict[str, Any]) -> dict[str, Any]:
+    """What was left out, filled in from the preset or with whynorm's own settings."""
+    name, place = model_options(
+        given["model"], given["preset"], given["dtype"], given["device"], "auto", given["checkpointing"]
+    )
+    from llm_bridge.models import LoraSettings
+    from llm_bridge.presets import get_preset
+
+    preset = None if given["preset"] is None else get_preset(given["preset"])
+    lora = place["lora"] or LoraSettings()
+    steps, group = (None, None) if preset is None else (preset.steps.value, preset.group.value)
+    if preset is not None:
+        missing = ", ".join(each for each in preset.unprinted if each in _PRINTABLE)
+        say(f"the source of the preset {preset.name} does not print {missing}: whynorm's own settings, or yours")
+    return {
+        "model": name,
+        "dtype": ("float64" if name == "tiny" else "float32") if given["dtype"] == "auto" else given["dtype"],
+        "rule": given["rule"] or f"paper:{group or 8}",
+        "steps": given["steps"] if given["steps"] is not None else steps or 100,
+        "max_new_tokens": given["max_new_tokens"] if given["max_new_tokens"] is not None else _LONGEST.get(name, 256),
+        "lora_r": lora.r if given["lora_r"] is None else given["lora_r"],
+        "lora_alpha": float(lora.alpha if given["lora_alpha"] is None else given["lora_alpha"]),
+    }
 
 
 def _check(given: dict[str, Any]) -> None:
@@ -108,6 +148,7 @@ def _place(device: str, threads: int) -> Iterator[tuple[Any, str]]:
 
 def _train(given: dict[str, Any], settings: Any, processes: Any, device: str) -> Any:
     """Load, train, and write what was asked for."""
+    from llm_bridge.adapters import load_adapter
     from llm_bridge.group_training import train_groups
     from llm_bridge.models import LoraSettings, load_model
     from llm_bridge.observers import Interaction
@@ -118,13 +159,16 @@ def _train(given: dict[str, Any], settings: Any, processes: Any, device: str) ->
     from whynorm.outputs import output_directory
 
     out = given["out"]
-    folder = None if out is None else RunFolder(out, given["resume"], given["checkpoint_every"], given["keep"])
+    kept = [given[name] for name in ("resume", "checkpoint_every", "keep", "completions")]
+    folder = None if out is None else RunFolder(out, *kept)
     kinds = given["track"] or [] if processes.first else []
     trackers = [get_tracker(kind, out, out.resolve().name, settings.identity()) for kind in kinds]
     lora = LoraSettings(r=given["lora_r"], alpha=given["lora_alpha"], seed=given["lora_seed"])
     loaded = load_model(
         given["model"], lora=lora, dtype=given["dtype"], device=device, checkpointing=given["checkpointing"]
     )
+    if given["adapter"] is not None:
+        load_adapter(loaded, given["adapter"])
     questions = with_reward(get_task(given["task"], tokenizer=loaded.tokenizer), given["reward"])
     held_out = None
     if given["eval_task"] is not None:

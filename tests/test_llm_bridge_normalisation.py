@@ -1,0 +1,254 @@
+"""std against no_std: the runs are those of Algorithms 1 and 2, resumable; the summary says what the curves say."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from compare import assert_agree
+from scipy.integrate import quad
+
+from llm_bridge.experiment import BridgeSettings, prepare
+from llm_bridge.intervals import Interval
+from llm_bridge.normalisation import PAIRINGS, Experiment, Runs, draw_questions, run_experiment
+from llm_bridge.normalisation_run import (
+    Curve,
+    evaluation_times,
+    exact_curve,
+    linearised,
+    matched_ratio,
+    predicted_curve,
+)
+from llm_bridge.normalisation_summary import flow_speed_up, passage_times, summarise, verdict
+from llm_bridge.questions import get_task
+from llm_bridge.training import train
+from simulator.families import make_problem
+from simulator.reference import simulate
+from theory.claims.sharp_comparison import flow_mean_std
+from theory.errors import InputError
+from theory.rules import GRPO, REINFORCE
+
+SMALL = Experiment(
+    "tiny", {"two": "arithmetic:5*7 2+7 17+26"}, n=2, steps=3, every=2, seeds=2, pairings=("same", "matched")
+)
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Runs]:
+    out = tmp_path_factory.mktemp("experiment")
+    return out, run_experiment(SMALL, out)
+
+
+def test_a_curve_is_that_of_algorithms_1_and_2() -> None:
+    settings = BridgeSettings(prompts=("5*7", "2+7"))
+    for rule in (GRPO, REINFORCE):
+        loaded, _, batch = prepare(settings)
+        curve = exact_curve(loaded, batch, rule, 2e-3, 3, 2, seed=1)
+        loaded, _, batch = prepare(settings)
+        record = train(loaded, batch, rule, 2e-3, 3, x_max_sq=1.0, seed=1)
+        assert curve.t.tolist() == [0, 2, 3]
+        assert_agree(curve.J, record.J[[0, 2, 3]], 1e-10)
+        # The length of an exact update is eta weight ||grad J||.
+        p, q = (values[np.arange(3), record.order] for values in (record.J, record.q))
+        assert_agree(curve.move, 2e-3 * rule.weight(p, q) * np.sqrt(record.step_grad_sq), 1e-6)
+
+
+def test_pairs_share_prompts_adapter_and_order(small: tuple[Path, Runs]) -> None:
+    _, runs = small
+    for seed in range(2):
+        curves = [runs.curves["two", label, seed] for label in ("std", "same", "matched")]
+        assert all((curve.J[0] == curves[0].J[0]).all() for curve in curves)
+        assert runs.etas["two", "same", seed] == runs.etas["two", "std", seed]
+        moves = [curve.move[0] for curve in curves]
+        # At the same step size the first step of std is longer by 1 / sqrt(p q), which is at least 2.
+        assert moves[0] >= 2 * moves[1]
+        assert moves[1] < moves[2]
+
+
+def test_killed_and_resumed_it_is_the_same(small: tuple[Path, Runs]) -> None:
+    out, runs = small
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    gone = [out / "two" / name for name in ("matched-0.npz", "std-1.npz", "bandit-1.npz")]
+    for path in gone:
+        path.unlink()
+    again = run_experiment(SMALL, out)
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+    for key, curve in runs.curves.items():
+        assert (again.curves[key].J == curve.J).all()
+        assert (again.predicted[key].J == runs.predicted[key].J).all()
+
+
+def test_what_is_there_is_not_run_again(small: tuple[Path, Runs], monkeypatch: pytest.MonkeyPatch) -> None:
+    out, _ = small
+    monkeypatch.setattr("llm_bridge.normalisation._curve", None)
+    run_experiment(SMALL, out)
+    with pytest.raises(TypeError):
+        run_experiment(replace(SMALL, seeds=3), out)
+
+
+@pytest.mark.parametrize("change", [{"eta": 1e-3}, {"parts": {"two": "arithmetic:sum"}}, {"n": 1}, {"mode": "sampled"}])
+def test_another_experiments_directory_is_refused(small: tuple[Path, Runs], change: dict[str, object]) -> None:
+    out, _ = small
+    before = (out / "experiment.json").read_bytes()
+    with pytest.raises(InputError, match="that of this experiment"):
+        run_experiment(replace(SMALL, **change), out)  # type: ignore[arg-type]
+    assert (out / "experiment.json").read_bytes() == before
+
+
+def test_a_damaged_run_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "std-0.npz"
+    path.write_bytes(b"PK")
+    with pytest.raises(InputError, match="std-0"):
+        Curve.load(path)
+    Curve(np.arange(3), np.ones((2, 1)), np.ones(2)).save(path)
+    with pytest.raises(InputError, match="run anew"):
+        Curve.load(path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"n": 0},
+        {"seeds": 1},
+        {"eta": 0.0},
+        {"parts": {}},
+        {"pairings": ("none",)},
+        {"pairings": ()},
+        {"batch": 2},
+        {"mode": "sampled", "group": 1},
+        {"mode": "sampled", "batch": 9},
+    ],
+)
+def test_bad_settings(change: dict[str, object]) -> None:
+    with pytest.raises(InputError, match="expected"):
+        replace(SMALL, **change)  # type: ignore[arg-type]
+
+
+def test_a_draw_depends_on_the_seed_only() -> None:
+    questions = get_task("arithmetic:sum").questions
+    draws = [tuple(q.name for q in draw_questions(questions, 6, seed)) for seed in (0, 0, 1)]
+    assert draws[0] == draws[1] != draws[2]
+    assert len(set(draws[0])) == 6
+    with pytest.raises(InputError, match="at most 100"):
+        draw_questions(questions, 101, 0)
+
+
+def test_sampled_mode_runs_the_same_experiment(tmp_path: Path) -> None:
+    sampled = replace(SMALL, mode="sampled", group=4, batch=2, steps=2, every=1, pairings=("matched",), dtype="float32")
+    runs = run_experiment(sampled, tmp_path)
+    for curve in runs.curves.values():
+        assert curve.J.shape == (3, 2)
+        assert curve.reward.shape == curve.zero_share.shape == curve.move.shape == (2,)
+        assert set(curve.zero_share) <= {0.0, 0.5, 1.0}
+        # A step all of whose groups lack variance does not move.
+        assert ((curve.zero_share == 1) == (curve.move == 0)).all()
+    # E no_std:4 has the weight 3/4, so matching takes more than against exact REINFORCE's weight 1.
+    assert sampled.expected_rule("no_std").weight(0.3, 0.7) == pytest.approx(0.75)
+    assert runs.etas["two", "matched", 0] > 2 * runs.etas["two", "std", 0]
+
+
+@pytest.mark.parametrize("p", [0.05, 0.5])
+def test_matched_steps_of_equal_prompts(p: float) -> None:
+    problem = make_problem("orthogonal", 3, 4, p0=p, seed=0)
+    assert_agree(matched_ratio(problem, GRPO, REINFORCE), (p * (1 - p)) ** -0.5, 1e-9)
+    assert matched_ratio(problem, GRPO, GRPO) == 1.0
+
+
+def test_the_prediction_is_the_simulators() -> None:
+    loaded, _, batch = prepare(BridgeSettings(prompts=("5*7", "2+7")))
+    problem = linearised(loaded, batch)
+    curve = predicted_curve(problem, GRPO, 1e-3, 5, 2, seed=3)
+    record = simulate(problem, GRPO, 1e-3, 5, seed=3, record="full")
+    assert curve.t.tolist() == evaluation_times(5, 2).tolist() == [0, 2, 4, 5]
+    assert (record.J[[0, 2, 4, 5]] == curve.J).all()
+
+
+def _time(weight: Callable[[float], float], p0: float, p1: float) -> float:
+    """Time of ``dL/dt = weight(p) p (1 - p)``, by quadrature over the log-odds."""
+
+    def slowness(log_odds: float) -> float:
+        p = 1 / (1 + np.exp(-log_odds))
+        return float(1 / (weight(p) * p * (1 - p)))
+
+    ends = [np.log(p / (1 - p)) for p in (p0, p1)]
+    return float(quad(slowness, *ends, epsrel=1e-12)[0])
+
+
+@pytest.mark.parametrize(("p0", "p1"), [(0.01, 0.8), (0.2, 0.8), (0.45, 0.9), (0.6, 0.61)])
+def test_the_speed_up_of_the_flow(p0: float, p1: float) -> None:
+    plain, normalised = _time(lambda p: 1.0, p0, p1), _time(lambda p: (p * (1 - p)) ** -0.5, p0, p1)
+    assert_agree(flow_speed_up(p0, p1, 2.5)[0], plain / normalised / 2.5, 1e-8)
+    # Two outputs halve the weight of no_std: E (1/2) sum (r - mean r)(...) = 1/2.
+    half = replace(SMALL, mode="sampled", group=2).expected_rule("no_std")
+    assert_agree(flow_speed_up(p0, p1, 1.0, REINFORCE, half)[0], 2.0, 1e-12)
+    # The time of GRPO's flow is that of the claim's closed form: a mean of sqrt(V) over it.
+    assert_agree((np.log(p1 / (1 - p1)) - np.log(p0 / (1 - p0))) / normalised, flow_mean_std(p0, p1), 1e-8)
+
+
+def test_the_theory_says_where_normalisation_helps() -> None:
+    """At equally good steps it helps hard prompts only; at equal first steps on hard prompts no_std is faster."""
+    best = PAIRINGS["best"]
+    assert best is not None
+    assert flow_speed_up(0.02, 0.8, best) > 1.2
+    assert flow_speed_up(0.45, 0.8, best) < 1
+    assert flow_speed_up(0.02, 0.8, (0.02 * 0.98) ** -0.5) < 1
+    assert flow_speed_up(0.5, 0.9, 2.0) > 1
+
+
+def test_passage_times_are_interpolated() -> None:
+    curve = Curve(np.array([0, 10, 20]), np.array([[0.1, 0.3], [0.4, 0.6], [0.9, 0.7]]), np.ones(20))
+    assert passage_times(curve, 0.2) == 0.0
+    assert_agree(passage_times(curve, 0.35), 5.0, 1e-12)
+    assert_agree(passage_times(curve, 0.65), 15.0, 1e-12)
+    assert passage_times(curve, 0.9) == float("inf")
+
+
+def _made(lead: float, seeds: int = 8) -> Runs:
+    """Runs in which std is ahead of no_std by about ``lead`` at the end, with noise that the pairs share."""
+    experiment = replace(SMALL, steps=10, every=5, seeds=seeds, pairings=("same",))
+    runs = Runs(experiment)
+    for seed in range(seeds):
+        noise, own = np.random.default_rng(seed).normal(0, (0.05, 0.001))
+        for label, gain in (("std", lead + own), ("same", 0.0)):
+            ends = np.array([0.3, 0.5 + noise + gain / 2, 0.7 + noise + gain])
+            curve = Curve(np.array([0, 5, 10]), np.stack([ends, ends], axis=1), np.ones(10))
+            runs.curves["two", label, seed] = runs.predicted["two", label, seed] = curve
+            runs.etas["two", label, seed] = runs.x_max_sq["two", seed] = 1.0
+    return runs
+
+
+@pytest.mark.parametrize(("lead", "ahead"), [(0.1, "std"), (-0.1, "no_std"), (0.0, "open")])
+def test_pairing_removes_what_the_pairs_share(lead: float, ahead: str) -> None:
+    content = summarise(_made(lead), threshold=0.6)["parts"]["two"]
+    measured = content["pairings"]["same"]["measured"]
+    assert measured["ahead"] == ahead
+    value, low, high = measured["end_difference"]
+    assert low < value < high
+    assert abs(value - lead) < 0.002
+    # A tenth of the spread that the accuracies themselves have.
+    assert high - low < 0.2 * (content["accuracy"]["std"]["high"][2] - content["accuracy"]["std"]["low"][2])
+    assert_agree(measured["mean_difference"][0], np.mean([0.25, 0.75]) * value, 0.05, atol=1e-3)
+    if lead > 0:
+        assert measured["speed_up"][1] > 1
+    assert content["pairings"]["same"]["prediction_error"] == 0.0
+    assert content["times_theorem"] == [2 * SMALL.eta] * 8
+    json.dumps(content, allow_nan=False)
+
+
+def test_runs_that_diverged_are_told_as_undefined() -> None:
+    runs = _made(0.1)
+    for seed in range(8):
+        runs.curves["two", "same", seed].J[1:] = np.nan
+    content = summarise(runs)["parts"]["two"]
+    assert content["pairings"]["same"]["measured"]["ahead"] == "open"
+    assert content["pairings"]["same"]["measured"]["mean"]["no_std"] is None
+    json.dumps(content, allow_nan=False)
+
+
+def test_verdicts_need_an_interval_that_leaves_out_zero() -> None:
+    assert [verdict(Interval(0.1, low, 0.2)) for low in (0.05, -0.05, None)] == ["std", "open", "open"]
+    assert verdict(Interval(-0.1, -0.2, -0.05)) == "no_std"
