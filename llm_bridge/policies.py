@@ -128,11 +128,11 @@ def answer_logits(model: torch.nn.Module, batch: AnswerBatch, *, share: bool = T
     model: a causal language model of transformers, with or without adapter. Exact only in eval mode (no dropout).
     share: let the K answers to a long question share one pass over it, and compute only the answers' own tokens K
     times; the logits and gradients are the same to rounding, and several times cheaper. False: one forward pass over
-    all n*K sequences, in which the rows do not meet. Checkpointed models always take that: a cache cannot be written
-    twice.
+    all n*K sequences, in which the rows do not meet. Checkpointed models take that where gradients are wanted: a cache
+    cannot be written twice.
     """
     with full_precision():
-        if share and batch.start >= _LONG and not is_checkpointed(model):
+        if share and batch.start >= _LONG and not (torch.is_grad_enabled() and is_checkpointed(model)):
             parts = [_shared(model, batch.prompt(i)) for i in range(batch.shape[0])]
             if all(part is not None for part in parts):
                 return torch.cat(parts)  # type: ignore[arg-type]
