@@ -127,10 +127,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ratios = compared(rows)
     show(work, rows, ratios)
     if options.out is not None:
-        command = " ".join(["python -m benchmarks.bridge", *(sys.argv[1:] if arguments is None else arguments)])
+        given = {name: value for name, value in vars(options).items() if name not in ("out", "peers")}
+        flags = " ".join(f"--{name} {value}" for name, value in given.items())
         versions = {name: version(name) for name in _PACKAGES}
         content = {
-            "command": command,
+            "command": f"python -m benchmarks.bridge {flags}",
             "machine": {**machine(), **versions, "threads": options.threads},
             "work": asdict(work),
             "rows": rows,

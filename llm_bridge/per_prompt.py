@@ -50,6 +50,7 @@ class PerPromptGradients:
         if self.n < 1:
             raise expected("number of prompts", self.n, "at least 1", "pass the prompts of one batch")
         self._rows: torch.Tensor | None = None
+        self._order: torch.Tensor | None = None
         self._total: torch.Tensor | None = None
         self._views: dict[Any, torch.Tensor] = {}
         if isinstance(groups, torch.Tensor):
@@ -63,7 +64,10 @@ class PerPromptGradients:
         """
         if rows.ndim != 1 or len(rows) == 0 or not 0 <= int(rows.min()) <= int(rows.max()) < self.n:
             raise expected("rows", rows.tolist(), f"one number from 0 to {self.n - 1} per row", "number the prompts")
+        counts = torch.bincount(rows, minlength=self.n)
         self._rows = rows
+        # Whole groups in any order are sorted; the rest is added up row by row, which takes longer.
+        self._order = torch.argsort(rows, stable=True) if bool((counts == counts[0]).all()) else None
 
     def __enter__(self) -> PerPromptGradients:
         """Route the adapter's linear layers through this object."""
@@ -121,6 +125,8 @@ class PerPromptGradients:
             wanted = f"a multiple of {self.n} rows" if rows is None else f"{len(rows)} rows"
             remedy = "pass whole groups, padded and not packed"
             raise expected("shape of a batch", tuple(x.shape[:-1]), f"{wanted}, and tokens", remedy)
+        if self._order is not None:
+            slope, x, rows = slope[self._order], x[self._order], None
         # An axis of prompts, or of rows, in front of one of tokens.
         blocks = len(x) if rows is not None else self.n
         slope, x = (value.to(total.dtype).reshape(blocks, -1, value.shape[-1]) for value in (slope, x))
