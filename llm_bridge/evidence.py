@@ -63,7 +63,8 @@ def _printed(*quantities: str) -> str:
     parts = []
     for quantity in quantities:
         figure = figures_of(quantity)[0]
-        parts.append(f"{quantity} {figure.printed} ({figure.source}, {figure.place})")
+        word = {"over": "over ", "under": "below "}.get(figure.words, "")
+        parts.append(f"{quantity}: {word}{figure.printed} ({figure.source}, {figure.place})")
     return "; ".join(parts)
 
 

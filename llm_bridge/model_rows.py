@@ -69,11 +69,11 @@ def _group_row(sampled: Mapping[str, Any]) -> EvidenceRow:
     inside = sampled["share_within_interval"]
     return EvidenceRow(
         "X-GROUP",
-        f"the expected weight of {sampled['rule']} predicts the mean curve over {sampled['seeds']} seeds",
+        f"the bandit under the expected weight of {sampled['rule']} predicts the mean over {sampled['seeds']} seeds",
         "",
         f"mean J at the end {sampled['bandit'][-1]:.3f} sampled, {sampled['expected_rule'][-1]:.3f} by the weight",
         f"{sampled['measured'][-1]:.3f} +- {sampled['measured_half_width'][-1]:.2g}; largest error "
         f"{sampled['largest_error_of_expected_rule']:.2g}",
         "supported" if inside == 1 else "refuted" if inside < 0.5 else "undecided",
-        remark=f"within the 95% interval of the mean at {inside:.0%} of the steps",
+        remark=f"within the 95% interval of the mean at {inside:.0%} of the steps; X-GROUP is about one step",
     )

@@ -9,6 +9,7 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from whynorm.figures import DASHED, INK, STYLE, legend_below, panel, rule_colour
 
@@ -43,7 +44,8 @@ def multiples_figure(found: Content) -> Figure:
             axes.set_ylim(-0.03, 1.03)
         for axes in grid.flat[len(prompts) :]:
             axes.set_axis_off()
-        figure.supxlabel("step t", fontsize=9)
+        for axes in grid[-1]:
+            axes.set_xlabel("step t", fontsize=9)
         figure.supylabel("success probability", fontsize=9)
         legend_below(figure, grid[0, 0])
     return figure
@@ -60,6 +62,7 @@ def horizon_figure(found: Content) -> Figure:
         axes.plot([], [], color=INK, linewidth=0.7, linestyle=":", label="if nothing moved")
         axes.axhline(found["tolerance"], color=INK, linewidth=0.7, linestyle=DASHED, label="tolerance")
         axes.set(xlabel="steps since the anchor", ylabel="mean error in J", yscale="log")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         legend_below(figure, axes)
     return figure
 
@@ -88,6 +91,7 @@ def gap_figure(gap: Content) -> Figure:
         axes.set(xscale="log", xlabel="times the theorem's step size", yticks=range(len(prompts)))
         axes.set_yticklabels([f"{each['prompt']} ({each['p']:.2f})" for each in prompts], parse_math=False)
         axes.invert_yaxis()
+        axes.set_xlim(left=1.0)
         legend_below(figure, axes)
     return figure
 
@@ -103,7 +107,7 @@ def sampled_figure(sampled: Content) -> Figure:
         axes.fill_between(t, measured - half, measured + half, color=colour, alpha=0.18, linewidth=0)
         axes.plot(t, measured, color=colour, label="the model, mean and 95% interval")
         axes.plot(t, sampled["bandit"], color=_PERIODS[1], linewidth=1.1, label="its bandit, the same draws")
-        label = "its bandit under the expected weight"
+        label = "by the expected weight"
         axes.plot(t, sampled["expected_rule"], color=INK, linewidth=0.9, linestyle=DASHED, label=label)
         axes.set(xlabel="step t", ylabel="mean success probability")
         legend_below(figure, axes)
