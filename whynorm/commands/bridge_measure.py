@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -135,7 +136,7 @@ def _measure(settings: Any, options: Any, adapter: Path | None, every: int | Non
         **flat,
         "measures": measures.content,
         "form": batch.form,
-        **provenance(" ".join(["whynorm", *sys.argv[1:]])),
+        **provenance(shlex.join(["whynorm", *sys.argv[1:]])),
     }
     if out is not None:
         _write(out, content, measures, record, loaded.name)
