@@ -9,7 +9,7 @@ checkpointing, logging or saving. Peers take turns, and a peer's fastest step co
 Completions are drawn by each peer itself, so their lengths differ a little; what is compared is tokens per second,
 counting every token of every row, prompt and completion, that is not padding (TRL's num_tokens). The reward is the
 parity of the completion's token ids, so that hardly a group is without variance: such groups whynorm leaves out of the
-update, TRL does not.
+update, TRL does not. Where other work shares the machine, look at the rates per second of processor time.
 """
 
 from __future__ import annotations
@@ -86,10 +86,12 @@ def compared(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
 def show(work: Workload, rows: Sequence[dict[str, Any]], ratios: dict[str, float]) -> None:
     """The result for people."""
     title = f"{work.model}, {work.prompts} prompts, {work.group} completions of at most {work.longest} tokens"
-    table = Table("peer", "tokens/s", "step s", "rollout s", "update s", "tokens", title=title)
+    columns = ("peer", "tokens/s", "tokens/processor s", "step s", "rollout s", "update s", "tokens")
+    table = Table(*columns, title=title)
     for row in rows:
         times = [f"{row[key]:.3f}" for key in ("seconds", "rollout_seconds", "update_seconds")]
-        table.add_row(row["peer"], f"{row['tokens_per_second']:.0f}", *times, str(row["tokens"]))
+        rates = [f"{row[key]:.0f}" for key in ("tokens_per_second", "tokens_per_processor_second")]
+        table.add_row(row["peer"], *rates, *times, str(row["tokens"]))
     console = Console(width=120)
     console.print(table)
     for name, value in ratios.items():

@@ -124,8 +124,11 @@ class PerPromptGradients:
         # An axis of prompts, or of rows, in front of one of tokens.
         blocks = len(x) if rows is not None else self.n
         slope, x = (value.to(total.dtype).reshape(blocks, -1, value.shape[-1]) for value in (slope, x))
-        if rows is None:
+        if rows is None and slope.shape[-1] <= x.shape[-1]:
             view.baddbmm_(slope.transpose(1, 2), x)
+        elif rows is None:
+            # With the short side first the product takes half the time.
+            view += (x.transpose(1, 2) @ slope).transpose(1, 2)
         else:
             view.index_add_(0, rows, slope.transpose(1, 2) @ x)
 

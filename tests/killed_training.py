@@ -22,7 +22,9 @@ from llm_bridge.models import load_model
 from llm_bridge.questions import Question, Task, get_task
 from llm_bridge.run_folder import RunFolder
 
-STEPS = 6
+STEPS = 5
+# Loaded once; every child gets a copy by being forked.
+LOADED = load_model("tiny", dtype="float32")
 
 
 def noisy(completions: list[str], answer: list[str], **_: object) -> list[float]:
@@ -34,7 +36,7 @@ def train(path: Path, optimizer: str, steps: int = STEPS) -> None:
     torch.set_num_threads(1)
     questions: tuple[Question, ...] = get_task("arithmetic:sum").questions[::7]
     settings = GroupSettings(
-        rule="dapo:4",
+        rule="custom:4,ddof=1,eps=1e-4,resample=1",
         steps=steps,
         eta=0.05 if optimizer == "sgd" else 1e-3,
         batch=2,
@@ -45,8 +47,7 @@ def train(path: Path, optimizer: str, steps: int = STEPS) -> None:
     )
     held_out = Task("held out", questions[:2], noisy)
     folder = RunFolder(path, resume=True, every=1, keep=2)
-    loaded = load_model("tiny", dtype="float32")
-    train_groups(loaded, Task("noisy", questions, noisy), settings, held_out=held_out, folder=folder)
+    train_groups(LOADED, Task("noisy", questions, noisy), settings, held_out=held_out, folder=folder)
 
 
 def life(work: Callable[[], None]) -> int:

@@ -28,12 +28,12 @@ def script(name: str, *arguments: object) -> list[dict]:
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-@pytest.mark.parametrize("kills", [3, pytest.param(40, marks=pytest.mark.deep)])
+@pytest.mark.parametrize("kills", [2, pytest.param(40, marks=pytest.mark.deep)])
 def test_killed_at_random_moments_a_run_ends_as_if_nothing_had_been(tmp_path: Path, kills: int) -> None:
     for told in script("killed_training.py", kills, 1, tmp_path, "sgd", "adamw"):
         assert told["kills"] == kills
         assert told["differ"] == []
-        assert told["steps"] == 7
+        assert told["steps"] == 6
 
 
 def test_two_processes_make_the_run_that_one_makes(tmp_path: Path) -> None:
@@ -44,7 +44,9 @@ def test_two_processes_make_the_run_that_one_makes(tmp_path: Path) -> None:
     assert len(one) == len(two) == 4
     for first, second in zip(map(json.loads, one), map(json.loads, two), strict=True):
         assert first.keys() == second.keys()
-        for name in first.keys() - {"step_time"}:
+        # None: no two prompts of the step had a gradient.
+        assert [name for name in first if first[name] is None] == [name for name in second if second[name] is None]
+        for name in (name for name in first if name != "step_time" and first[name] is not None):
             assert first[name] == pytest.approx(second[name], rel=1e-7, abs=1e-12), name
     adapters = [load_file(newest(tmp_path / name) / "adapter.safetensors") for name in ("one", "two")]
     for name, value in adapters[0].items():

@@ -210,7 +210,7 @@ RULES = [
 @pytest.mark.parametrize("rule", RULES)
 def test_the_mean_update_over_many_groups_is_the_weighted_gradient(rule: str) -> None:
     """X-GROUP on a language model: the interval of the mean holds w_G(p) grad J, and no other rule's weight."""
-    steps = 16
+    steps = 12
     along, measured, weights = expected_and_measured(rule, steps)
     mean = measured.mean(axis=0)
     # 99.9% for each of the four directions; the draws are fixed, so the test either holds or does not.

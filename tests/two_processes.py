@@ -20,17 +20,26 @@ from llm_bridge.observers import Interaction
 from llm_bridge.questions import get_task
 from llm_bridge.run_folder import RunFolder
 
+# Loaded once; every child gets a copy by being forked.
+LOADED = load_model("tiny")
+
 
 def train(path: Path, steps: int, resume: bool) -> None:
     torch.set_num_threads(1)
     # Five prompts for two processes: shares of different sizes.
     settings = GroupSettings(
-        rule="dapo:4", steps=steps, eta=0.05, batch=5, temperature=1.2, max_new_tokens=4, eval_every=2
+        rule="custom:4,ddof=1,eps=1e-4,resample=1",
+        steps=steps,
+        eta=0.05,
+        batch=5,
+        temperature=1.2,
+        max_new_tokens=4,
+        eval_every=2,
     )
-    processes, device = started_processes("cpu")
+    processes, _ = started_processes("cpu")
     with ended_processes(processes):
         train_groups(
-            load_model("tiny", device=device),
+            LOADED,
             get_task("arithmetic:product,limit=12"),
             settings,
             observers=[Interaction(settings.sampled_rule)],

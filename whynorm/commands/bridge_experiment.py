@@ -143,7 +143,12 @@ def experiment_rows(summary: dict[str, Any]) -> list[dict[str, str]]:
 
 
 def _speed_up(compared: dict[str, Any], seeds: int) -> str:
-    """The ratio of steps; a bound where some run did not arrive, as that counts as arriving at the end."""
+    """The ratio of steps; a bound where some run did not arrive, as that counts as arriving at the end.
+
+    Nothing where no run arrived at all.
+    """
+    if not any(compared["arrived"].values()):
+        return "-"
     late = tuple(compared["arrived"][one] < seeds for one in ("std", "no_std"))
     mark = {(False, False): "", (False, True): "\u2265 ", (True, False): "\u2264 ", (True, True): "? "}[late]
     return mark + _interval(compared["speed_up"], ".2f")

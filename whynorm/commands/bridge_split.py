@@ -106,7 +106,7 @@ def split(
     """
     from llm_bridge.split import Ranges, parse_range
     from simulator.random import generator
-    from whynorm.commands.bridge import require_llm
+    from whynorm.commands.bridge_options import memory_errors, require_llm
 
     ranges = Ranges(parse_range("easy", easy), parse_range("hard", hard), certain)
     for name, value, holds, wanted in (
@@ -121,7 +121,8 @@ def split(
         settings |= {"samples": samples, "temperature": temperature, "max_new_tokens": max_new_tokens, "seed": seed}
         settings |= {"interval": interval, "confidence": confidence}
     require_llm(model)
-    rows = _measure(settings, ranges, out)
+    with memory_errors():
+        rows = _measure(settings, ranges, out)
     summary = [_summary(part, [rate.rate for rate, of in rows if of == part]) for part in ("easy", "hard", "neither")]
     if json_output:
         typer.echo(json.dumps({**settings, "parts": summary}, indent=2, allow_nan=False))
