@@ -90,6 +90,8 @@ def test_everything_is_where_it_is_said_to_be(results: Path) -> None:
     expected = {f"runs/{name}/{file}" for name in RUNS for file in ("record.npz", "summary.json")}
     expected |= {f"{name}.json" for name in ("verdicts", "geometry", "settings", "report")}
     expected |= {"report.html", "errata.md", "plateau.json"}
+    expected |= {f"compare/run/{file}" for file in ("record.npz", "summary.json")}
+    expected |= {f"compare/{file}" for file in ("comparison.json", "predicted.png", "horizon.png", "gap-0.png")}
     assert files == expected
 
 
