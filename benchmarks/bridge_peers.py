@@ -84,10 +84,10 @@ class Clock:
 
 def prepare_whynorm(work: Workload, diagnostics: bool) -> Callable[[], list[StepTime]]:
     """A run of sampled training."""
-    import llm_bridge.group_training as training
-    from llm_bridge.group_settings import GroupSettings
-    from llm_bridge.observers import Interaction
-    from llm_bridge.questions import Question, Task
+    import llm_bridge.sampled.group_training as training
+    from llm_bridge.asking.questions import Question, Task
+    from llm_bridge.sampled.group_settings import GroupSettings
+    from llm_bridge.sampled.observers import Interaction
 
     loaded, clock, seed = work.load(), Clock(), iter(range(10**6))
     texts = [prompt if isinstance(prompt, str) else tuple(prompt) for prompt in work.questions()]
@@ -128,7 +128,7 @@ def prepare_trl(work: Workload, diagnostics: bool, folder: Path) -> Callable[[],
     import trl
     from transformers import PrinterCallback, TrainerCallback
 
-    from llm_bridge.trl_callback import TheoryCallback
+    from llm_bridge.sampled.trl_callback import TheoryCallback
 
     loaded, clock = work.load(), Clock()
     config = trl.GRPOConfig(

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.engines import machine
-from llm_bridge.origins import weights_origin
 from llm_bridge.provenance import package_versions
+from llm_bridge.weights.origins import weights_origin
 from simulator.files import write_json
 from simulator.records import Record
 from whynorm.cli import main as whynorm

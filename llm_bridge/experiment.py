@@ -34,7 +34,7 @@ class BridgeSettings:
     """What a bridge run is made of.
 
     Attributes:
-        model: a name of ``llm_bridge.catalogue``.
+        model: a name of ``llm_bridge.weights.catalogue``.
         rule: name of the update rule.
         prompts: names such as ``3+5``; empty to choose ``n`` of them by difficulty.
         n: number of prompts to choose.

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from llm_bridge.feature_sizes import feature_sizes
-from llm_bridge.gram import AnswerGram, answer_gram
+from llm_bridge.measurement.feature_sizes import feature_sizes
+from llm_bridge.measurement.gram import AnswerGram, answer_gram
 from llm_bridge.models import LoadedModel
 from llm_bridge.policies import AnswerBatch
 from simulator.problems import Problem

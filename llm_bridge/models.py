@@ -1,6 +1,6 @@
 """Load a causal language model with a LoRA adapter, from files on this machine only, silently and reproducibly.
 
-Names are those of `llm_bridge.catalogue`: tiny, smollm2, a local folder, or a hub model that was fetched. Nothing here
+Names are those of `weights.catalogue`: tiny, smollm2, a local folder, or a hub model that was fetched. Nothing here
 ever opens a network connection; `whynorm bridge fetch` does.
 """
 
@@ -13,10 +13,10 @@ from typing import Any
 import torch
 from peft import LoraConfig, get_peft_model
 
-from llm_bridge.catalogue import TINY_FOLDER, find_model, model_folder
-from llm_bridge.model_files import quiet_transformers, read_model
 from llm_bridge.precision import full_precision
 from llm_bridge.recomputation import checkpoint_layers
+from llm_bridge.weights.catalogue import TINY_FOLDER, find_model, model_folder
+from llm_bridge.weights.model_files import quiet_transformers, read_model
 from theory.errors import expected
 
 __all__ = [
@@ -100,7 +100,7 @@ def load_model(
 ) -> LoadedModel:
     """Load a model and give it a LoRA adapter; the same arguments give the same parameters, bit for bit.
 
-    name: as in `llm_bridge.catalogue`. lora: adapter settings (default: LoraSettings()). dtype: "float64", "float32" or
+    name: as in `weights.catalogue`. lora: adapter settings (default: LoraSettings()). dtype: "float64", "float32" or
     "bfloat16". device: "cpu", "cuda", "cuda:1", ... checkpointing: compute the layers again in the backward pass, which
     saves memory and costs time; values and gradients stay the same to rounding. The random A depends on neither
     dtype (beyond rounding) nor device.

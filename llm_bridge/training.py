@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from llm_bridge.directional import ModelStep
+from llm_bridge.comparing.directional import ModelStep
 from llm_bridge.gradients import log_odds_gradients, surrogate_loss
 from llm_bridge.models import LoadedModel
 from llm_bridge.policies import AnswerBatch, answer_logits, log_odds, p_and_q
@@ -40,7 +40,7 @@ def train(
         loaded: the model.
         batch: n prompts with K answers each.
         rule: the update rule, a ``theory.rules.Rule``.
-        eta: step size, above 0; or what gives one for the drawn prompt at every step, see ``llm_bridge.directional``.
+        eta: step size, above 0; or what gives one for the drawn prompt at every step, see ``comparing.directional``.
             The record then has their median as ``eta`` and all of them in ``extra["step_eta"]``, ``(T,)``.
         steps: number of updates T.
         x_max_sq: ``X_max^2`` by which the theorem's bounds are computed.

@@ -9,7 +9,7 @@ import gguf
 import numpy as np
 from safetensors.numpy import load_file
 
-from llm_bridge.catalogue import TINY_FOLDER
+from llm_bridge.weights.catalogue import TINY_FOLDER
 
 __all__ = ["write_tiny_gguf"]
 

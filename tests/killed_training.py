@@ -17,10 +17,10 @@ from pathlib import Path
 
 import torch
 
-from llm_bridge.group_training import GroupSettings, train_groups
+from llm_bridge.asking.questions import Question, Task, get_task
 from llm_bridge.models import load_model
-from llm_bridge.questions import Question, Task, get_task
-from llm_bridge.run_folder import RunFolder
+from llm_bridge.sampled.group_training import GroupSettings, train_groups
+from llm_bridge.sampled.run_folder import RunFolder
 
 STEPS = 5
 # Loaded once; every child gets a copy by being forked.

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from llm_bridge.models import LoadedModel, load_model
-from llm_bridge.rollouts import Rollouts
+from llm_bridge.sampled.rollouts import Rollouts
 
 __all__ = ["as_rollouts", "perturbed", "random_rollouts"]
 

@@ -1,4 +1,4 @@
-"""Tests of llm_bridge.catalogue: which folder a name stands for, and what is said when there is none."""
+"""Tests of llm_bridge.weights.catalogue: which folder a name stands for, and what is said when there is none."""
 
 from __future__ import annotations
 
@@ -10,7 +10,15 @@ from pathlib import Path
 import pytest
 from gguf_files import write_tiny_gguf
 
-from llm_bridge.catalogue import CATALOGUE, TINY_FOLDER, ModelFiles, cache_root, cached_folder, find_model, hub_id
+from llm_bridge.weights.catalogue import (
+    CATALOGUE,
+    TINY_FOLDER,
+    ModelFiles,
+    cache_root,
+    cached_folder,
+    find_model,
+    hub_id,
+)
 from theory.errors import InputError
 
 
@@ -96,5 +104,5 @@ def test_the_catalogue_is_pinned() -> None:
 
 
 def test_looking_needs_no_torch() -> None:
-    code = "import sys, llm_bridge.catalogue; sys.exit('torch' in sys.modules)"
+    code = "import sys, llm_bridge.weights.catalogue; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

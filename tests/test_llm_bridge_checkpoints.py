@@ -12,8 +12,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from llm_bridge.checkpoints import load_checkpoint, newest_checkpoint, optimizer_tensors, save_checkpoint
 from llm_bridge.models import LoadedModel, LoraSettings, load_model
+from llm_bridge.sampled.checkpoints import load_checkpoint, newest_checkpoint, optimizer_tensors, save_checkpoint
 from theory.errors import InputError
 
 HERE = Path(__file__).resolve().parent

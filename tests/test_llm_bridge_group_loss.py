@@ -10,10 +10,10 @@ import torch
 from compare import assert_agree
 from random_rollouts import as_rollouts, perturbed, random_rollouts
 
-import llm_bridge.token_scores as token_scores
-from llm_bridge.group_loss import group_loss, score_rollouts, sequence_log_probs
+import llm_bridge.sampled.token_scores as token_scores
 from llm_bridge.models import LoadedModel, full_precision
-from llm_bridge.rollouts import Rollouts
+from llm_bridge.sampled.group_loss import group_loss, score_rollouts, sequence_log_probs
+from llm_bridge.sampled.rollouts import Rollouts
 from theory.errors import InputError
 
 TEMPERATURE = 0.7

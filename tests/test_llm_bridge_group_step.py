@@ -8,15 +8,15 @@ import torch
 from compare import assert_agree
 from scipy.stats import t as student
 
-from llm_bridge.decoding import precision
-from llm_bridge.distributed import ALONE
-from llm_bridge.group_gradients import step_gradients
-from llm_bridge.group_settings import GroupSettings, question_order
-from llm_bridge.group_step import GroupStep, draw_step
+from llm_bridge.asking.questions import Question, Task
 from llm_bridge.models import LoadedModel, load_model
 from llm_bridge.policies import AnswerBatch, answer_logits
-from llm_bridge.questions import Question, Task
-from llm_bridge.rollouts import Rollouts
+from llm_bridge.sampled.decoding import precision
+from llm_bridge.sampled.distributed import ALONE
+from llm_bridge.sampled.group_gradients import step_gradients
+from llm_bridge.sampled.group_settings import GroupSettings, question_order
+from llm_bridge.sampled.group_step import GroupStep, draw_step
+from llm_bridge.sampled.rollouts import Rollouts
 from llm_bridge.tasks import prompts_from_names
 from simulator.random import uniform_order
 from simulator.sampled import SampledRule, get_any_rule

@@ -16,17 +16,17 @@ from compare import assert_agree
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
-from llm_bridge.distributed import ALONE
-from llm_bridge.group_gradients import step_gradients
-from llm_bridge.group_settings import GroupSettings, question_order
-from llm_bridge.group_step import draw_step
-from llm_bridge.group_training import GroupRun, train_groups
-from llm_bridge.metrics import MetricsFile, read_metrics
+from llm_bridge.asking.questions import Task, get_task, rewards_of
 from llm_bridge.models import TINY_FOLDER, LoadedModel, LoraSettings, load_model
-from llm_bridge.observers import Interaction
-from llm_bridge.questions import Task, get_task, rewards_of
-from llm_bridge.random_states import own_random_states, random_states
-from llm_bridge.run_folder import RunFolder
+from llm_bridge.sampled.distributed import ALONE
+from llm_bridge.sampled.group_gradients import step_gradients
+from llm_bridge.sampled.group_settings import GroupSettings, question_order
+from llm_bridge.sampled.group_step import draw_step
+from llm_bridge.sampled.group_training import GroupRun, train_groups
+from llm_bridge.sampled.metrics import MetricsFile, read_metrics
+from llm_bridge.sampled.observers import Interaction
+from llm_bridge.sampled.random_states import own_random_states, random_states
+from llm_bridge.sampled.run_folder import RunFolder
 from theory.errors import InputError
 
 SETTINGS = GroupSettings(rule="paper:4", steps=3, eta=0.05, batch=4, temperature=1.3, max_new_tokens=4, seed=2)

@@ -9,7 +9,7 @@ from compare import assert_agree
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_bridge.interaction_measures import gram_measures, gram_of, interaction_measures
+from llm_bridge.measurement.interaction_measures import gram_measures, gram_of, interaction_measures
 from simulator.interacting import node_states
 from theory.errors import InputError
 from theory.exact import spectral_norm_sq

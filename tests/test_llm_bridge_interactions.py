@@ -8,11 +8,11 @@ import torch
 from compare import assert_agree
 from tiny_case import case
 
-from llm_bridge.feature_sizes import feature_sizes, place_of
 from llm_bridge.gradients import log_odds_gradients, logit_features
-from llm_bridge.gram import AnswerGram, answer_gram
-from llm_bridge.interaction_measures import interaction_measures
-from llm_bridge.interactions import gradient_gram, interactions, pair_arrays, projections, sampled_cosines
+from llm_bridge.measurement.feature_sizes import feature_sizes, place_of
+from llm_bridge.measurement.gram import AnswerGram, answer_gram
+from llm_bridge.measurement.interaction_measures import interaction_measures
+from llm_bridge.measurement.interactions import gradient_gram, interactions, pair_arrays, projections, sampled_cosines
 from llm_bridge.models import load_model
 from llm_bridge.policies import log_odds, p_and_q
 from theory.assumptions import cosine_statistics, gradient_cosines

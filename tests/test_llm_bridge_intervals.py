@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from llm_bridge.intervals import over_prompts, pairs_of, split_half_cosines
+from llm_bridge.measurement.intervals import over_prompts, pairs_of, split_half_cosines
 from theory.errors import InputError
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_bridge.matching import boxed, equal_answers, number_of
+from llm_bridge.asking.matching import boxed, equal_answers, number_of
 
 NUMBERS = [
     ("#### 18", 18),

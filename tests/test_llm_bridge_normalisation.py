@@ -12,10 +12,10 @@ import pytest
 from compare import assert_agree
 from scipy.integrate import quad
 
+from llm_bridge.asking.questions import get_task
 from llm_bridge.experiment import BridgeSettings, prepare
-from llm_bridge.intervals import Interval
-from llm_bridge.normalisation import PAIRINGS, Experiment, Runs, draw_questions, run_experiment
-from llm_bridge.normalisation_run import (
+from llm_bridge.experiments.normalisation import PAIRINGS, Experiment, Runs, draw_questions, run_experiment
+from llm_bridge.experiments.normalisation_run import (
     Curve,
     evaluation_times,
     exact_curve,
@@ -23,8 +23,8 @@ from llm_bridge.normalisation_run import (
     matched_ratio,
     predicted_curve,
 )
-from llm_bridge.normalisation_summary import flow_speed_up, passage_times, summarise, verdict
-from llm_bridge.questions import get_task
+from llm_bridge.experiments.normalisation_summary import flow_speed_up, passage_times, summarise, verdict
+from llm_bridge.measurement.intervals import Interval
 from llm_bridge.training import train
 from simulator.families import make_problem
 from simulator.reference import simulate
@@ -84,7 +84,7 @@ def test_killed_and_resumed_it_is_the_same(small: tuple[Path, Runs]) -> None:
 
 def test_what_is_there_is_not_run_again(small: tuple[Path, Runs], monkeypatch: pytest.MonkeyPatch) -> None:
     out, _ = small
-    monkeypatch.setattr("llm_bridge.normalisation._curve", None)
+    monkeypatch.setattr("llm_bridge.experiments.normalisation._curve", None)
     run_experiment(SMALL, out)
     with pytest.raises(TypeError):
         run_experiment(replace(SMALL, seeds=3), out)

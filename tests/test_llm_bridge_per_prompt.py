@@ -11,10 +11,10 @@ import torch
 from compare import assert_agree
 from random_rollouts import perturbed, random_rollouts
 
-from llm_bridge.group_loss import group_loss, score_rollouts, sequence_log_probs
 from llm_bridge.models import LoadedModel, full_precision
-from llm_bridge.per_prompt import PerPromptGradients
-from llm_bridge.rollouts import Rollouts
+from llm_bridge.sampled.group_loss import group_loss, score_rollouts, sequence_log_probs
+from llm_bridge.sampled.per_prompt import PerPromptGradients
+from llm_bridge.sampled.rollouts import Rollouts
 from theory.errors import InputError
 
 N, GROUP = 3, 4

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from llm_bridge.phases import find_phases
-from llm_bridge.smooth_curves import SmoothCurves
+from llm_bridge.measurement.phases import find_phases
+from llm_bridge.measurement.smooth_curves import SmoothCurves
 from theory.errors import InputError
 
 S = 150

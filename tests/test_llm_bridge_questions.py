@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from llm_bridge.datasets import KINDS
-from llm_bridge.finite_sets import exact_prompts
-from llm_bridge.questions import Question, Task, get_task, rewards_of
+from llm_bridge.asking.datasets import KINDS
+from llm_bridge.asking.finite_sets import exact_prompts
+from llm_bridge.asking.questions import Question, Task, get_task, rewards_of
 from llm_bridge.tasks import prompts_from_names
 from theory.errors import InputError
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from llm_bridge.questions import get_task, rewards_of
-from llm_bridge.rewards import load_reward, with_reward
+from llm_bridge.asking.questions import get_task, rewards_of
+from llm_bridge.asking.rewards import load_reward, with_reward
 from theory.errors import InputError
 
 FILE = '''
@@ -58,7 +58,7 @@ def test_a_function_that_names_a_column_but_takes_no_others(path: Path, tmp_path
 
 
 def test_a_function_of_a_module() -> None:
-    task = with_reward(get_task("arithmetic:3+5"), "llm_bridge.finite_sets:numeric_reward")
+    task = with_reward(get_task("arithmetic:3+5"), "llm_bridge.asking.finite_sets:numeric_reward")
     assert rewards_of(task, task.questions, 1, ["= 8"], [[1]]).tolist() == [[1.0]]
 
 

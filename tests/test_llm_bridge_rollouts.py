@@ -10,10 +10,10 @@ import torch
 from compare import assert_agree
 from scipy.stats import chisquare
 
-from llm_bridge.decoding import Sampling, choose_tokens, end_tokens, mask_to_first_end, precision, uniforms
-from llm_bridge.merging import merged_adapter
 from llm_bridge.models import LoadedModel, load_model
-from llm_bridge.rollouts import Rollouts, generate, prompt_tokens
+from llm_bridge.sampled.decoding import Sampling, choose_tokens, end_tokens, mask_to_first_end, precision, uniforms
+from llm_bridge.sampled.merging import merged_adapter
+from llm_bridge.sampled.rollouts import Rollouts, generate, prompt_tokens
 from simulator.random import words
 from theory.errors import InputError
 

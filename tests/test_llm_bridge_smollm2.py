@@ -13,12 +13,12 @@ import torch
 
 from llm_bridge.chat import prompt_ids
 from llm_bridge.experiment import BridgeSettings, run_bridge
-from llm_bridge.fetch import fetch
 from llm_bridge.models import LoadedModel, load_model
-from llm_bridge.origins import read_origin
 from llm_bridge.policies import AnswerBatch, answer_logits, log_odds, p_and_q
-from llm_bridge.sanity import greedy_reply
 from llm_bridge.tasks import arithmetic_prompts, prompts_from_names
+from llm_bridge.weights.fetch import fetch
+from llm_bridge.weights.origins import read_origin
+from llm_bridge.weights.sanity import greedy_reply
 from theory.errors import InputError
 
 pytestmark = pytest.mark.deep

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from compare import assert_agree
 
+from llm_bridge.asking.pass_rates import exact_rate, model_sampler, sampled_rate
+from llm_bridge.asking.questions import Question, get_task
+from llm_bridge.asking.split import PassRate, Ranges, read_split, split_task
 from llm_bridge.experiment import prepare
 from llm_bridge.models import load_model
-from llm_bridge.pass_rates import exact_rate, model_sampler, sampled_rate
 from llm_bridge.policies import answer_logits, log_odds, p_and_q
-from llm_bridge.questions import Question, get_task
-from llm_bridge.rollouts import Sampling
-from llm_bridge.split import PassRate, Ranges, read_split, split_task
+from llm_bridge.sampled.rollouts import Sampling
 from theory.errors import InputError
 
 SETTINGS = {"model": "fake", "samples": 40}

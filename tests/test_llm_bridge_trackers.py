@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from llm_bridge.trackers import TRACKERS, get_tracker
+from llm_bridge.sampled.trackers import TRACKERS, get_tracker
 from theory.errors import InputError
 
 ROWS = {step: {"step": step, "reward": step / 4, "theory/m": None if step == 2 else 3.0} for step in (1, 2, 3)}
@@ -39,7 +39,7 @@ def test_tensorboard_shows_the_steps_of_a_resumed_run_once(tmp_path: Path) -> No
 TRACKIO = """
 import json, sys
 from pathlib import Path
-from llm_bridge.trackers import get_tracker
+from llm_bridge.sampled.trackers import get_tracker
 rows = {int(step): row for step, row in json.loads(sys.argv[1]).items()}
 for steps in ((1, 2), (2, 3)):
     tracker = get_tracker("trackio", Path("."), "name", {"eta": 0.5})

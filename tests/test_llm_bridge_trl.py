@@ -13,11 +13,11 @@ from compare import assert_agree
 from random_rollouts import as_rollouts, perturbed, random_rollouts
 from trl_trainer import GROUP, LONGEST, PROMPTS, REWARDS, TEMPERATURE, make_trainer
 
-from llm_bridge.decoding import mask_to_first_end
-from llm_bridge.group_loss import group_loss, score_rollouts, sequence_log_probs
 from llm_bridge.models import LoadedModel
-from llm_bridge.per_prompt import PerPromptGradients
-from llm_bridge.rollouts import Rollouts
+from llm_bridge.sampled.decoding import mask_to_first_end
+from llm_bridge.sampled.group_loss import group_loss, score_rollouts, sequence_log_probs
+from llm_bridge.sampled.per_prompt import PerPromptGradients
+from llm_bridge.sampled.rollouts import Rollouts
 from theory.advantages import get_convention
 from theory.errors import InputError
 

@@ -11,9 +11,9 @@ from compare import assert_agree
 from random_rollouts import perturbed
 from trl_trainer import GROUP, PROMPTS, make_trainer
 
-from llm_bridge.interaction_measures import interaction_measures
+from llm_bridge.measurement.interaction_measures import interaction_measures
 from llm_bridge.models import LoadedModel
-from llm_bridge.trl_callback import TheoryCallback
+from llm_bridge.sampled.trl_callback import TheoryCallback
 from theory.errors import InputError
 
 # TRL reads what transformers has renamed.

@@ -9,8 +9,8 @@ import pytest
 from test_llm_bridge_fetch import build_wheel, silent_hub
 from test_whynorm_cli import Capture, call
 
-from llm_bridge import fetch
-from llm_bridge.catalogue import CATALOGUE
+from llm_bridge.weights import fetch
+from llm_bridge.weights.catalogue import CATALOGUE
 
 
 @pytest.fixture

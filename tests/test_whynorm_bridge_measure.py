@@ -12,11 +12,11 @@ from compare import assert_agree
 from safetensors.torch import save_file
 from test_whynorm_cli import Capture, call
 
-from llm_bridge.adapters import load_adapter
-from llm_bridge.along import measure_along, run_measures
 from llm_bridge.experiment import BridgeSettings, prepare
-from llm_bridge.measuring import PARTS, MeasureOptions, measure, parse_parts
+from llm_bridge.measurement.along import measure_along, run_measures
+from llm_bridge.measurement.measuring import PARTS, MeasureOptions, measure, parse_parts
 from llm_bridge.models import LoraSettings, load_model
+from llm_bridge.weights.adapters import load_adapter
 from simulator.records import Record
 from theory.errors import InputError
 from theory.rules import GRPO

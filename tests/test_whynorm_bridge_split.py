@@ -9,7 +9,7 @@ import pytest
 from test_whynorm_bad_input import check_refusal, name_case
 from test_whynorm_cli import Capture, call
 
-from llm_bridge.datasets import KINDS
+from llm_bridge.asking.datasets import KINDS
 
 
 def test_the_list_has_every_kind_with_a_question(capsys: Capture) -> None:

@@ -9,8 +9,8 @@ import pytest
 import torch
 from test_whynorm_cli import Capture, call
 
-import llm_bridge.group_training as module
-from llm_bridge.metrics import read_metrics
+import llm_bridge.sampled.group_training as module
+from llm_bridge.sampled.metrics import read_metrics
 from whynorm.figures_training import column, reward_figure, theory_figure
 
 QUICK = ["bridge", "train", "--dtype", "float32", "--batch", 2, "--rule", "trl:4", "--max-new-tokens", 4, "--eta", 0.05]

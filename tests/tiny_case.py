@@ -6,7 +6,7 @@ from functools import cache
 
 import torch
 
-from llm_bridge.gram import AnswerGram, answer_gram
+from llm_bridge.measurement.gram import AnswerGram, answer_gram
 from llm_bridge.models import LoadedModel, load_model
 from llm_bridge.policies import AnswerBatch
 from llm_bridge.tasks import Prompt, prompts_from_names

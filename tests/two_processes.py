@@ -13,12 +13,12 @@ from pathlib import Path
 
 import torch
 
-from llm_bridge.distributed import ended_processes, started_processes
-from llm_bridge.group_training import GroupSettings, train_groups
+from llm_bridge.asking.questions import get_task
 from llm_bridge.models import load_model
-from llm_bridge.observers import Interaction
-from llm_bridge.questions import get_task
-from llm_bridge.run_folder import RunFolder
+from llm_bridge.sampled.distributed import ended_processes, started_processes
+from llm_bridge.sampled.group_training import GroupSettings, train_groups
+from llm_bridge.sampled.observers import Interaction
+from llm_bridge.sampled.run_folder import RunFolder
 
 # Loaded once; every child gets a copy by being forked.
 LOADED = load_model("tiny")

@@ -32,7 +32,7 @@ def compare_content(
 
     Args:
         settings: ``llm_bridge.experiment.BridgeSettings``.
-        options: ``llm_bridge.headline.CompareOptions``.
+        options: ``llm_bridge.comparing.headline.CompareOptions``.
         experiment: summary of the normalisation experiment, if there is one.
         out: directory to write to.
         command: that led here, for the record.
@@ -40,8 +40,8 @@ def compare_content(
     """
     import numpy as np
 
-    from llm_bridge.evidence import evidence_rows
-    from llm_bridge.headline import compare
+    from llm_bridge.comparing.evidence import evidence_rows
+    from llm_bridge.comparing.headline import compare
     from llm_bridge.provenance import provenance
     from theory.consistency import checks
 

@@ -28,7 +28,7 @@ def normalisation_figure(summary: Mapping[str, Any], title: str) -> Figure:
     Below: paired difference std - no_std with its interval, and dashed what the linearised model predicts.
 
     Args:
-        summary: from ``llm_bridge.normalisation_summary.summarise``.
+        summary: from ``llm_bridge.experiments.normalisation_summary.summarise``.
         title: of the figure.
     """
     parts = summary["parts"]

@@ -141,7 +141,7 @@ def _bridge_job(out: Path, name: str, settings: BridgeSettings) -> None:
 
 
 def _compare_job(out: Path, settings: BridgeSettings) -> None:
-    from llm_bridge.headline import CompareOptions
+    from llm_bridge.comparing.headline import CompareOptions
     from simulator.files import prepare_directory
     from whynorm.comparison import compare_content
 

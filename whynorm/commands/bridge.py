@@ -102,8 +102,8 @@ def _run(settings: Any, out: Path | None) -> Any:
     import numpy as np
 
     from llm_bridge.experiment import run_bridge
-    from llm_bridge.origins import weights_origin
     from llm_bridge.provenance import provenance
+    from llm_bridge.weights.origins import weights_origin
     from simulator.files import write_json
     from whynorm.figures import curves_figure, save_png
 

@@ -69,7 +69,7 @@ def compare(
     settings = bridge_settings(
         name, prompts, n, p0, rule=rule, eta=eta, eta_scale=eta_scale, steps=steps, seed=seed, **loading
     )
-    from llm_bridge.headline import CompareOptions
+    from llm_bridge.comparing.headline import CompareOptions
     from whynorm.comparison import compare_content, units
 
     options = CompareOptions(

@@ -60,8 +60,8 @@ def experiment(
         raise expected("threshold", threshold, "between 0 and 1", "e.g. 0.8")
     named = _named(part)
     require_llm(model)
+    from llm_bridge.experiments.normalisation import Experiment
     from llm_bridge.models import DTYPES
-    from llm_bridge.normalisation import Experiment
 
     if dtype not in DTYPES:
         raise expected("dtype", dtype, f"one of {', '.join(DTYPES)}", "pick one")
@@ -103,8 +103,8 @@ def _named(parts: list[str]) -> dict[str, str]:
 
 def _run(chosen: Any, out: Path, threshold: float) -> dict[str, Any]:
     """Run, summarise, and write summary and figure."""
-    from llm_bridge.normalisation import run_experiment
-    from llm_bridge.normalisation_summary import summarise
+    from llm_bridge.experiments.normalisation import run_experiment
+    from llm_bridge.experiments.normalisation_summary import summarise
     from simulator.files import write_json, write_text
     from whynorm.figures import save_png
     from whynorm.figures_normalisation import normalisation_figure

@@ -32,7 +32,7 @@ def fetch(
     weights are unpacked to float32 (0.5 GB). Models are kept under ~/.cache/whynorm, or under WHYNORM_CACHE.
     """
     require_packages()
-    from llm_bridge.fetch import fetch as fetch_model
+    from llm_bridge.weights.fetch import fetch as fetch_model
 
     fetched = fetch_model(model, source, force=force, say=say, progress=progress)
     if json_output:
@@ -51,8 +51,8 @@ def models(
 
     Local folders and .gguf files need no entry here: give their path as the model.
     """
-    from llm_bridge.catalogue import CATALOGUE, TINY_FOLDER, cached_folder, names_here
-    from llm_bridge.origins import read_origin
+    from llm_bridge.weights.catalogue import CATALOGUE, TINY_FOLDER, cached_folder, names_here
+    from llm_bridge.weights.origins import read_origin
 
     rows = []
     for name in names_here():

@@ -74,7 +74,7 @@ def measure(
     settings = bridge_settings(
         name, prompts, n, p0, rule=rule, eta=eta, eta_scale=eta_scale, steps=along, seed=seed, **loading
     )
-    from llm_bridge.measuring import MeasureOptions, parse_parts
+    from llm_bridge.measurement.measuring import MeasureOptions, parse_parts
 
     options = MeasureOptions(
         parts=parse_parts(only if only or not along else "gram,interactions,fisher"),
@@ -116,9 +116,9 @@ def _measure(settings: Any, options: Any, adapter: Path | None, every: int | Non
     """Measure, and write what was asked for."""
     import numpy as np
 
-    from llm_bridge.adapters import load_adapter
     from llm_bridge.experiment import prepare
     from llm_bridge.provenance import provenance
+    from llm_bridge.weights.adapters import load_adapter
 
     loaded, chosen, batch = prepare(settings)
     if adapter is not None:
@@ -144,7 +144,7 @@ def _measure(settings: Any, options: Any, adapter: Path | None, every: int | Non
 
 
 def _run_once(options: Any, loaded: Any, chosen: Any, batch: Any) -> Any:
-    from llm_bridge.measuring import measure as measure_once
+    from llm_bridge.measurement.measuring import measure as measure_once
 
     total = {"gram": len(chosen), "curvature": min(options.curved, len(chosen))}
     with progress("parts and prompts", sum(total.values()) + len(options.parts)) as tick:
@@ -160,7 +160,7 @@ def _run_once(options: Any, loaded: Any, chosen: Any, batch: Any) -> Any:
 def _run_along(settings: Any, options: Any, every: int | None, loaded: Any, chosen: Any, batch: Any) -> Any:
     import numpy as np
 
-    from llm_bridge.along import measure_along
+    from llm_bridge.measurement.along import measure_along
     from theory.rules import get_rule
 
     rule = get_rule(settings.rule)

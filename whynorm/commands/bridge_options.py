@@ -57,7 +57,7 @@ def require_llm(model: str) -> None:
         InputError: the extra ``llm`` is not installed, or there is no such model.
     """
     require_packages()
-    from llm_bridge.catalogue import find_model
+    from llm_bridge.weights.catalogue import find_model
 
     find_model(model)
 

@@ -29,7 +29,7 @@ def tasks(
 
     A task is KIND:ARGUMENT and keys, as in gsm8k:train.jsonl,limit=100 or math:train.jsonl,level=2.
     """
-    from llm_bridge.datasets import COMMON_KEYS
+    from llm_bridge.asking.datasets import COMMON_KEYS
 
     rows = _one(name, show, form) if name else _all(form)
     if json_output:
@@ -48,8 +48,8 @@ def tasks(
 
 def _all(form: str) -> list[dict[str, Any]]:
     """A row for each kind, with a question of its example, or why there is none."""
-    from llm_bridge.datasets import KINDS
-    from llm_bridge.questions import get_task
+    from llm_bridge.asking.datasets import KINDS
+    from llm_bridge.asking.questions import get_task
 
     rows = []
     for kind in KINDS.values():
@@ -65,7 +65,7 @@ def _all(form: str) -> list[dict[str, Any]]:
 
 
 def _one(name: str, show: int, form: str) -> list[dict[str, Any]]:
-    from llm_bridge.questions import get_task
+    from llm_bridge.asking.questions import get_task
 
     if show < 1:
         raise expected("show", show, "at least 1", "leave it out to see 3")
@@ -104,7 +104,7 @@ def split(
     Use a part with the keys split and part: gsm8k:train.jsonl,split=OUT/split.jsonl,part=hard. The paper partitions
     GSM8K with Qwen2-7B-Instruct, but prints neither thresholds nor samples per question.
     """
-    from llm_bridge.split import Ranges, parse_range
+    from llm_bridge.asking.split import Ranges, parse_range
     from simulator.random import generator
     from whynorm.commands.bridge_options import memory_errors, require_llm
 
@@ -140,12 +140,12 @@ def split(
 def _measure(settings: dict[str, Any], ranges: Any, out: Path) -> Any:
     import torch
 
+    from llm_bridge.asking.pass_rates import exact_rate, model_sampler, sampled_rate
+    from llm_bridge.asking.questions import get_task
+    from llm_bridge.asking.rewards import with_reward
+    from llm_bridge.asking.split import split_task
     from llm_bridge.models import load_model
-    from llm_bridge.pass_rates import exact_rate, model_sampler, sampled_rate
-    from llm_bridge.questions import get_task
-    from llm_bridge.rewards import with_reward
-    from llm_bridge.rollouts import Sampling
-    from llm_bridge.split import split_task
+    from llm_bridge.sampled.rollouts import Sampling
     from whynorm.outputs import output_directory
 
     torch.set_num_threads(1)  # Two threads that share a busy core wait for each other.

@@ -86,7 +86,7 @@ def train(
     given = locals()
     _check(given)
     given.update(_chosen(given))
-    from llm_bridge.group_settings import GroupSettings
+    from llm_bridge.sampled.group_settings import GroupSettings
 
     settings = GroupSettings(**{name: given[name] for name in GroupSettings.__dataclass_fields__})
     with memory_errors(), _place(device, threads) as (processes, own_device):
@@ -138,7 +138,7 @@ def _place(device: str, threads: int) -> Iterator[tuple[Any, str]]:
     """The processes of the run, and this one's device, for as long as the run lasts."""
     import torch
 
-    from llm_bridge.distributed import ended_processes, started_processes
+    from llm_bridge.sampled.distributed import ended_processes, started_processes
 
     torch.set_num_threads(threads)
     processes, own_device = started_processes(device)
@@ -148,14 +148,14 @@ def _place(device: str, threads: int) -> Iterator[tuple[Any, str]]:
 
 def _train(given: dict[str, Any], settings: Any, processes: Any, device: str) -> Any:
     """Load, train, and write what was asked for."""
-    from llm_bridge.adapters import load_adapter
-    from llm_bridge.group_training import train_groups
+    from llm_bridge.asking.questions import get_task
+    from llm_bridge.asking.rewards import with_reward
     from llm_bridge.models import LoraSettings, load_model
-    from llm_bridge.observers import Interaction
-    from llm_bridge.questions import get_task
-    from llm_bridge.rewards import with_reward
-    from llm_bridge.run_folder import RunFolder
-    from llm_bridge.trackers import get_tracker
+    from llm_bridge.sampled.group_training import train_groups
+    from llm_bridge.sampled.observers import Interaction
+    from llm_bridge.sampled.run_folder import RunFolder
+    from llm_bridge.sampled.trackers import get_tracker
+    from llm_bridge.weights.adapters import load_adapter
     from whynorm.outputs import output_directory
 
     out = given["out"]

@@ -1,0 +1,1 @@
+"""What a model is asked, what is right, and which questions are easy or hard for it."""

@@ -1,0 +1,1 @@
+"""Does the theory predict the model: predictions, step-size gap, evidence."""

@@ -1,0 +1,200 @@
+"""``whynorm bridge compare``: everything that sets the theory beside one model, in one training run and its branches.
+
+One run by an exact rule gives predictions (``comparison``), step-size gaps at its start, middle and end (``step_gap``),
+and what Tables 1 and 3 are about at every anchor. Beside it go runs under the state-dependent step sizes
+(``directional_runs``) and, if asked for, groups of sampled answers (``sampled_comparison``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from llm_bridge.comparing.comparison import PERIODS, TOLERANCE, Comparison, compare_run
+from llm_bridge.comparing.directional_runs import StepRuleRun, step_rule_runs
+from llm_bridge.comparing.sampled_comparison import SampledComparison, check_sampled, compare_sampled
+from llm_bridge.comparing.step_gap import StepGap, measure_gap
+from llm_bridge.experiment import BridgeSettings
+from llm_bridge.measurement.fisher import fisher_against_variance, fisher_traces
+from llm_bridge.measurement.gram import AnswerGram
+from llm_bridge.measurement.hidden_states import hidden_cosines, hidden_states
+from llm_bridge.measurement.interactions import interactions
+from llm_bridge.models import LoadedModel
+from llm_bridge.policies import AnswerBatch
+from simulator.reference import simulate
+from simulator.sampled import SampledRule, get_any_rule
+from theory.assumptions import cosine_statistics, gradient_cosines
+from theory.errors import expected
+from theory.rules import get_rule
+
+__all__ = ["CompareOptions", "Headline", "compare"]
+
+
+@dataclass(frozen=True)
+class CompareOptions:
+    """What to compare.
+
+    Attributes:
+        periods: steps between anchors.
+        tolerance: error in a success probability from which a prediction counts as broken.
+        checkpoints: how many step-size gaps: 0 none, 1 at the start, 2 also at the end, 3 also in the middle.
+        whole: also the mean over the prompts and whole epochs.
+        step_rule_steps: updates of the runs under state-dependent step sizes; 0 for none.
+        sampled: a sampled rule, e.g. ``paper:8``; empty for none.
+        seeds: of the sampled runs.
+        sampled_steps: updates of each.
+        resamples: of every interval.
+    """
+
+    periods: tuple[int, ...] = PERIODS
+    tolerance: float = TOLERANCE
+    checkpoints: int = 3
+    whole: bool = True
+    step_rule_steps: int = 0
+    sampled: str = ""
+    seeds: int = 6
+    sampled_steps: int = 24
+    resamples: int = 999
+
+
+@dataclass(frozen=True, eq=False)
+class Headline:
+    """What was found."""
+
+    comparison: Comparison
+    gaps: tuple[StepGap, ...] = ()
+    step_rules: tuple[StepRuleRun, ...] = ()
+    sampled: SampledComparison | None = None
+    measured: dict[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return {
+            "comparison": self.comparison.to_json(),
+            "gaps": [gap.to_json() for gap in self.gaps],
+            "step_rules": [run.to_json() for run in self.step_rules],
+            "sampled": None if self.sampled is None else self.sampled.to_json(),
+            "measured": self.measured,
+        }
+
+
+def compare(
+    settings: BridgeSettings,
+    options: CompareOptions,
+    progress: Callable[[str, int], Any] = lambda part, done: None,
+    known: Callable[[Headline], Any] = lambda headline: None,
+) -> Headline:
+    """Run and measure all of it.
+
+    Args:
+        settings: of the run; the rule is exact.
+        options: what to compare.
+        progress: called with the name of a part (``run``, ``step rules``, ``sampled``) and how much of it is done.
+        known: called with what is known after each part, so that it can be kept if a later one is cut off.
+
+    Raises:
+        InputError: settings or options out of range.
+    """
+    sampled = _sampled_rule(options.sampled)
+    if sampled is not None:
+        check_sampled(sampled, options.seeds)
+    if not 0 <= options.checkpoints <= 3:
+        raise expected("checkpoints", options.checkpoints, "0 to 3", "3 takes the start, the middle and the end")
+    rule, looks = get_rule(settings.rule), _looks(options.checkpoints, settings.steps)
+    if looks and rule.step_size is None:
+        raise expected("checkpoints", options.checkpoints, f"0, as no theorem covers {rule.name}", "pass 0")
+    gaps: list[StepGap] = []
+    tables: dict[int, dict[str, Any]] = {}
+    hidden: dict[str, Any] = {}
+    traces: list[tuple[Any, Any]] = []
+
+    def visit(step: int, loaded: LoadedModel, batch: AnswerBatch, gram: AnswerGram) -> None:
+        state = gram.odds
+        traces.append((fisher_traces(gram), state.p * state.q))
+        if not step:
+            hidden.update(hidden_cosines(hidden_states(loaded, batch), resamples=options.resamples, seed=settings.seed))
+        if step in (0, settings.steps // 2, settings.steps):
+            tables[step] = interactions(gram, resamples=options.resamples, seed=settings.seed)["all"]
+        if step in looks:
+            names = tuple(str(i) for i in range(gram.n))
+            gaps.append(measure_gap(loaded, batch, rule, gram, names, step=step, whole=options.whole))
+
+    found = compare_run(
+        settings,
+        periods=options.periods,
+        tolerance=options.tolerance,
+        also=(0, settings.steps // 2, settings.steps),
+        progress=lambda step: progress("run", step),
+        visit=visit,
+    )
+    # The prompts are chosen; choosing them again would score the whole pool again.
+    settings = replace(settings, prompts=found.prompts)
+    headline = Headline(
+        found,
+        tuple(_named(gap, found.prompts) for gap in gaps),
+        measured=_tables(found, hidden, traces, tables, options),
+    )
+    known(headline)
+    if options.step_rule_steps:
+        runs = step_rule_runs(
+            replace(settings, steps=options.step_rule_steps), lambda done: progress("step rules", done)
+        )
+        headline = replace(headline, step_rules=runs)
+        known(headline)
+    if sampled is not None:
+        drawn = compare_sampled(
+            replace(settings, steps=options.sampled_steps),
+            sampled,
+            options.seeds,
+            lambda done: progress("sampled", done),
+        )
+        headline = replace(headline, sampled=drawn)
+        known(headline)
+    return headline
+
+
+def _tables(
+    found: Comparison,
+    hidden: dict[str, Any],
+    traces: list[tuple[Any, Any]],
+    tables: dict[int, dict[str, Any]],
+    options: CompareOptions,
+) -> dict[str, Any]:
+    """What Fig. 1 and Tables 1 and 3 are about, as plain data."""
+    return {
+        "hidden": hidden,
+        "fisher": fisher_against_variance(*map(np.array, zip(*traces, strict=True)), resamples=options.resamples),
+        "interactions": {str(step): table for step, table in sorted(tables.items())},
+        "linearised_cosines": _linearised_cosines(found),
+    }
+
+
+def _sampled_rule(name: str) -> SampledRule | None:
+    if not name:
+        return None
+    rule = get_any_rule(name)
+    if not isinstance(rule, SampledRule):
+        raise expected("sampled rule", name, "a sampled one, such as paper:8", "exact rules go by --rule")
+    return rule
+
+
+def _looks(checkpoints: int, steps: int) -> tuple[int, ...]:
+    return {0: (), 1: (0,), 2: (0, steps), 3: (0, steps // 2, steps)}[checkpoints]
+
+
+def _named(gap: StepGap, names: tuple[str, ...]) -> StepGap:
+    return replace(gap, prompts=tuple(replace(each, prompt=names[int(each.prompt)]) for each in gap.prompts))
+
+
+def _linearised_cosines(found: Comparison) -> dict[str, dict[str, float | None]]:
+    """Gradient cosines of the bandit anchored at the start, at its start and its end."""
+    problem, record = found.anchors[0].problem, found.measured
+    with np.errstate(all="ignore"):
+        run = simulate(
+            problem.with_order(record.order), get_rule(record.rule), record.eta, len(record.order), record="ends"
+        )
+    ends = {"0": run.theta[0], str(len(record.order)): run.theta[-1]}
+    return {name: cosine_statistics(gradient_cosines(problem.at(theta).gap)) for name, theta in ends.items()}

@@ -1,0 +1,1 @@
+"""std against no_std, paired over seeds."""

@@ -1,0 +1,1 @@
+"""The theory's constants measured on a model, with intervals and costs."""

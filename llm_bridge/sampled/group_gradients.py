@@ -1,0 +1,103 @@
+r"""The gradient of one step, and every prompt's own.
+
+A prompt's group gives ``g_i = (1/G) sum_g A_ig grad ln pi(o_ig | q_i)``, an estimate of ``w_G(p_i) grad J_i`` (claim
+X-GROUP); the step's gradient is the mean of the N of them. Where they are asked for one by one, they are by-products of
+the backward passes that the mean needs anyway.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import nullcontext
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from llm_bridge.models import LoadedModel
+from llm_bridge.sampled.distributed import ALONE, Processes
+from llm_bridge.sampled.group_loss import group_loss, score_rollouts
+from llm_bridge.sampled.group_settings import GroupSettings
+from llm_bridge.sampled.group_step import GroupStep
+from llm_bridge.sampled.per_prompt import PerPromptGradients
+from llm_bridge.sampled.rollouts import Rollouts, joined
+
+__all__ = ["step_gradients", "sum_of_gradients"]
+
+# Work (multiplications and additions) above which it is quicker to read a prompt in a pass of its own, once for its
+# group, than G times in one pass: about what the device could do in the time that one more pass takes to set up.
+_PASS_WORTH = {"cpu": 1e9, "other": 1e12}
+
+Floats = npt.NDArray[np.float64]
+
+
+def step_gradients(
+    loaded: LoadedModel, step: GroupStep, settings: GroupSettings, processes: Processes = ALONE, *, keep: bool = False
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """The step's gradient ``(1/N) sum_i g_i``, ``(d,)``, and with ``keep`` all ``g_i``, ``(N, d)``.
+
+    A group whose advantages are all 0 is left out of the passes: its gradient is 0. The first result does not depend on
+    ``keep``, not even in its last digit.
+    """
+    n, group = step.advantages.shape
+    parameters = list(loaded.parameters.values())
+    total = torch.nn.utils.parameters_to_vector(parameters).detach().zero_()
+    rows = total.new_zeros(n, len(total)) if keep else None
+    for positions, batch, advantages in _micro_batches(step, settings.backward_rows):
+        gradient, parts = sum_of_gradients(loaded, batch, advantages, settings.temperature, keep=keep)
+        # Of G completions a part of the group holds batch.group.
+        total.add_(gradient, alpha=batch.group / group)
+        if rows is not None and parts is not None:
+            rows[positions] += parts * (batch.group / group)
+    total = processes.sum(total) / n
+    return total, None if rows is None else processes.sum(rows)
+
+
+def sum_of_gradients(
+    loaded: LoadedModel, batch: Rollouts, advantages: Floats, temperature: float, *, keep: bool = False
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """``sum_i g_i`` over the prompts of a batch, ``(d,)``, and with ``keep`` each of them, ``(n, d)``.
+
+    Args:
+        loaded: the model.
+        batch: n prompts with g completions each.
+        advantages: ``(n, g)``.
+        temperature: at which the completions were sampled.
+        keep: whether the single gradients are wanted.
+    """
+    parameters = list(loaded.parameters.values())
+    recorder = PerPromptGradients(loaded.model, batch.n) if keep else nullcontext()
+    with recorder as recorded:
+        scores = score_rollouts(loaded.model, batch, temperature, share_prompt=_worth_sharing(loaded, batch))
+        loss = group_loss(scores.log_probs, advantages)
+        pieces = torch.autograd.grad(loss, parameters)
+    # The loss is a mean over prompts, and it falls where the objective rises.
+    total = torch.cat([piece.reshape(-1) for piece in pieces]).mul_(-batch.n)
+    return total, None if recorded is None else recorded.gradients().mul_(-batch.n)
+
+
+def _worth_sharing(loaded: LoadedModel, batch: Rollouts) -> bool:
+    """Whether reading each prompt once saves time; the result is the same to rounding."""
+    saved = int(batch.prompt_mask.sum()) * (batch.group - 1) // batch.group
+    # Forward and backward pass: 6 operations for each parameter and token.
+    work = 6.0 * saved * loaded.model.num_parameters()
+    return work > _PASS_WORTH.get(loaded.device.type, _PASS_WORTH["other"])
+
+
+def _micro_batches(step: GroupStep, rows_at_once: int) -> Iterator[tuple[list[int], Rollouts, Floats]]:
+    """Positions of prompts within the step, their completions and advantages; at most ``rows_at_once`` completions."""
+    group = step.advantages.shape[1]
+    moving = [k for k, b in enumerate(step.own) if np.any(step.advantages[b])]
+    if 0 < rows_at_once < group:
+        for k in moving:
+            b = step.own[k]
+            for start in range(0, group, rows_at_once):
+                stop = min(start + rows_at_once, group)
+                if np.any(step.advantages[b, start:stop]):
+                    yield [b], step.groups[k].rows(start, stop), step.advantages[[b], start:stop]
+        return
+    size = max(1, rows_at_once // group or len(moving))
+    for start in range(0, len(moving), size):
+        some = moving[start : start + size]
+        positions = [step.own[k] for k in some]
+        yield positions, joined([step.groups[k] for k in some]), step.advantages[positions]

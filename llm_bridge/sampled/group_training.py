@@ -1,0 +1,247 @@
+r"""Sampled mode: train the adapter by a sampled rule, on policy.
+
+At step t, N questions get G completions each from the policy as it stands, rewards of 0 and 1 become advantages by the
+rule's convention, and theta moves by ``eta (1/N) sum_i g_i`` (plain SGD) with
+``g_i = (1/G) sum_g A_ig grad ln pi(o_ig | q_i)``, whose expectation is ``w_G(p_i) grad J_i`` (claim X-GROUP).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from llm_bridge.asking.questions import Task
+from llm_bridge.models import LoadedModel
+from llm_bridge.sampled.checkpoints import load_checkpoint, newest_checkpoint, save_checkpoint
+from llm_bridge.sampled.distributed import ALONE, Processes
+from llm_bridge.sampled.evaluation import evaluate
+from llm_bridge.sampled.group_gradients import step_gradients
+from llm_bridge.sampled.group_settings import GroupSettings, question_order
+from llm_bridge.sampled.group_step import GroupStep, draw_step
+from llm_bridge.sampled.metrics import MetricsFile, Row, step_metrics, told_completions, write_parquet
+from llm_bridge.sampled.random_states import own_random_states
+from llm_bridge.sampled.rollouts import evaluating
+from llm_bridge.sampled.run_folder import RunFolder, run_identity, save_adapter, writing
+from theory.errors import expected
+
+__all__ = ["GroupRun", "GroupSettings", "Observer", "Tracker", "train_groups"]
+
+# observer(step, gradients (N, d), rewards (N, G)) -> what is logged under theory/
+Observer = Callable[[int, torch.Tensor, npt.NDArray[np.float64]], Mapping[str, float | None]]
+
+
+class Tracker(Protocol):
+    """Where metrics go besides the run's own files; see ``llm_bridge.sampled.trackers``."""
+
+    def log(self, step: int, row: Mapping[str, float | int | None]) -> None:
+        """Take the metrics of one step."""
+
+    def close(self) -> None:
+        """The run is over."""
+
+
+@dataclass(frozen=True)
+class GroupRun:
+    """A finished run.
+
+    Attributes:
+        settings: of the run.
+        rows: its metrics, one row a step; row ``step`` t tells of the t-th update, and of accuracy after it.
+        resumed_at: the step it went on from, 0 for one from the beginning.
+    """
+
+    settings: GroupSettings
+    rows: tuple[Row, ...]
+    resumed_at: int = 0
+
+
+@dataclass
+class _Run:
+    """What changes while a run goes on."""
+
+    loaded: LoadedModel
+    task: Task
+    settings: GroupSettings
+    optimizer: torch.optim.Optimizer
+    processes: Processes
+    observers: Sequence[Observer]
+    held_out: Task | None
+    step: int = 0
+    counters: dict[str, int] = field(default_factory=lambda: {"num_tokens": 0, "questions": 0})
+
+
+def train_groups(
+    loaded: LoadedModel,
+    task: Task,
+    settings: GroupSettings,
+    *,
+    observers: Sequence[Observer] = (),
+    held_out: Task | None = None,
+    folder: RunFolder | None = None,
+    trackers: Sequence[Tracker] = (),
+    processes: Processes = ALONE,
+    progress: Callable[[int], Any] = lambda step: None,
+) -> GroupRun:
+    """Train the adapter in place.
+
+    Args:
+        loaded: the model, with a fresh adapter (also when a run is resumed: the checkpoint's adapter replaces it).
+        task: questions and reward.
+        settings: of the run.
+        observers: called after each step's backward passes with the step's number from 1, the gradients ``g_i`` of its
+            N prompts ``(N, d)`` and the rewards ``(N, G)``; what they return is logged under ``theory/``.
+        held_out: questions of which accuracy is measured every ``settings.eval_every`` steps.
+        folder: where metrics and checkpoints go, and whether to go on with what is there; None to keep nothing.
+        trackers: get every row besides.
+        processes: among which a step's prompts are shared out.
+        progress: called with the number of steps done.
+
+    Raises:
+        InputError: the settings do not fit the task, the directory holds another run, a reward is not 0 or 1, or the
+            gradient is not finite.
+    """
+    if settings.eval_every and held_out is None:
+        raise expected("eval-every", settings.eval_every, "0 without held-out questions", "pass --eval-task")
+    order = question_order(settings, len(task.questions))
+    run = _Run(loaded, task, settings, _optimizer(loaded, settings), processes, observers, held_out)
+    with ExitStack() as stack:
+        stack.enter_context(own_random_states(settings.seed + processes.rank))
+        stack.enter_context(evaluating(loaded.model))
+        metrics = _open(run, folder, stack)
+        started = run.step
+        texts = _open_completions(run, folder, stack)
+        log = _Log(metrics, trackers)
+        if run.step == 0 and settings.eval_every:
+            log({"step": 0, **_evaluation(run)})
+        progress(run.step)
+        while run.step < settings.steps:
+            row, drawn = _advance(run, order[run.step])
+            log(row)
+            if texts is not None:
+                texts.write({"step": run.step, "completions": told_completions(run.task, drawn, order[run.step - 1])})
+            if folder is not None and (run.step % folder.every == 0 or run.step == settings.steps):
+                _save(run, folder)
+            progress(run.step)
+        if folder is not None and processes.first:
+            assert metrics is not None
+            write_parquet(folder.path / "metrics.parquet", metrics.rows)
+            save_adapter(loaded, folder.path / "adapter")
+    return GroupRun(settings, tuple(log.rows), started)
+
+
+class _Log:
+    """Rows go to the file and to the trackers, on the first process only, and are kept."""
+
+    def __init__(self, metrics: MetricsFile | None, trackers: Sequence[Tracker]) -> None:
+        self.rows: list[Row] = [] if metrics is None else list(metrics.rows)
+        self._metrics, self._trackers = metrics, trackers
+
+    def __call__(self, row: Row) -> None:
+        self.rows.append(row if self._metrics is None else self._metrics.append(row))
+        for tracker in self._trackers:
+            tracker.log(int(row["step"] or 0), self.rows[-1])
+
+
+def _open(run: _Run, folder: RunFolder | None, stack: ExitStack) -> MetricsFile | None:
+    """Restore what is to be resumed; the metrics file of the first process."""
+    if folder is None:
+        return None
+    identity = run_identity(run.loaded, run.task, run.settings, run.held_out)
+    if run.processes.first:
+        stack.enter_context(folder.held())
+    there = folder.check(identity)
+    newest = newest_checkpoint(folder.checkpoints) if there else None
+    if newest is not None:
+        run.step, run.counters = load_checkpoint(newest, run.loaded, run.optimizer, run.processes)
+        if run.step > run.settings.steps:
+            remedy = "ask for more steps"
+            raise expected("steps", run.settings.steps, f"at least {run.step}, which the run has already done", remedy)
+    # Nobody writes before everybody has read.
+    run.processes.wait()
+    if not run.processes.first:
+        return None
+    folder.claim(identity)
+    stack.enter_context(writing(folder.path))
+    return stack.enter_context(MetricsFile(folder.metrics, None if newest is None else run.step))
+
+
+def _open_completions(run: _Run, folder: RunFolder | None, stack: ExitStack) -> MetricsFile | None:
+    if folder is None or not folder.completions or not run.processes.first:
+        return None
+    file = MetricsFile(folder.path / "completions.jsonl", run.step or None, gaps=True)
+    return stack.enter_context(file)
+
+
+def _advance(run: _Run, chosen: npt.NDArray[np.int64]) -> tuple[Row, GroupStep]:
+    """One update, and what is to be said of it."""
+    start = time.monotonic()
+    settings = run.settings
+    drawn = draw_step(run.loaded, run.task, settings, chosen, run.step, run.processes)
+    total, rows = step_gradients(run.loaded, drawn, settings, run.processes, keep=bool(run.observers))
+    norm = float(torch.linalg.vector_norm(total, dtype=torch.float64))
+    if not np.isfinite(norm):
+        remedy = "lower eta; the last checkpoint is intact"
+        raise expected(f"gradient norm at step {run.step + 1}", norm, "a finite number", remedy)
+    _move(run, total, norm)
+    run.step += 1
+    run.counters["num_tokens"] += int(drawn.tokens.sum())
+    run.counters["questions"] += len(chosen)
+    row: Row = {
+        "step": run.step,
+        "epoch": run.counters["questions"] / len(run.task.questions),
+        **step_metrics(drawn),
+        "grad_norm": norm,
+        "learning_rate": settings.eta,
+        "num_tokens": run.counters["num_tokens"],
+    }
+    if rows is not None and run.processes.first:
+        for observer in run.observers:
+            row.update({f"theory/{name}": value for name, value in observer(run.step, rows, drawn.rewards).items()})
+    row["step_time"] = time.monotonic() - start
+    if settings.eval_every and (run.step % settings.eval_every == 0 or run.step == settings.steps):
+        row.update(_evaluation(run))
+    return row, drawn
+
+
+def _move(run: _Run, ascent: torch.Tensor, norm: float) -> None:
+    """One step of the optimizer along the gradient of the objective."""
+    limit = run.settings.max_grad_norm
+    scale = 1.0 if limit is None or norm <= limit else limit / norm
+    parameters = [value for group in run.optimizer.param_groups for value in group["params"]]
+    pieces = torch.split(ascent, [value.numel() for value in parameters])
+    for value, piece in zip(parameters, pieces, strict=True):
+        # Optimizers descend.
+        value.grad = -scale * piece.view_as(value)
+    run.optimizer.step()
+    run.optimizer.zero_grad(set_to_none=True)
+
+
+def _evaluation(run: _Run) -> Row:
+    assert run.held_out is not None
+    return evaluate(run.loaded, run.held_out, run.settings, run.step, run.processes)
+
+
+def _save(run: _Run, folder: RunFolder) -> None:
+    save_checkpoint(
+        folder.checkpoints,
+        run.step,
+        run.loaded,
+        run.optimizer,
+        run.counters,
+        keep=folder.keep,
+        processes=run.processes,
+    )
+
+
+def _optimizer(loaded: LoadedModel, settings: GroupSettings) -> torch.optim.Optimizer:
+    parameters = list(loaded.parameters.values())
+    if settings.optimizer == "adamw":
+        return torch.optim.AdamW(parameters, lr=settings.eta, weight_decay=settings.weight_decay)
+    return torch.optim.SGD(parameters, lr=settings.eta)

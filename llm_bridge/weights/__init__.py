@@ -1,0 +1,1 @@
+"""Bringing a model here: names, downloads checked by hash, files, adapters."""
