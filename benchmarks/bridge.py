@@ -20,7 +20,6 @@ import tempfile
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +28,7 @@ from rich.table import Table
 
 from benchmarks.bridge_peers import StepTime, Workload, prepare_trl, prepare_whynorm
 from benchmarks.engines import machine
+from simulator.environment import package_versions
 from simulator.files import write_json
 
 __all__ = ["PEERS", "time_steps"]
@@ -129,10 +129,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.out is not None:
         given = {name: value for name, value in vars(options).items() if name not in ("out", "peers")}
         flags = " ".join(f"--{name} {value}" for name, value in given.items())
-        versions = {name: version(name) for name in _PACKAGES}
         content = {
             "command": f"python -m benchmarks.bridge {flags}",
-            "machine": {**machine(), **versions, "threads": options.threads},
+            "machine": {**machine(), **package_versions(_PACKAGES), "threads": options.threads},
             "work": asdict(work),
             "rows": rows,
             "ratios": ratios,

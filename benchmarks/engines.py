@@ -14,13 +14,11 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +27,7 @@ from benchmarks.peers import PEERS, Case, make_case
 from benchmarks.table import print_rows
 from benchmarks.timing import Budget, time_peers
 from benchmarks.work import bounds, cache_bytes, work
+from simulator.environment import package_versions, processor_name
 from simulator.files import write_json
 
 CASES = ("4,4,4", "8,8,8", "32,16,16", "64,64,1024,gram", "64,64,1024,features")
@@ -46,26 +45,14 @@ def parse_case(text: str) -> Case:
 
 def machine() -> dict[str, Any]:
     """What timings depend on."""
-    packages = {}
-    for name in ("numpy", "numba", "llvmlite", "jax", "torch"):
-        try:
-            packages[name] = version(name)
-        except PackageNotFoundError:
-            packages[name] = "missing"
-    models = [x.split(":")[1].strip() for x in _lines("/proc/cpuinfo") if x.startswith("model name")]
     return {
-        "processor": models[0] if models else platform.processor(),
+        "processor": processor_name(),
         "cores": os.cpu_count(),
         "second_level_cache": cache_bytes(),
         "load_at_start": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
-        "python": platform.python_version(),
         "compiler": _first_line("gcc", "--version"),
-        **packages,
+        **package_versions(("numpy", "numba", "llvmlite", "jax", "torch")),
     }
-
-
-def _lines(path: str) -> list[str]:
-    return Path(path).read_text().splitlines() if Path(path).exists() else []
 
 
 def _first_line(*command: str) -> str:

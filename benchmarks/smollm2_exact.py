@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks.engines import machine
-from llm_bridge.provenance import package_versions
+from llm_bridge.provenance import MODEL_PACKAGES
 from llm_bridge.weights.origins import weights_origin
+from simulator.environment import package_versions
 from simulator.files import write_json
 from simulator.records import Record
 from whynorm.cli import main as whynorm
@@ -57,7 +58,12 @@ def describe(out: Path, seconds: dict[str, float]) -> dict[str, Any]:
         model, linear = Record.load(out / name), Record.load(out / name / "linearised")
         quoted = [f"'{part}'" if " " in part else part for part in ["whynorm", *command(name, out)]]
         told[name] = {"command": " ".join(quoted), "processor_seconds": seconds[name], **horizon(model, linear)}
-    return {"machine": machine(), "versions": package_versions(), "weights": weights_origin("smollm2"), "runs": told}
+    return {
+        "machine": machine(),
+        "versions": package_versions(MODEL_PACKAGES),
+        "weights": weights_origin("smollm2"),
+        "runs": told,
+    }
 
 
 def main() -> int:

@@ -17,10 +17,10 @@ import platform
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from simulator.environment import package_versions
 from simulator.families import make_problem, success_targets
 from simulator.files import write_json, write_text
 from simulator.plateau import plateau_study
@@ -152,10 +152,5 @@ def _compare_job(out: Path, settings: BridgeSettings) -> None:
 
 def machine() -> dict[str, str]:
     """Python, platform and library versions that a result depends on."""
-    found = {"python": platform.python_version(), "system": platform.system(), "processor": platform.machine()}
-    for name in ("whynorm", "numpy", "scipy", "sympy", "python-flint", "hypothesis", "torch", "transformers", "peft"):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "not installed"
-    return found
+    names = ("whynorm", "numpy", "scipy", "sympy", "python-flint", "hypothesis", "torch", "transformers", "peft")
+    return {"system": platform.system(), "processor": platform.machine(), **package_versions(names)}

