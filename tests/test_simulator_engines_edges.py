@@ -113,7 +113,7 @@ def test_beyond_the_clamp_log_odds_count_as_690(engine: str, sign: int) -> None:
 )
 @pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="torch is not installed")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
-@pytest.mark.parametrize("rule", ["grpo", "trl:3"])
+@pytest.mark.parametrize("rule", [pytest.param("grpo", marks=pytest.mark.deep), "trl:3"])
 def test_the_compiled_torch_step_is_the_same_step(rule: str) -> None:
     problem = _random(3, 4, 5)
     options = {"engine": "torch", "replicas": 5, "record": "full"}

@@ -87,6 +87,7 @@ def test_killed_a_few_times(tmp_path: Path) -> None:
     assert kills.total() >= 6
 
 
+@pytest.mark.deep
 def test_killed_while_the_fast_engine_runs(tmp_path: Path) -> None:
     """Other workers, and workers that find other tasks done, compile and compute the same bits."""
     kills = _storm(tmp_path, wanted=2, seed=3, repeats=4, engine="lanes")

@@ -40,7 +40,7 @@ def test_everything_is_written(folder: Path) -> None:
     assert names == {"comparison.json", "run", "predicted.png", "horizon.png", "gap-0.png"}
     content = read_comparison(folder / "comparison.json")
     assert content is not None
-    assert content["command"].startswith("whynorm ")
+    assert content["command"].startswith("whynorm")
     assert content["machine"]
     assert content["versions"]
     assert [each["period"] for each in content["comparison"]["predictions"]] == [None, 2]
