@@ -158,11 +158,7 @@ def _training() -> tuple[Figure, ...]:
         Figure("accuracy at the start, easy", "0.5", "about", "talk", slide, "the initial accuracy is close to 50%"),
         Figure(best, "II", "is", "paper", "1, contributions", "(II) ... strongest and most consistent improvements"),
         Figure(best, "II", "is", "paper", f"4.4, {slowly}", "Phase I: comparable performance"),
-        Figure(best, "I", "is", "paper", "Abstract", "(I) an early acceleration phase"),
         Figure(best, "I", "is", "paper", "F.1, Implications", "GRPO achieves maximum acceleration in Phase I"),
-        Figure("what sample accuracy is", "sampled", "is", "paper", "4.4",
-               "the fraction of correct solutions among all generated responses"),
-        Figure("what sample accuracy is", "greedy", "is", "paper", "G.2", "equivalent to greedy pass@1"),
     )  # fmt: skip
 
 
