@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -80,7 +82,24 @@ CASES = [
     EngineCase(rule="dapo:3", schedule="minibatch:2", n=20, d=80, spaces=FEATURES),
     EngineCase(rule="trl:8", p0=1 - 1e-4),
 ]
-RUNS = [(case, engine, space) for case in CASES for engine in FAST for space in case.spaces]
+# What the lanes engine runs every day: shapes that many tests share, and one of each kind of rule and schedule.
+DAILY = [
+    EngineCase(),
+    EngineCase(p0=1e-12),
+    EngineCase(p0=1 - 1e-12),
+    EngineCase(n=17, outputs=2, d=40, spaces=GRAM),
+    EngineCase(schedule="cyclic"),
+    EngineCase(schedule="minibatch:3"),
+    EngineCase(rule="trl:8"),
+    EngineCase(rule="rloo:2", schedule="all"),
+    EngineCase(rule="dapo:3", schedule="minibatch:2", n=20, d=80, spaces=FEATURES),
+]
+
+
+def _runs() -> Iterator[Any]:
+    for case, engine in product(CASES, FAST):
+        marks = pytest.mark.deep if engine == "lanes" and case not in DAILY else ()
+        yield from (pytest.param(case, engine, space, marks=marks) for space in case.spaces)
 
 
 @cache
@@ -103,7 +122,7 @@ def _assert_run(ensemble: Ensemble, row: int, record: Any, rtol: float) -> None:
         assert_agree(getattr(ensemble, name)[row], getattr(record, name), rtol, f"{ensemble.engine}, {name}")
 
 
-@pytest.mark.parametrize(("case", "engine", "space"), RUNS, ids=lambda value: getattr(value, "name", str(value)))
+@pytest.mark.parametrize(("case", "engine", "space"), list(_runs()), ids=lambda value: getattr(value, "name", str(value)))
 def test_engine_agrees_with_the_reference(case: EngineCase, engine: str, space: str) -> None:
     ensemble = _run(case, engine, range(3, 21), space=space)
     for replica in (3, 20):
@@ -160,7 +179,13 @@ def test_own_order_step_sizes_and_starts(engine: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("rule", "space"), [("trl:8", "gram"), ("trl:8", "features"), ("grpo", "gram"), ("grpo", "features")]
+    ("rule", "space"),
+    [
+        ("trl:8", "gram"),
+        pytest.param("trl:8", "features", marks=pytest.mark.deep),
+        pytest.param("grpo", "gram", marks=pytest.mark.deep),
+        ("grpo", "features"),
+    ],
 )
 def test_results_do_not_depend_on_threads_or_company(rule: str, space: str) -> None:
     """The same bits with 1 or 3 threads, and for a run alone, among 64 or among 100."""

@@ -78,9 +78,9 @@ def _emitted(shape: Shape) -> int:
     ("sizes", "space", "width", "across"),
     [
         ((4, 4, 4), "features", 32, False),
-        ((4, 4, 4), "features", 16, False),
-        ((8, 8, 8), "gram", 32, False),
-        ((3, 5, 2), "features", 32, False),
+        pytest.param((4, 4, 4), "features", 16, False, marks=pytest.mark.deep),
+        pytest.param((8, 8, 8), "gram", 32, False, marks=pytest.mark.deep),
+        pytest.param((3, 5, 2), "features", 32, False, marks=pytest.mark.deep),
         ((8, 8, 8), "features", 8, True),
     ],
     ids=str,
@@ -105,6 +105,7 @@ def test_scalar_code_would_be_noticed() -> None:
     assert others >= _emitted(shape)
 
 
+@pytest.mark.deep
 def test_narrower_registers_would_be_noticed() -> None:
     """Vectors of half a register: the same arithmetic in twice as many instructions."""
     register, doubles = _registers()

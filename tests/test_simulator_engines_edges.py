@@ -8,6 +8,8 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from itertools import product
 from math import exp, log
 from pathlib import Path
 from typing import Any
@@ -54,17 +56,17 @@ PROBLEMS = {
 }
 
 
-# Every shape is compiled anew, a second or more each: only those of n = 2, K = 3, d = 4, which many share, run in full.
-RUNS = [
-    (name, space, replicas)
-    for name, problem in PROBLEMS.items()
-    for space, replicas in (("features", 18), ("gram", 1), ("features", 1), ("gram", 18))
-    if problem.features.shape == (2, 3, 4) or (space == "features") == (replicas == 18)
-]
+def _runs() -> Iterator[Any]:
+    """Lanes compile every shape anew, seconds each: every day only that of n = 2, K = 3, d = 4, which many share."""
+    layouts = [("features", 18), ("gram", 1), ("features", 1), ("gram", 18)]
+    for (name, problem), (space, replicas), engine in product(PROBLEMS.items(), layouts, FAST):
+        shared = problem.features.shape == (2, 3, 4)
+        if shared or (space == "features") == (replicas == 18):
+            deep = engine == "lanes" and not shared
+            yield pytest.param(name, engine, space, replicas, marks=pytest.mark.deep if deep else ())
 
 
-@pytest.mark.parametrize("engine", FAST)
-@pytest.mark.parametrize(("name", "space", "replicas"), RUNS)
+@pytest.mark.parametrize(("name", "engine", "space", "replicas"), list(_runs()))
 def test_edges_of_the_layout(name: str, engine: str, space: Any, replicas: int) -> None:
     problem = PROBLEMS[name]
     eta = 0.5 / problem.x_max_sq if problem.x_max_sq > 0 else 0.5

@@ -44,7 +44,7 @@ def _assert_same(found: Ensemble, wanted: Ensemble) -> None:
 
 
 @pytest.mark.parametrize("size", [1, 33, 64, 150])
-@pytest.mark.parametrize("rule", ["grpo", "trl:3"])
+@pytest.mark.parametrize("rule", [pytest.param("grpo", marks=pytest.mark.deep), "trl:3"])
 def test_results_do_not_depend_on_the_chunks(rule: str, size: int) -> None:
     """The same bits in chunks of any size, with vectors of another width or of prompts, and step sizes of their own."""
     etas = np.linspace(0.1, 0.3, 150)
@@ -56,6 +56,7 @@ def test_results_do_not_depend_on_the_chunks(rule: str, size: int) -> None:
     assert done == sorted(set(done))
 
 
+@pytest.mark.deep
 def test_large_problems_do_not_depend_on_the_chunks_either() -> None:
     """Rows beyond the cache: replicas of a chunk are grouped by prompt, a run alone is not."""
     rng = np.random.default_rng(0)

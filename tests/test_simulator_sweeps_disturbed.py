@@ -132,7 +132,7 @@ def test_two_coordinators_at_once(tmp_path: Path) -> None:
 
 def test_an_interrupt_is_one_line_and_the_sweep_resumes(tmp_path: Path) -> None:
     """As ^C at a terminal does, it reaches the workers too."""
-    spec = write_spec(tmp_path / "spec.toml", steps=400, seeds=10)
+    spec = write_spec(tmp_path / "spec.toml", steps=4000, seeds=10)
     # A shell that runs the tests in the background has interrupts ignored, which would be inherited.
     heard = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
     process = start("run", spec, "--workers", 2, start_new_session=True, **heard)

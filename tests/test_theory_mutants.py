@@ -160,7 +160,7 @@ def _flipped_curvature(state: PolicyState, y: Any) -> Any:
 
 BUGS: dict[str, tuple[str, Any, str]] = {
     "gradient with the wrong sign": ("gap", property(_negative_gap), "X-IDENTITY"),
-    "gradient without the factor q": ("gradient", property(_no_failure_factor), "P-STEP-26"),
+    "gradient without the factor q": ("gradient", property(_no_failure_factor), "P-STEP-19"),
     "curvature without the spread of wrong outputs": ("hessian_form", _no_spread, "X-IDENTITY"),
     "curvature with p and q swapped": ("hessian_form", _flipped_curvature, "X-IDENTITY"),
     "runs with the wrong sign": ("gap", property(_negative_gap), "P-T31-DESCENT-FIXED"),

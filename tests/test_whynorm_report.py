@@ -17,8 +17,6 @@ from theory.claims import load_registry
 from whynorm.cli import main
 from whynorm.report import write_report
 
-# What these tests look at takes a minute to make: one worker makes it for all of them.
-pytestmark = pytest.mark.xdist_group("report")
 
 HOSTILE = "<script>alert('1')</script>\" onload=\"x' & {{ 7 * 7 }} {% raw %}"
 

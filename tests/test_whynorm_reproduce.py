@@ -26,8 +26,6 @@ from whynorm.errata import errata_markdown
 from whynorm.settings import parse_settings
 from whynorm.verify import Effort
 
-# What these tests look at takes a minute to make: one worker makes it for all of them.
-pytestmark = pytest.mark.xdist_group("reproduce")
 
 CONFIG = """
 steps = 5

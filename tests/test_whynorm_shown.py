@@ -19,8 +19,6 @@ from whynorm.scatter import SIZE, scatter_plots
 from whynorm.sections import group_claims, verdict_counts
 from whynorm.verify import Effort
 
-# What these tests look at takes a minute to make: one worker makes it for all of them.
-pytestmark = pytest.mark.xdist_group("report")
 
 CHAIN, POINT, EQUALITY, IFF = "P-T34-APPENDIX-FIXED", "P-L31-VAR", "P-EQ5", "P-T32-COMPARE-FIXED"
 LOWER, PRINTED = "P-T31-DESCENT-FIXED", "P-T34-APPENDIX"

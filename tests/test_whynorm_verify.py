@@ -19,8 +19,6 @@ from theory.strategies import own_draws
 from whynorm.cli import main
 from whynorm.verify import Effort
 
-# What these tests look at takes a minute to make: one worker makes it for all of them.
-pytestmark = pytest.mark.xdist_group("verify")
 
 KEYS = ("id", "source", "place", "title", "statement", "scope", "verdict", "tightness", "slack", "links")
 KEYS += ("assumptions", "evidence", "counterexample", "fixed_by", "remark")
