@@ -122,7 +122,9 @@ def _assert_run(ensemble: Ensemble, row: int, record: Any, rtol: float) -> None:
         assert_agree(getattr(ensemble, name)[row], getattr(record, name), rtol, f"{ensemble.engine}, {name}")
 
 
-@pytest.mark.parametrize(("case", "engine", "space"), list(_runs()), ids=lambda value: getattr(value, "name", str(value)))
+@pytest.mark.parametrize(
+    ("case", "engine", "space"), list(_runs()), ids=lambda value: getattr(value, "name", str(value))
+)
 def test_engine_agrees_with_the_reference(case: EngineCase, engine: str, space: str) -> None:
     ensemble = _run(case, engine, range(3, 21), space=space)
     for replica in (3, 20):

@@ -132,7 +132,7 @@ def test_two_coordinators_at_once(tmp_path: Path) -> None:
 
 def test_an_interrupt_is_one_line_and_the_sweep_resumes(tmp_path: Path) -> None:
     """As ^C at a terminal does, it reaches the workers too."""
-    spec = write_spec(tmp_path / "spec.toml", steps=4000, seeds=10)
+    spec = write_spec(tmp_path / "spec.toml", steps=1200, seeds=10)
     # A shell that runs the tests in the background has interrupts ignored, which would be inherited.
     heard = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
     process = start("run", spec, "--workers", 2, start_new_session=True, **heard)
@@ -147,6 +147,16 @@ def test_an_interrupt_is_one_line_and_the_sweep_resumes(tmp_path: Path) -> None:
     found = contents(tmp_path / "spec")
     assert {name: found[name] for name in before} == before
     assert len(found) == len(plan.tasks)
+
+
+def test_verifying_a_file_does_not_import_pandas(sweep: Sweep) -> None:
+    """pyarrow imports it in passing, for a second in which an interrupt is swallowed."""
+    pytest.importorskip("pandas")
+    plan, directory, _ = sweep
+    code = "import sys; from pathlib import Path; from simulator.sweeps.store import Store; "
+    code += "Store(Path(sys.argv[1]), sys.argv[2]).table(sys.argv[3]); sys.exit('pandas' in sys.modules)"
+    argv = [sys.executable, "-c", code, directory, plan.engine, plan.tasks[0].id]
+    assert subprocess.run(argv, check=False).returncode == 0
 
 
 def test_workers_that_cannot_start_end_the_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sweep: Sweep) -> None:

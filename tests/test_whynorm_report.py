@@ -17,7 +17,6 @@ from theory.claims import load_registry
 from whynorm.cli import main
 from whynorm.report import write_report
 
-
 HOSTILE = "<script>alert('1')</script>\" onload=\"x' & {{ 7 * 7 }} {% raw %}"
 
 

@@ -26,7 +26,6 @@ from whynorm.errata import errata_markdown
 from whynorm.settings import parse_settings
 from whynorm.verify import Effort
 
-
 CONFIG = """
 steps = 5
 simulator_steps = 60

@@ -19,7 +19,6 @@ from theory.strategies import own_draws
 from whynorm.cli import main
 from whynorm.verify import Effort
 
-
 KEYS = ("id", "source", "place", "title", "statement", "scope", "verdict", "tightness", "slack", "links")
 KEYS += ("assumptions", "evidence", "counterexample", "fixed_by", "remark")
 SPINE = ["X-IDENTITY", "P-EQ10", "P-EQ11", "P-EQ12", "P-L31-VAR", "P-L31-GLOBAL", "P-L32", "P-T31-DESCENT", "P-T31-SUM"]

@@ -8,7 +8,9 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from simulator.sweeps.execute import RESULTS
@@ -86,11 +88,21 @@ def _update(digest: Any, array: Any) -> None:
     if isinstance(array, pa.ChunkedArray):
         array = array.combine_chunks() if array.num_chunks != 1 else array.chunk(0)
     digest.update(f"{array.type} {len(array)}\n".encode())
-    digest.update(array.is_null().cast(pa.int8()).to_numpy(zero_copy_only=False).tobytes())
+    missing = array.is_null().cast(pa.int8())
+    digest.update(_bytes(missing))
     if pa.types.is_list(array.type):
-        digest.update(array.value_lengths().fill_null(-1).to_numpy(zero_copy_only=False).tobytes())
+        digest.update(_bytes(pc.coalesce(array.value_lengths(), pc.negate(missing.cast(pa.int32())))))
         _update(digest, array.flatten())
     elif pa.types.is_string(array.type):
         digest.update(json.dumps(array.to_pylist()).encode())
     else:
-        digest.update(array.fill_null(0).to_numpy(zero_copy_only=False).tobytes())
+        digest.update(_bytes(pc.coalesce(array, array.is_valid().cast(array.type))))
+
+
+def _bytes(numbers: pa.Array) -> bytes:
+    """The values of an array of numbers without nulls.
+
+    Neither here nor above by ``to_numpy`` or ``fill_null``: they import pandas, if there is one, and lose an interrupt
+    that comes meanwhile.
+    """
+    return np.from_dlpack(numbers).tobytes()
