@@ -19,8 +19,9 @@ from theory.interaction import pair_constants, spread
 
 __all__ = ["gram_measures", "gram_of", "interaction_measures"]
 
-# Entries converted to float64 at a time: gradients may have millions of them and be in half precision.
-_CHUNK = 2**20
+# Columns converted to float64 at a time, so that they stay in the processor's cache until they are multiplied:
+# gradients may have millions of them, and be in half precision.
+_CHUNK = 2**13
 
 Floats = npt.NDArray[np.float64]
 

@@ -26,6 +26,7 @@ from llm_bridge.sampled.group_gradients import step_gradients
 from llm_bridge.sampled.group_settings import GroupSettings, question_order
 from llm_bridge.sampled.group_step import GroupStep, draw_step
 from llm_bridge.sampled.metrics import MetricsFile, Row, step_metrics, told_completions, write_parquet
+from llm_bridge.sampled.per_prompt import PerPromptGradients
 from llm_bridge.sampled.random_states import own_random_states
 from llm_bridge.sampled.rollouts import evaluating
 from llm_bridge.sampled.run_folder import RunFolder, run_identity, save_adapter, writing
@@ -75,6 +76,7 @@ class _Run:
     held_out: Task | None
     step: int = 0
     counters: dict[str, int] = field(default_factory=lambda: {"num_tokens": 0, "questions": 0})
+    recorder: PerPromptGradients | None = None
 
 
 def train_groups(
@@ -184,7 +186,10 @@ def _advance(run: _Run, chosen: npt.NDArray[np.int64]) -> tuple[Row, GroupStep]:
     start = time.monotonic()
     settings = run.settings
     drawn = draw_step(run.loaded, run.task, settings, chosen, run.step, run.processes)
-    total, rows = step_gradients(run.loaded, drawn, settings, run.processes, keep=bool(run.observers))
+    if run.observers and run.recorder is None:
+        run.recorder = PerPromptGradients(run.loaded.model, len(chosen))
+    watched = run.recorder is not None
+    total, rows = step_gradients(run.loaded, drawn, settings, run.processes, keep=watched, recorder=run.recorder)
     norm = float(torch.linalg.vector_norm(total, dtype=torch.float64))
     if not np.isfinite(norm):
         remedy = "lower eta; the last checkpoint is intact"
