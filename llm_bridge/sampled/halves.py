@@ -4,18 +4,19 @@ Noise makes every measured ``||g_i||^2`` too large, and cosines between prompts 
 independent estimates of the same vector has no noise in its mean. But the halves of a group that use the advantages of
 the whole group share its mean and standard deviation. With k right ones of G completions:
 
-* **Halves by number.** For advantages ``r - mean(r)``, ``E <h_1, h_2> = (1 - 2/G + 2/G^2) ||grad J||^2``, where
-  ``||E g||^2 = (1 - 1/G)^2 ||grad J||^2``: too large by the factor ``1 + 1/(G-1)^2``. Worse, groups of equal rewards
-  are part of these means, as zeros. Where they are left out, squares are divided by the probability of a mixed group,
-  and products of two prompts by both: such cosines come out too *large* by ``1 / sqrt(P_i P_j)``.
-* **Halves by reward**, as here. Given the rewards, completions are independent, with ``E grad ln pi = grad J / p`` for
-  a right and ``- grad J / q`` for a wrong one. The advantages of a group add up to 0, so that the mean of ``g`` given
-  the rewards is ``b grad L`` with L the log-odds and ``b = mean(r) (1 - mean(r)) (A_right - A_wrong)``: known, so
-  ``g / b`` estimates ``grad L`` without bias, whatever the rewards and the rule, also where groups are drawn again. In
-  a half with half of the right and half of the wrong ones, the advantages of the group are those that the half has by
-  itself. Given the rewards, such halves are independent estimates of the same ``b grad L``: nothing is to be corrected.
-  Of an odd number, one half gets one more; ``<h_1, h_2>`` is then too small by the share
-  ``((q - mean(r)) / (G mean(r) (1 - mean(r))))^2``, which is at most ``1 / min(k, G - k)^2``.
+* Given the rewards, completions are independent, with ``E grad ln pi = grad J / p`` for a right one, ``- grad J / q``
+  for a wrong one. The advantages of a group add up to 0, so the mean of ``g`` given the rewards is ``b grad L``, with L
+  the log-odds and ``b = mean(r) (1 - mean(r)) (A_right - A_wrong)``: known, so ``g / b`` estimates ``grad L`` without
+  bias, whatever the rewards and the rule, also where groups are drawn again.
+* Halves with ``k_1`` and ``k_2`` right ones are independent too, but they have the same mean only where ``k_1 = k_2``:
+  ``<h_1, h_2>`` is too small by the share ``((k_1 - k_2) (q - mean(r)) / (G mean(r) (1 - mean(r))))^2``.
+* Halves by number hide that: for advantages ``r - mean(r)``, and with groups of equal rewards counted as zeros,
+  ``E <h_1, h_2> = (1 - 2/G + 2/G^2) ||grad J||^2`` is ``||E g||^2`` times ``1 + 1/(G-1)^2`` only. But where such groups
+  are left out, squares are divided by the probability P of a mixed one, and products of two prompts by both: cosines
+  would come out too large by ``1 / sqrt(P_i P_j)``.
+* So right and wrong completions are dealt out to the halves by turns. Where k is even, the advantages of the group are
+  those that each half has by itself, and nothing is to be corrected; where it is odd, what is lost of the square is at
+  most ``1 / min(k, G - k)^2``.
 
 So a prompt counts where its group has two right and two wrong completions at least. (Advantages without baseline do not
 add up to 0: the rule ``plain`` estimates ``grad L`` times ``q / (1 - mean(r))``, a positive number, in both halves.)
@@ -23,7 +24,7 @@ add up to 0: the rule ``plain`` estimates ``grad L`` times ``q / (1 - mean(r))``
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -31,12 +32,14 @@ import numpy.typing as npt
 import torch
 
 from llm_bridge.measurement.interaction_measures import gram_measures, gram_of
-from llm_bridge.measurement.intervals import split_half_of_grams
+from llm_bridge.measurement.intervals import Interval, intervals_over_prompts
 from llm_bridge.sampled.group_step import GroupStep
 from llm_bridge.sampled.rollouts import Rollouts
 from theory.errors import expected
 
-__all__ = ["check_halves", "halved", "measures_of_halves", "reward_halves"]
+__all__ = ["check_halves", "halved", "measures_of_halves", "over_steps", "reward_halves", "weighted_cosines"]
+
+_MEANS = ("log_odds_product", "log_odds_sq", "log_odds_sq_corrected")
 
 Floats = npt.NDArray[np.float64]
 
@@ -85,7 +88,7 @@ def _picked(rollouts: Rollouts, rows: npt.NDArray[np.int64]) -> Rollouts:
     return replace(rollouts, group=len(rows), texts=texts, **{name: getattr(rollouts, name)[index] for name in names})
 
 
-def measures_of_halves(halves: torch.Tensor, rewards: Floats, gap: Floats) -> Mapping[str, float | None]:
+def measures_of_halves(halves: torch.Tensor, rewards: Floats, gap: Floats) -> dict[str, float | None]:
     r"""Everything that :func:`interaction_measures` tells of the prompts' gradients, and what of it is noise.
 
     Args:
@@ -94,18 +97,15 @@ def measures_of_halves(halves: torch.Tensor, rewards: Floats, gap: Floats) -> Ma
         gap: ``(N,)``, the advantage of a right completion over that of a wrong one.
 
     Returns:
-        The measures of ``g_i / gap_i``, as always; and over the prompts that can be halved, with
-        ``D_i = g_i / b_i`` the estimate of ``grad L_i`` (see the module), ``D_i^1`` and ``D_i^2`` of its halves:
+        The measures of ``g_i / gap_i``, as always; ``halved_prompts``, how many can be halved; and over these,
+        with ``D_i = g_i / b_i`` the estimate of ``grad L_i`` (see the module) and ``D_i^1``, ``D_i^2`` its halves:
 
         * ``log_odds_product``: mean over pairs of ``<D_i, D_j>``, unbiased for ``<grad L_i, grad L_j>``;
-        * ``log_odds_sq``: mean of ``||D_i||^2``, noise included, and ``log_odds_sq_corrected``: of ``<D_i^1, D_i^2>``,
-          unbiased for ``||grad L_i||^2``;
-        * ``split_half_reliability``: the second over the first of these, 1 without noise;
-        * ``cosine_weighted_corrected``: the product over the corrected square, the mean cosine weighted by lengths;
-        * ``cosine_mean_corrected``: the mean of the measured cosines over the mean of the prompts' own reliabilities;
-        * ``halved_prompts``: how many prompts these are about.
+        * ``log_odds_sq``: mean of ``||D_i||^2``, noise included;
+        * ``log_odds_sq_corrected``: mean of ``<D_i^1, D_i^2>``, unbiased for ``||grad L_i||^2``;
+        * what :func:`weighted_cosines` makes of the three.
 
-        None where there are not two such prompts, or the noise outweighs the gradients (the last but one).
+        None where there are not two such prompts.
     """
     n, _, size = halves.shape
     gram = gram_of(halves.reshape(2 * n, size)).reshape(n, 2, n, 2)
@@ -115,36 +115,48 @@ def measures_of_halves(halves: torch.Tensor, rewards: Floats, gap: Floats) -> Ma
     found = gram_measures(gram.mean(axis=(1, 3)) * np.outer(inverse, inverse), np.sqrt(variance))
     right = rewards.sum(axis=1)
     kept = (right >= 2) & (rewards.shape[1] - right >= 2) & (gap > 0)
-    scale = (inverse[kept] / variance[kept])[:, None, None, None]
-    part = gram[kept][:, :, kept] * scale * scale.reshape(1, 1, -1, 1)
-    return {**found, **_corrected(part)}
+    scale = inverse[kept] / variance[kept]
+    part = gram[kept][:, :, kept] * scale[:, None, None, None] * scale[:, None]
+    means = dict.fromkeys(_MEANS, None) if len(part) < 2 else _means(part)
+    return {**found, "halved_prompts": float(len(part)), **means, **weighted_cosines(means)}
 
 
-def _corrected(gram: Floats) -> dict[str, float | None]:
+def _means(gram: Floats) -> dict[str, float | None]:
     """From the inner products ``(n, 2, n, 2)`` of the halves' estimates."""
-    n = len(gram)
-    names = (
-        "log_odds_product",
-        "log_odds_sq",
-        "log_odds_sq_corrected",
-        "split_half_reliability",
-        "cosine_weighted_corrected",
-        "cosine_mean_corrected",
-    )
-    found: dict[str, float | None] = dict.fromkeys(names)
-    if n >= 2:
-        told = split_half_of_grams(gram[:, 0, :, 0], gram[:, 0, :, 1], gram[:, 1, :, 1])
-        mean = gram.mean(axis=(1, 3))
-        square, corrected = float(np.trace(mean)) / n, float(np.trace(gram[:, 0, :, 1])) / n
-        product = float(mean.sum() - np.trace(mean)) / (n * (n - 1))
-        shrunk = float(np.mean(told["reliability"]))
-        values = (
-            product,
-            square,
-            corrected,
-            corrected / square,
-            product / corrected if corrected > 0 else None,
-            float(np.mean(told["raw"])) / shrunk if shrunk > 0 else None,
-        )
-        found = dict(zip(names, values, strict=True))
-    return {**found, "halved_prompts": float(n)}
+    n, whole = len(gram), gram.mean(axis=(1, 3))
+    square, shared = float(np.trace(whole)), float(np.trace(gram[:, 0, :, 1]))
+    return dict(zip(_MEANS, ((float(whole.sum()) - square) / (n * (n - 1)), square / n, shared / n), strict=True))
+
+
+def weighted_cosines(means: Mapping[str, float | None]) -> dict[str, float | None]:
+    r"""Ratios of the three means that :func:`measures_of_halves` tells, of one step or averaged over many.
+
+    Returns:
+        ``cosine_weighted``: product over square as measured, the mean cosine weighted by lengths, which noise pulls
+        towards 0; ``cosine_weighted_corrected``: product over corrected square, None where the noise outweighs the
+        gradients; ``split_half_reliability``: corrected over measured square, 1 without noise.
+    """
+    product, square, shared = (means[name] for name in _MEANS)
+    if product is None or square is None or shared is None:
+        return dict.fromkeys(("cosine_weighted", "cosine_weighted_corrected", "split_half_reliability"))
+    return {
+        "cosine_weighted": product / square,
+        "cosine_weighted_corrected": product / shared if shared > 0 else None,
+        "split_half_reliability": shared / square,
+    }
+
+
+def over_steps(rows: Sequence[Mapping[str, float | int | None]], *, seed: int = 0) -> dict[str, Interval]:
+    """The ratios of :func:`weighted_cosines` from the means of all logged steps, with intervals over steps.
+
+    Products and squares are unbiased, their ratios are not: of one step they are mostly noise, and so is their average.
+    """
+    usable = [row for row in rows if row.get(f"theory/{_MEANS[0]}") is not None]
+    if not usable:
+        return {}
+    table = np.array([[row[f"theory/{name}"] for name in _MEANS] for row in usable], dtype=np.float64)
+
+    def ratios(index: npt.NDArray[np.int64]) -> dict[str, float | None]:
+        return weighted_cosines(dict(zip(_MEANS, table[index].mean(axis=0).tolist(), strict=True)))
+
+    return intervals_over_prompts(ratios, len(table), seed=seed)
