@@ -70,7 +70,9 @@ def train(
     rollout_rows: Annotated[int, typer.Option(help="Completions drawn at once at most; 0 for all.")] = 0,
     backward_rows: Annotated[int, typer.Option(help="Completions in a backward pass at most; 0 for all.")] = 0,
     diagnostics: Annotated[bool, typer.Option("--diagnostics", help="Cosines, M, R1, R2 at every step.")] = False,
-    split_half: Annotated[bool, typer.Option("--split-half", help="Tell the noise of sampling apart in them.")] = False,
+    split_half: Annotated[
+        bool, typer.Option("--split-half", help="These, and what of them is sampling noise.")
+    ] = False,
     track: Annotated[list[str] | None, typer.Option(help="tensorboard, wandb or trackio; may be repeated.")] = None,
     out: Annotated[Path | None, typer.Option(help="Directory of the run: metrics, checkpoints, adapter.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run that --out holds.")] = False,
@@ -130,8 +132,6 @@ def _check(given: dict[str, Any]) -> None:
         raise expected("track", ", ".join(given["track"]), "--out, the directory of the run", "pass --out DIR")
     if given["threads"] < 1:
         raise expected("threads", given["threads"], "an integer from 1 on", "leave it out for one thread")
-    if given["split_half"] and not given["diagnostics"]:
-        raise expected("split-half", True, "--diagnostics, to which it adds", "pass --diagnostics too")
     if given["eval_every"] and given["eval_task"] is None:
         raise expected("eval-every", given["eval_every"], "--eval-task, the held-out questions", "name a task")
 
