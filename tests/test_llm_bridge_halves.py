@@ -266,6 +266,26 @@ def test_a_run_with_halves_is_the_same_to_rounding() -> None:
     assert not torch.equal(seen[0], seen[1])
 
 
+def test_some_steps_only_are_observed() -> None:
+    settings = GroupSettings(rule="paper:8", steps=4, eta=0.05, batch=4, temperature=2.0, max_new_tokens=3)
+    often, seldom = (
+        train_groups(
+            load_model("tiny", dtype="float32"),
+            TASK,
+            settings,
+            observers=[Interaction(settings.sampled_rule)],
+            observe_every=every,
+        ).rows
+        for every in (1, 3)
+    )
+    told = [{name: value for name, value in row.items() if name != "step_time"} for row in often]
+    for row, whole in zip(seldom, told, strict=True):
+        assert ("theory/pairs" in row) == (row["step"] in (1, 4))
+        assert {name: whole[name] for name in row if name != "step_time"}.items() <= dict(row).items()
+    with pytest.raises(InputError, match="diagnostics-every is 0"):
+        train_groups(load_model("tiny"), TASK, settings, observe_every=0)
+
+
 @pytest.mark.parametrize("group", [2, 5])
 def test_groups_without_halves_are_refused(group: int) -> None:
     settings = GroupSettings(rule=f"paper:{group}", steps=1)

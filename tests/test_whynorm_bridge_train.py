@@ -127,6 +127,7 @@ def half(completions, **kwargs):
         (["--checkpoint-every", "0", "--out", "OUT"], "checkpoint-every is 0"),
         (["--device", "cuda:77"], "device is 'cuda:77'"),
         (["--split-half", "--rule", "paper:5", "--out", "OUT"], "group size G is 5; expected even and at least 4"),
+        (["--diagnostics-every", "0", "--out", "OUT"], "diagnostics-every is 0"),
         (["--lora-r", "0"], "LoRA rank r is 0"),
         (["--order", "uniform", "--batch", "500"], "minibatch size B is 500"),
     ],

@@ -73,6 +73,7 @@ class _Run:
     processes: Processes
     observers: Sequence[Observer]
     half_observers: Sequence[Observer]
+    observe_every: int
     held_out: Task | None
     step: int = 0
     counters: dict[str, int] = field(default_factory=lambda: {"num_tokens": 0, "questions": 0})
@@ -86,6 +87,7 @@ def train_groups(
     *,
     observers: Sequence[Observer] = (),
     half_observers: Sequence[Observer] = (),
+    observe_every: int = 1,
     held_out: Task | None = None,
     folder: RunFolder | None = None,
     trackers: Sequence[Tracker] = (),
@@ -103,6 +105,7 @@ def train_groups(
         half_observers: the same, but called with the gradients of the two halves of each group ``(N, 2, d)``, see
             ``llm_bridge.sampled.halves``. With one of them the run changes by rounding, and where a model reads a
             prompt once for all its completions, it reads it twice.
+        observe_every: call observers at step 1 and every so many steps after; the others cost what they do without.
         held_out: questions of which accuracy is measured every ``settings.eval_every`` steps.
         folder: where metrics and checkpoints go, and whether to go on with what is there; None to keep nothing.
         trackers: get every row besides.
@@ -118,8 +121,10 @@ def train_groups(
     order = question_order(settings, len(task.questions))
     if half_observers:
         check_halves(settings.group)
+    if observe_every < 1:
+        raise expected("diagnostics-every", observe_every, "an integer from 1 on", "1 is every step")
     optimizer = _optimizer(loaded, settings)
-    run = _Run(loaded, task, settings, optimizer, processes, observers, half_observers, held_out)
+    run = _Run(loaded, task, settings, optimizer, processes, observers, half_observers, observe_every, held_out)
     with ExitStack() as stack:
         stack.enter_context(own_random_states(settings.seed + processes.rank))
         stack.enter_context(evaluating(loaded.model))
@@ -221,8 +226,8 @@ def _advance(run: _Run, chosen: npt.NDArray[np.int64]) -> tuple[Row, GroupStep]:
 
 def _gradients(run: _Run, drawn: GroupStep) -> tuple[torch.Tensor, torch.Tensor | None]:
     """The step's gradient, and those that are observed: of the prompts, or of the halves of their groups."""
-    step = halved(drawn) if run.half_observers else drawn
-    watched = bool(run.observers or run.half_observers)
+    watched = bool(run.observers or run.half_observers) and run.step % run.observe_every == 0
+    step = halved(drawn) if watched and run.half_observers else drawn
     if watched and run.recorder is None:
         run.recorder = PerPromptGradients(run.loaded.model, len(step.rewards))
     return step_gradients(run.loaded, step, run.settings, run.processes, keep=watched, recorder=run.recorder)

@@ -137,27 +137,28 @@ class PerPromptGradients:
         Raises:
             InputError: the rows are not those of the prompts, or there is no axis of tokens.
         """
-        total, rows, blocks = self.gradients(), self._rows, self._blocks
-        view = self._views[module]
-        if x.ndim < 3 or len(x) % blocks or (self._by_row and len(x) != blocks):
+        total, rows, blocks, shape = self.gradients(), self._rows, self._blocks, x.shape
+        if len(shape) < 3 or shape[0] % blocks or (self._by_row and shape[0] != blocks):
             wanted = f"{blocks} rows" if self._by_row else f"a multiple of {blocks} rows"
             remedy = "pass whole groups, padded and not packed"
-            raise expected("shape of a batch", tuple(x.shape[:-1]), f"{wanted}, and tokens", remedy)
-        # The parts are never differentiated themselves, whatever is done with the gradients of the run.
-        slope, x = slope.detach(), x.detach()
+            raise expected("shape of a batch", tuple(shape[:-1]), f"{wanted}, and tokens", remedy)
+        if slope.requires_grad:
+            # The parts are never differentiated themselves, whatever is done with the gradients of the run.
+            slope = slope.detach()
         if self._order is not None:
             slope, x, rows, blocks = slope[self._order], x[self._order], None, self.n
         if x.dtype != total.dtype or slope.dtype != total.dtype:
             slope, x = slope.to(total.dtype), x.to(total.dtype)
         # An axis of prompts, or of rows, in front of one of tokens.
-        slope, x = slope.reshape(blocks, -1, slope.shape[-1]), x.reshape(blocks, -1, x.shape[-1])
+        view, width = self._views[module], slope.shape[-1]
+        slope, x = slope.reshape(blocks, -1, width), x.reshape(blocks, -1, shape[-1])
         if rows is not None:
-            view.index_add_(0, rows, slope.transpose(1, 2) @ x, alpha=self._scale)
-        elif slope.shape[-1] <= x.shape[-1]:
-            view.baddbmm_(slope.transpose(1, 2), x, alpha=self._scale)
+            view.index_add_(0, rows, slope.mT @ x, alpha=self._scale)
+        elif width <= shape[-1]:
+            view.baddbmm_(slope.mT, x, alpha=self._scale)
         else:
             # With the short side first the product takes half the time.
-            view.transpose(1, 2).add_(x.transpose(1, 2) @ slope, alpha=self._scale)
+            view.mT.add_(torch.bmm(x.mT, slope), alpha=self._scale)
 
 
 class _Recorded(torch.autograd.Function):
@@ -182,7 +183,7 @@ class _Recorded(torch.autograd.Function):
         if ctx.needs_input_grad[0]:
             below = (slope @ weight).to(to_x)
         if ctx.needs_input_grad[1]:
-            ctx.recorder.add(ctx.module, x, slope)
+            ctx.recorder.add(ctx.module, x.detach(), slope)
             # The very product that the layer would form by itself: the run keeps its bits.
             total = (slope.flatten(0, -2).T @ x.flatten(0, -2)).to(to_weight)
         return below, total, None, None

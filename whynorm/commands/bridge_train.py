@@ -73,6 +73,7 @@ def train(
     split_half: Annotated[
         bool, typer.Option("--split-half", help="These, and what of them is sampling noise.")
     ] = False,
+    diagnostics_every: Annotated[int, typer.Option(help="Measure at every so many steps only.")] = 1,
     track: Annotated[list[str] | None, typer.Option(help="tensorboard, wandb or trackio; may be repeated.")] = None,
     out: Annotated[Path | None, typer.Option(help="Directory of the run: metrics, checkpoints, adapter.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run that --out holds.")] = False,
@@ -190,6 +191,7 @@ def _train(given: dict[str, Any], settings: Any, processes: Any, device: str) ->
             settings,
             observers=observers,
             half_observers=half_observers,
+            observe_every=given["diagnostics_every"],
             held_out=held_out,
             folder=folder,
             trackers=trackers,
