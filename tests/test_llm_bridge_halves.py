@@ -128,6 +128,18 @@ def test_halves_add_up_to_the_gradients_of_the_prompts(
     assert_agree(parts[2 * i], 2 * half[i], 0.0, "half", atol=1e-11 * float(whole.norm()))
 
 
+def test_processes_halve_their_own_prompts(step: tuple[LoadedModel, GroupStep]) -> None:
+    loaded, drawn = step
+    total, whole = step_gradients(loaded, halved(drawn), SETTINGS, keep=True)
+    sums: list[torch.Tensor] = [torch.zeros_like(total), torch.zeros_like(whole)]
+    for rank in (0, 1):
+        share = {"own": range(rank, 6, 2), "groups": drawn.groups[rank::2]}
+        part = step_gradients(loaded, halved(GroupStep(**{**drawn.__dict__, **share})), SETTINGS, keep=True)
+        sums = [one + two for one, two in zip(sums, part, strict=True)]
+    assert_agree(sums[0], total, 0.0, atol=1e-12 * float(total.norm()))
+    assert_agree(sums[1], whole, 0.0, atol=1e-12 * float(whole.norm()))
+
+
 def test_halves_tell_all_that_whole_groups_tell(step: tuple[LoadedModel, GroupStep]) -> None:
     loaded, drawn = step
     _, parts = step_gradients(loaded, halved(drawn), SETTINGS, keep=True)
