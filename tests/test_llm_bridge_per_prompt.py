@@ -97,6 +97,23 @@ def test_backward_passes_add_up_until_reset(loaded: LoadedModel, rollouts: Rollo
     assert float(parts.gradients().abs().max()) == 0
 
 
+def test_groups_of_some_prompts_scaled(loaded: LoadedModel, rollouts: Rollouts, advantages: torch.Tensor) -> None:
+    desired = one_by_one(loaded, rollouts, advantages)
+    parts = PerPromptGradients(loaded.model, N + 1)
+    for prompts in ([3, 0, 2], [1, 2, 3]):
+        parts.set_groups(prompts, -2.0)
+        with parts:
+            group_loss(sequence_log_probs(loaded.model, rollouts, 1.0), advantages).backward()
+    found = parts.gradients()
+    wanted = torch.stack([desired[1], desired[0], desired[2] + desired[1], desired[0] + desired[2]])
+    assert_agree(found, -2 * wanted, rtol=0, atol=1e-12 * float(wanted.abs().max()))
+    # What was handed out is not taken back.
+    parts.reset()
+    assert float(found.abs().max()) > 0
+    parts.set_groups(range(N + 1))
+    assert float(parts.gradients().abs().max()) == 0
+
+
 def test_the_optimizers_gradient_keeps_its_bits(
     loaded: LoadedModel, rollouts: Rollouts, advantages: torch.Tensor
 ) -> None:
@@ -162,6 +179,9 @@ def test_what_cannot_be_split_is_refused(loaded: LoadedModel, rollouts: Rollouts
         backward(loaded, rollouts, advantages, 5)
     with pytest.raises(InputError, match="7 rows"):
         backward(loaded, rollouts, advantages, torch.zeros(7, dtype=torch.long), share_prompt=False, n=N)
+    for prompts in ([], [0, 0], [3], [-1]):
+        with pytest.raises(InputError, match="different numbers from 0 to 2"):
+            PerPromptGradients(loaded.model, N).set_groups(prompts)
     with pytest.raises(InputError, match="one number from 0 to 2"):
         PerPromptGradients(loaded.model, torch.tensor([0, 3]), n=N)
     base = loaded.model.get_base_model()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from compare import assert_agree
@@ -13,6 +14,7 @@ from trl_trainer import GROUP, PROMPTS, make_trainer
 
 from llm_bridge.measurement.interaction_measures import interaction_measures
 from llm_bridge.models import LoadedModel
+from llm_bridge.sampled.halves import measures_of_halves
 from llm_bridge.sampled.trl_callback import TheoryCallback
 from theory.errors import InputError
 
@@ -159,6 +161,61 @@ def test_what_cannot_be_watched_is_refused(tmp_path: Path) -> None:
     trainer = make_trainer(loaded, tmp_path)
     with pytest.raises(InputError, match="every is 0"):
         TheoryCallback(trainer, every=0)
+    trainer.num_generations = 3
+    with pytest.raises(InputError, match="group size G is 3"):
+        TheoryCallback(trainer, split_half=True)
+    trainer.num_generations = GROUP
     trainer.args.per_device_train_batch_size = GROUP + 1
     with pytest.raises(InputError, match=f"rows generated per process is {GROUP + 1}"):
         TheoryCallback(trainer)
+
+
+@pytest.mark.parametrize("name", ["one pass", "accumulated", "checkpointed", "unscaled"])
+def test_halves_of_groups(name: str, tmp_path: Path) -> None:
+    rewards = [1.0, 0.0, 0.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 1.0]
+    options = {"max_steps": 1, "learning_rate": 0.0, "max_grad_norm": 0, **SETTINGS[name]}
+    loaded = perturbed("float32")
+    trainer = make_trainer(loaded, tmp_path, rewards=rewards, **options)
+    callback = Recording(trainer, split_half=True)
+    trainer.add_callback(callback)
+    trainer.train()
+    assert float((callback.seen.sum(dim=0) - callback.applied).norm() / callback.applied.norm()) < 1e-5
+    loaded.model.train()
+    for part in range(2 * len(PROMPTS)):
+        loaded.model.zero_grad()
+        rows = []
+        for batch in trainer._buffered_inputs:
+            own = torch.where(batch["theory_prompt"] == part, batch["advantages"], 0.0)
+            rows += own[own != 0].tolist()
+            trainer.compute_loss(loaded.model, {**batch, "advantages": own}).backward()
+        # One right and one wrong completion.
+        assert sorted(value > 0 for value in rows) == [False, True]
+        alone = torch.cat([value.grad.reshape(-1) for value in loaded.parameters.values()])
+        assert float((callback.seen[part] - alone).norm() / alone.norm()) < 1e-5
+    record = trainer.state.log_history[0]
+    halves, table = callback.seen.view(len(PROMPTS), 2, -1), np.array(rewards).reshape(-1, GROUP)
+    divisor = 1.0 if name == "unscaled" else (1 / 3) ** 0.5 + 1e-4
+    for key, value in measures_of_halves(halves, table, np.full(3, 1 / divisor)).items():
+        assert record.get(f"theory/{key}") == (None if value is None else pytest.approx(value, rel=1e-4)), key
+    assert record["theory/halved_prompts"] == 3
+
+
+@pytest.mark.parametrize("missing", [None, 0.5])
+def test_the_run_with_halves_is_the_same_to_the_last_bit_and_other_rewards_are_not_halved(
+    missing: float | None, tmp_path: Path
+) -> None:
+    rewards = [missing, 1.0, 0.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 1.0]
+    options = {"max_steps": 2, "learning_rate": 1e-2, "per_device_train_batch_size": ROWS // 4}
+    ends = []
+    for watched in (False, True):
+        loaded = perturbed("float32")
+        trainer = make_trainer(
+            loaded, tmp_path / str(watched), rewards=rewards, gradient_accumulation_steps=4, **options
+        )
+        if watched:
+            trainer.add_callback(TheoryCallback(trainer, split_half=True))
+        trainer.train()
+        ends.append(parameters(loaded))
+    assert torch.equal(*ends)
+    assert "theory/cosine_mean" in trainer.state.log_history[0]
+    assert "theory/halved_prompts" not in trainer.state.log_history[0]

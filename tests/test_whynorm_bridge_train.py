@@ -77,6 +77,24 @@ def test_a_run_starts_from_the_adapter_of_another(capsys: Capture, finished: Pat
     assert (code, stderr.count("\n")) == (2, 1)
 
 
+def test_split_half_tells_the_noise_apart(capsys: Capture, tmp_path: Path) -> None:
+    argv = [*QUICK, "--rule", "paper:8", "--batch", 4, "--temperature", 1.5, "--steps", 3, "--json", "--split-half"]
+    code, stdout, _ = call(capsys, *argv, "--out", tmp_path / "run")
+    content = json.loads(stdout, parse_constant=pytest.fail)
+    assert code == 0
+    assert {"theory/cosine_mean", "theory/split_half_reliability"} <= set(content["last"])
+    told = content["over_steps"]
+    assert list(told) == ["cosine_weighted", "cosine_weighted_corrected", "split_half_reliability"]
+    # Three steps are too few for an interval.
+    assert all(low is high is None for _, low, high in told.values())
+    rows = read_metrics(tmp_path / "run" / "metrics.jsonl")
+    squares = [
+        [row[f"theory/{name}"] for row in rows if row["theory/log_odds_sq"] is not None]
+        for name in ("log_odds_sq", "log_odds_sq_corrected")
+    ]
+    assert told["split_half_reliability"][0] == pytest.approx(sum(squares[1]) / sum(squares[0]))
+
+
 REWARD = """
 def bad(completions, **kwargs):
     return [float("nan")] * len(completions)
@@ -108,6 +126,8 @@ def half(completions, **kwargs):
         (["--threads", "0"], "threads is 0"),
         (["--checkpoint-every", "0", "--out", "OUT"], "checkpoint-every is 0"),
         (["--device", "cuda:77"], "device is 'cuda:77'"),
+        (["--split-half", "--rule", "paper:5", "--out", "OUT"], "group size G is 5; expected even and at least 4"),
+        (["--diagnostics-every", "0", "--out", "OUT"], "diagnostics-every is 0"),
         (["--lora-r", "0"], "LoRA rank r is 0"),
         (["--order", "uniform", "--batch", "500"], "minibatch size B is 500"),
     ],

@@ -19,8 +19,9 @@ from theory.interaction import pair_constants, spread
 
 __all__ = ["gram_measures", "gram_of", "interaction_measures"]
 
-# Entries converted to float64 at a time: gradients may have millions of them and be in half precision.
-_CHUNK = 2**20
+# Entries converted to float64 at a time, so that they stay in the processor's cache until they are multiplied:
+# gradients may have millions of them, and be in half precision.
+_CHUNK = 2**18
 
 Floats = npt.NDArray[np.float64]
 
@@ -92,7 +93,7 @@ def gram_measures(
 def gram_of(rows: torch.Tensor) -> Floats:
     """``rows rows^T`` of a tensor ``(N, d)`` of any dtype and device, accumulated in float64 piece by piece."""
     total = torch.zeros(len(rows), len(rows), dtype=torch.float64, device=rows.device)
-    for piece in rows.detach().split(_CHUNK, dim=1):
+    for piece in rows.detach().split(max(1024, _CHUNK // len(rows)), dim=1):
         wide = piece.double()
         total += wide @ wide.T
     return np.asarray(total.cpu().numpy())

@@ -32,48 +32,59 @@ Floats = npt.NDArray[np.float64]
 
 
 def step_gradients(
-    loaded: LoadedModel, step: GroupStep, settings: GroupSettings, processes: Processes = ALONE, *, keep: bool = False
+    loaded: LoadedModel,
+    step: GroupStep,
+    settings: GroupSettings,
+    processes: Processes = ALONE,
+    *,
+    keep: bool = False,
+    recorder: PerPromptGradients | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """The step's gradient ``(1/N) sum_i g_i``, ``(d,)``, and with ``keep`` all ``g_i``, ``(N, d)``.
 
     A group whose advantages are all 0 is left out of the passes: its gradient is 0. The first result does not depend on
-    ``keep``, not even in its last digit.
+    ``keep``, not even in its last digit. Who takes many steps saves time by one ``recorder`` of N prompts for all.
     """
     n, group = step.advantages.shape
     parameters = list(loaded.parameters.values())
     total = torch.nn.utils.parameters_to_vector(parameters).detach().zero_()
-    rows = total.new_zeros(n, len(total)) if keep else None
+    if keep:
+        recorder = recorder or PerPromptGradients(loaded.model, n)
+        recorder.reset()
     for positions, batch, advantages in _micro_batches(step, settings.backward_rows):
-        gradient, parts = sum_of_gradients(loaded, batch, advantages, settings.temperature, keep=keep)
-        # Of G completions a part of the group holds batch.group.
-        total.add_(gradient, alpha=batch.group / group)
-        if rows is not None and parts is not None:
-            rows[positions] += parts * (batch.group / group)
+        # Of G completions a part of the group holds batch.group. The loss falls where the objective rises.
+        share = batch.group / group
+        if keep and recorder is not None:
+            recorder.set_groups(positions, -batch.n * share)
+        gradient = sum_of_gradients(loaded, batch, advantages, settings.temperature, recorder if keep else None)
+        total.add_(gradient, alpha=share)
     total = processes.sum(total) / n
-    return total, None if rows is None else processes.sum(rows)
+    return total, processes.sum(recorder.gradients()) if keep and recorder is not None else None
 
 
 def sum_of_gradients(
-    loaded: LoadedModel, batch: Rollouts, advantages: Floats, temperature: float, *, keep: bool = False
-) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """``sum_i g_i`` over the prompts of a batch, ``(d,)``, and with ``keep`` each of them, ``(n, d)``.
+    loaded: LoadedModel,
+    batch: Rollouts,
+    advantages: Floats,
+    temperature: float,
+    recorder: PerPromptGradients | None = None,
+) -> torch.Tensor:
+    """``sum_i g_i`` over the prompts of a batch, ``(d,)``.
 
     Args:
         loaded: the model.
         batch: n prompts with g completions each.
         advantages: ``(n, g)``.
         temperature: at which the completions were sampled.
-        keep: whether the single gradients are wanted.
+        recorder: takes the single gradients, of the loss ``-(1/n) sum_i g_i``, down; told of the batch's prompts.
     """
     parameters = list(loaded.parameters.values())
-    recorder = PerPromptGradients(loaded.model, batch.n) if keep else nullcontext()
-    with recorder as recorded:
+    with recorder or nullcontext():
         scores = score_rollouts(loaded.model, batch, temperature, share_prompt=_worth_sharing(loaded, batch))
         loss = group_loss(scores.log_probs, advantages)
         pieces = torch.autograd.grad(loss, parameters)
     # The loss is a mean over prompts, and it falls where the objective rises.
-    total = torch.cat([piece.reshape(-1) for piece in pieces]).mul_(-batch.n)
-    return total, None if recorded is None else recorded.gradients().mul_(-batch.n)
+    return torch.cat([piece.reshape(-1) for piece in pieces]).mul_(-batch.n)
 
 
 def _worth_sharing(loaded: LoadedModel, batch: Rollouts) -> bool:

@@ -54,7 +54,7 @@ class GroupStep:
         advantages: ``(N, G)`` by the rule's convention.
     """
 
-    own: range
+    own: Sequence[int]
     groups: tuple[Rollouts, ...]
     rewards: Floats
     lengths: Floats

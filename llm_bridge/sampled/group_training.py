@@ -25,16 +25,16 @@ from llm_bridge.sampled.evaluation import evaluate
 from llm_bridge.sampled.group_gradients import step_gradients
 from llm_bridge.sampled.group_settings import GroupSettings, question_order
 from llm_bridge.sampled.group_step import GroupStep, draw_step
+from llm_bridge.sampled.halves import check_halves, halved
 from llm_bridge.sampled.metrics import MetricsFile, Row, step_metrics, told_completions, write_parquet
+from llm_bridge.sampled.observers import Observer, observed
+from llm_bridge.sampled.per_prompt import PerPromptGradients
 from llm_bridge.sampled.random_states import own_random_states
 from llm_bridge.sampled.rollouts import evaluating
 from llm_bridge.sampled.run_folder import RunFolder, run_identity, save_adapter, writing
 from theory.errors import expected
 
 __all__ = ["GroupRun", "GroupSettings", "Observer", "Tracker", "train_groups"]
-
-# observer(step, gradients (N, d), rewards (N, G)) -> what is logged under theory/
-Observer = Callable[[int, torch.Tensor, npt.NDArray[np.float64]], Mapping[str, float | None]]
 
 
 class Tracker(Protocol):
@@ -72,9 +72,12 @@ class _Run:
     optimizer: torch.optim.Optimizer
     processes: Processes
     observers: Sequence[Observer]
+    half_observers: Sequence[Observer]
+    observe_every: int
     held_out: Task | None
     step: int = 0
     counters: dict[str, int] = field(default_factory=lambda: {"num_tokens": 0, "questions": 0})
+    recorder: PerPromptGradients | None = None
 
 
 def train_groups(
@@ -83,6 +86,8 @@ def train_groups(
     settings: GroupSettings,
     *,
     observers: Sequence[Observer] = (),
+    half_observers: Sequence[Observer] = (),
+    observe_every: int = 1,
     held_out: Task | None = None,
     folder: RunFolder | None = None,
     trackers: Sequence[Tracker] = (),
@@ -97,6 +102,10 @@ def train_groups(
         settings: of the run.
         observers: called after each step's backward passes with the step's number from 1, the gradients ``g_i`` of its
             N prompts ``(N, d)`` and the rewards ``(N, G)``; what they return is logged under ``theory/``.
+        half_observers: the same, but called with the gradients of the two halves of each group ``(N, 2, d)``, see
+            ``llm_bridge.sampled.halves``. With one of them the run changes by rounding, and where a model reads a
+            prompt once for all its completions, it reads it twice.
+        observe_every: call observers at step 1 and every so many steps after; the others cost what they do without.
         held_out: questions of which accuracy is measured every ``settings.eval_every`` steps.
         folder: where metrics and checkpoints go, and whether to go on with what is there; None to keep nothing.
         trackers: get every row besides.
@@ -110,7 +119,12 @@ def train_groups(
     if settings.eval_every and held_out is None:
         raise expected("eval-every", settings.eval_every, "0 without held-out questions", "pass --eval-task")
     order = question_order(settings, len(task.questions))
-    run = _Run(loaded, task, settings, _optimizer(loaded, settings), processes, observers, held_out)
+    if half_observers:
+        check_halves(settings.group)
+    if observe_every < 1:
+        raise expected("diagnostics-every", observe_every, "an integer from 1 on", "1 is every step")
+    optimizer = _optimizer(loaded, settings)
+    run = _Run(loaded, task, settings, optimizer, processes, observers, half_observers, observe_every, held_out)
     with ExitStack() as stack:
         stack.enter_context(own_random_states(settings.seed + processes.rank))
         stack.enter_context(evaluating(loaded.model))
@@ -184,7 +198,7 @@ def _advance(run: _Run, chosen: npt.NDArray[np.int64]) -> tuple[Row, GroupStep]:
     start = time.monotonic()
     settings = run.settings
     drawn = draw_step(run.loaded, run.task, settings, chosen, run.step, run.processes)
-    total, rows = step_gradients(run.loaded, drawn, settings, run.processes, keep=bool(run.observers))
+    total, rows = _gradients(run, drawn)
     norm = float(torch.linalg.vector_norm(total, dtype=torch.float64))
     if not np.isfinite(norm):
         remedy = "lower eta; the last checkpoint is intact"
@@ -202,12 +216,21 @@ def _advance(run: _Run, chosen: npt.NDArray[np.int64]) -> tuple[Row, GroupStep]:
         "num_tokens": run.counters["num_tokens"],
     }
     if rows is not None and run.processes.first:
-        for observer in run.observers:
-            row.update({f"theory/{name}": value for name, value in observer(run.step, rows, drawn.rewards).items()})
+        found = observed(run.step, rows, drawn.rewards, run.observers, run.half_observers)
+        row.update({f"theory/{name}": value for name, value in found.items()})
     row["step_time"] = time.monotonic() - start
     if settings.eval_every and (run.step % settings.eval_every == 0 or run.step == settings.steps):
         row.update(_evaluation(run))
     return row, drawn
+
+
+def _gradients(run: _Run, drawn: GroupStep) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """The step's gradient, and those that are observed: of the prompts, or of the halves of their groups."""
+    watched = bool(run.observers or run.half_observers) and run.step % run.observe_every == 0
+    step = halved(drawn) if watched and run.half_observers else drawn
+    if watched and run.recorder is None:
+        run.recorder = PerPromptGradients(run.loaded.model, len(step.rewards))
+    return step_gradients(run.loaded, step, run.settings, run.processes, keep=watched, recorder=run.recorder)
 
 
 def _move(run: _Run, ascent: torch.Tensor, norm: float) -> None:

@@ -8,6 +8,7 @@ the same to the last bit.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from functools import partial
 from types import TracebackType
 from typing import Any
@@ -44,13 +45,15 @@ class PerPromptGradients:
 
     def __init__(self, model: Any, groups: int | torch.Tensor, *, n: int | None = None) -> None:
         """See the class."""
-        self._model = model
         self._modules = _adapter_layers(model)
+        # A walk through all modules takes as long as the products themselves do in a small model.
+        self._all = list(model.modules())
         self.n = int(groups if n is None else n)
         if self.n < 1:
             raise expected("number of prompts", self.n, "at least 1", "pass the prompts of one batch")
         self._rows: torch.Tensor | None = None
         self._order: torch.Tensor | None = None
+        self._blocks, self._by_row, self._scale = self.n, False, 1.0
         self._total: torch.Tensor | None = None
         self._views: dict[Any, torch.Tensor] = {}
         if isinstance(groups, torch.Tensor):
@@ -65,13 +68,30 @@ class PerPromptGradients:
         if rows.ndim != 1 or len(rows) == 0 or not 0 <= int(rows.min()) <= int(rows.max()) < self.n:
             raise expected("rows", rows.tolist(), f"one number from 0 to {self.n - 1} per row", "number the prompts")
         counts = torch.bincount(rows, minlength=self.n)
-        self._rows = rows
+        self._rows, self._blocks, self._by_row, self._scale = rows, len(rows), True, 1.0
         # Whole groups in any order are sorted; the rest is added up row by row, which takes longer.
         self._order = torch.argsort(rows, stable=True) if bool((counts == counts[0]).all()) else None
 
+    def set_groups(self, prompts: Sequence[int], scale: float = 1.0) -> None:
+        """Say that the rows of the next batch are equal parts, one for each of these prompts, and scale what is added.
+
+        Args:
+            prompts: different numbers from 0 to N - 1, in the order of the batch.
+            scale: what the gradients of the next backward pass are multiplied by.
+
+        Raises:
+            InputError: numbers are out of range, or not different.
+        """
+        wanted = f"different numbers from 0 to {self.n - 1}"
+        if not prompts or len(set(prompts)) < len(prompts) or not 0 <= min(prompts) <= max(prompts) < self.n:
+            raise expected("prompts", list(prompts), wanted, "number the prompts")
+        everything = list(prompts) == list(range(self.n))
+        self._rows = None if everything else torch.tensor(prompts, device=self._modules[-1].weight.device)
+        self._order, self._blocks, self._by_row, self._scale = None, len(prompts), False, scale
+
     def __enter__(self) -> PerPromptGradients:
         """Route the adapter's linear layers through this object."""
-        forward = self._recomputed_forward if recomputes_activations(self._model) else self._hooked_forward
+        forward = self._recomputed_forward if _recomputed(self._all) else self._hooked_forward
         for module in self._modules:
             module.forward = partial(forward, module)
         return self
@@ -86,7 +106,7 @@ class PerPromptGradients:
     def gradients(self) -> torch.Tensor:
         """``(N, d)``, in the parameters' dtype and order (``LoadedModel.parameters``); zeros before a backward pass.
 
-        The tensor is this object's own: it changes with the next backward pass.
+        The tensor is this object's own: until :meth:`reset` it changes with every backward pass.
         """
         if self._total is None:
             weights = [module.weight for module in self._modules]
@@ -98,9 +118,8 @@ class PerPromptGradients:
         return self._total
 
     def reset(self) -> None:
-        """Start again at zero."""
-        if self._total is not None:
-            self._total.zero_()
+        """Start again at zero, in another tensor: the one that was handed out stays as it is."""
+        self._total = None
 
     def _hooked_forward(self, module: Any, x: torch.Tensor) -> torch.Tensor:
         y = linear(x, module.weight)
@@ -112,31 +131,34 @@ class PerPromptGradients:
         # A hook would hold on to x, which is to be computed again instead.
         return _Recorded.apply(x, module.weight, self, module)
 
-    @torch.no_grad()
     def add(self, module: Any, x: torch.Tensor, slope: torch.Tensor) -> None:
         """Add a layer's parts, ``slope^T x`` over each prompt's rows of ``(B, T, in)`` and ``(B, T, out)``.
 
         Raises:
             InputError: the rows are not those of the prompts, or there is no axis of tokens.
         """
-        total, rows = self.gradients(), self._rows
-        view = self._views[module]
-        if x.ndim < 3 or (len(x) % self.n if rows is None else len(x) != len(rows)):
-            wanted = f"a multiple of {self.n} rows" if rows is None else f"{len(rows)} rows"
+        total, rows, blocks, shape = self.gradients(), self._rows, self._blocks, x.shape
+        if len(shape) < 3 or shape[0] % blocks or (self._by_row and shape[0] != blocks):
+            wanted = f"{blocks} rows" if self._by_row else f"a multiple of {blocks} rows"
             remedy = "pass whole groups, padded and not packed"
-            raise expected("shape of a batch", tuple(x.shape[:-1]), f"{wanted}, and tokens", remedy)
+            raise expected("shape of a batch", tuple(shape[:-1]), f"{wanted}, and tokens", remedy)
+        if slope.requires_grad:
+            # The parts are never differentiated themselves, whatever is done with the gradients of the run.
+            slope = slope.detach()
         if self._order is not None:
-            slope, x, rows = slope[self._order], x[self._order], None
+            slope, x, rows, blocks = slope[self._order], x[self._order], None, self.n
+        if x.dtype != total.dtype or slope.dtype != total.dtype:
+            slope, x = slope.to(total.dtype), x.to(total.dtype)
         # An axis of prompts, or of rows, in front of one of tokens.
-        blocks = len(x) if rows is not None else self.n
-        slope, x = (value.to(total.dtype).reshape(blocks, -1, value.shape[-1]) for value in (slope, x))
-        if rows is None and slope.shape[-1] <= x.shape[-1]:
-            view.baddbmm_(slope.transpose(1, 2), x)
-        elif rows is None:
-            # With the short side first the product takes half the time.
-            view += (x.transpose(1, 2) @ slope).transpose(1, 2)
+        view, width = self._views[module], slope.shape[-1]
+        slope, x = slope.reshape(blocks, -1, width), x.reshape(blocks, -1, shape[-1])
+        if rows is not None:
+            view.index_add_(0, rows, slope.mT @ x, alpha=self._scale)
+        elif width <= shape[-1]:
+            view.baddbmm_(slope.mT, x, alpha=self._scale)
         else:
-            view.index_add_(0, rows, slope.transpose(1, 2) @ x)
+            # With the short side first the product takes half the time.
+            view.mT.add_(torch.bmm(x.mT, slope), alpha=self._scale)
 
 
 class _Recorded(torch.autograd.Function):
@@ -161,7 +183,7 @@ class _Recorded(torch.autograd.Function):
         if ctx.needs_input_grad[0]:
             below = (slope @ weight).to(to_x)
         if ctx.needs_input_grad[1]:
-            ctx.recorder.add(ctx.module, x, slope)
+            ctx.recorder.add(ctx.module, x.detach(), slope)
             # The very product that the layer would form by itself: the run keeps its bits.
             total = (slope.flatten(0, -2).T @ x.flatten(0, -2)).to(to_weight)
         return below, total, None, None
@@ -169,7 +191,11 @@ class _Recorded(torch.autograd.Function):
 
 def recomputes_activations(model: Any) -> bool:
     """Whether the model's next backward pass computes layers again (gradient checkpointing of either kind)."""
-    for module in model.modules():
+    return _recomputed(model.modules())
+
+
+def _recomputed(modules: Iterable[Any]) -> bool:
+    for module in modules:
         # Both kinds leave a mark on the module itself; looking at those alone costs next to nothing.
         own = vars(module)
         if own.get("gradient_checkpointing") and module.training:

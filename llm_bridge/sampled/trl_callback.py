@@ -17,6 +17,7 @@ import torch
 from transformers import TrainerCallback
 
 from llm_bridge.measurement.interaction_measures import interaction_measures
+from llm_bridge.sampled.halves import check_halves, measures_of_halves, reward_halves
 from llm_bridge.sampled.per_prompt import PerPromptGradients
 from theory.advantages import get_convention
 from theory.errors import InputError, expected
@@ -51,12 +52,15 @@ class TheoryCallback(TrainerCallback):
     Args:
         trainer: the ``trl.GRPOTrainer``, with a plain LoRA adapter as its only trainable parameters.
         every: measure at every ``every``-th optimizer step, >= 1.
+        split_half: also tell what of the gradients is the noise of sampling, from the two halves of each group: what
+            `llm_bridge.sampled.halves.measures_of_halves` returns is logged too. For rewards of 0 and 1.
 
     Raises:
-        InputError: not such a trainer, other parameters are trained, groups are cut, or ``every`` is below 1.
+        InputError: not such a trainer, other parameters are trained, groups are cut or have no halves, or ``every`` is
+            below 1.
     """
 
-    def __init__(self, trainer: Any, every: int = 1) -> None:
+    def __init__(self, trainer: Any, every: int = 1, *, split_half: bool = False) -> None:
         """See the class."""
         needed = ("_generate_and_score_completions", "_calculate_rewards", "compute_loss", "training_step", "_metrics")
         missing = [name for name in needed if not hasattr(trainer, name)]
@@ -69,11 +73,15 @@ class TheoryCallback(TrainerCallback):
         if local % trainer.num_generations:
             wanted = f"a multiple of num_generations = {trainer.num_generations}"
             raise expected("rows generated per process", local, wanted, "raise per_device_train_batch_size")
+        if split_half:
+            check_halves(trainer.num_generations)
         self.trainer, self.every = trainer, every
+        # Parts of a group that are told apart.
+        self._each = 2 if split_half else 1
         # Optimizer steps may take several generation batches; their prompts are numbered through.
         self._batches = max(1, trainer.args.gradient_accumulation_steps // trainer.args.steps_per_generation)
         self._n = local // trainer.num_generations
-        self._parts = PerPromptGradients(trainer.model, self._n * self._batches)
+        self._parts = PerPromptGradients(trainer.model, self._n * self._batches * self._each)
         self._rewards = torch.full((self._n * self._batches, trainer.num_generations), torch.nan)
         self._latest = torch.empty(0)
         self._generated = 0
@@ -125,7 +133,13 @@ class TheoryCallback(TrainerCallback):
         std = _nanstd(rewards, correction=0)
         scored = std[~torch.isnan(std)]
         weights = self._weights(rewards)
-        found = interaction_measures(self._parts.gradients(), torch.nan_to_num(std), weights=weights)
+        gradients = self._parts.gradients()
+        if self._each == 2 and weights is not None and _binary(rewards):
+            halves = gradients.view(len(rewards), 2, -1)
+            found: Any = measures_of_halves(halves, rewards.numpy(), weights.double().cpu().numpy())
+        else:
+            whole = gradients.view(len(rewards), self._each, -1).sum(dim=1) if self._each == 2 else gradients
+            found = interaction_measures(whole, torch.nan_to_num(std), weights=weights)
         return {**found, "reward_variance": (scored**2).mean(), "reward_std": scored.mean()}
 
     def _weights(self, rewards: torch.Tensor) -> torch.Tensor | None:
@@ -149,14 +163,23 @@ class TheoryCallback(TrainerCallback):
     def _on_generation(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         output = original(*args, **kwargs)
         if self.trainer.model.training:
-            rows = torch.arange(len(output["prompt_ids"]), device=output["prompt_ids"].device)
+            count = len(output["prompt_ids"])
             first = self._generated % self._batches * self._n
-            output[_PROMPT] = first + rows // self.trainer.num_generations
-            start = self.trainer.accelerator.process_index * len(rows)
-            own = self._latest[start : start + len(rows)]
-            self._rewards[first : first + self._n] = own.view(self._n, -1)
+            start = self.trainer.accelerator.process_index * count
+            own = self._latest[start : start + count].view(self._n, -1)
+            self._rewards[first : first + self._n] = own
+            parts = first * self._each + self._parts_of(own)
+            output[_PROMPT] = parts.reshape(-1).to(output["prompt_ids"].device)
             self._generated += 1
         return output
+
+    def _parts_of(self, rewards: torch.Tensor) -> torch.Tensor:
+        """``(n, G)``, the number of the prompt of every completion, or of the half of its group, from 0."""
+        prompts = torch.arange(self._n)[:, None].expand(rewards.shape)
+        if self._each == 1:
+            return prompts
+        second = torch.from_numpy(reward_halves(torch.nan_to_num(rewards).numpy())[:, 1])
+        return (2 * prompts).scatter_add(1, second, torch.ones_like(second))
 
     def _on_loss(self, original: Callable[..., Any], model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         if _PROMPT in inputs and model.training and self._due():
@@ -179,6 +202,10 @@ class TheoryCallback(TrainerCallback):
         """Put ``around`` in the place of a method of this one trainer."""
         self._originals[name] = getattr(self.trainer, name)
         setattr(self.trainer, name, wraps(self._originals[name])(partial(around, self._originals[name])))
+
+
+def _binary(rewards: torch.Tensor) -> bool:
+    return bool(((rewards == 0) | (rewards == 1)).all())
 
 
 def _nanstd(values: torch.Tensor, correction: int) -> torch.Tensor:

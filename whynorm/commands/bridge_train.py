@@ -70,6 +70,10 @@ def train(
     rollout_rows: Annotated[int, typer.Option(help="Completions drawn at once at most; 0 for all.")] = 0,
     backward_rows: Annotated[int, typer.Option(help="Completions in a backward pass at most; 0 for all.")] = 0,
     diagnostics: Annotated[bool, typer.Option("--diagnostics", help="Cosines, M, R1, R2 at every step.")] = False,
+    split_half: Annotated[
+        bool, typer.Option("--split-half", help="These, and what of them is sampling noise.")
+    ] = False,
+    diagnostics_every: Annotated[int, typer.Option(help="Measure at every so many steps only.")] = 1,
     track: Annotated[list[str] | None, typer.Option(help="tensorboard, wandb or trackio; may be repeated.")] = None,
     out: Annotated[Path | None, typer.Option(help="Directory of the run: metrics, checkpoints, adapter.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run that --out holds.")] = False,
@@ -152,13 +156,16 @@ def _train(given: dict[str, Any], settings: Any, processes: Any, device: str) ->
     from llm_bridge.asking.rewards import with_reward
     from llm_bridge.models import LoraSettings, load_model
     from llm_bridge.sampled.group_training import train_groups
-    from llm_bridge.sampled.observers import Interaction
+    from llm_bridge.sampled.observers import Interaction, SplitInteraction
     from llm_bridge.sampled.run_folder import RunFolder
     from llm_bridge.sampled.trackers import get_tracker
     from llm_bridge.weights.adapters import load_adapter
     from whynorm.outputs import output_directory
 
     out = given["out"]
+    # Of the halves, the one tells everything that the other tells of the whole groups.
+    half_observers = [SplitInteraction(settings.sampled_rule)] if given["split_half"] else []
+    observers = [Interaction(settings.sampled_rule)] if given["diagnostics"] and not half_observers else []
     kept = [given[name] for name in ("resume", "checkpoint_every", "keep", "completions")]
     folder = None if out is None else RunFolder(out, *kept)
     kinds = given["track"] or [] if processes.first else []
@@ -182,7 +189,9 @@ def _train(given: dict[str, Any], settings: Any, processes: Any, device: str) ->
             loaded,
             questions,
             settings,
-            observers=[Interaction(settings.sampled_rule)] if given["diagnostics"] else [],
+            observers=observers,
+            half_observers=half_observers,
+            observe_every=given["diagnostics_every"],
             held_out=held_out,
             folder=folder,
             trackers=trackers,
@@ -207,6 +216,8 @@ def _write(result: Any, given: dict[str, Any], out: Path) -> None:
 
 def _summary(result: Any, given: dict[str, Any]) -> dict[str, Any]:
     """Settings, the first and the last step, and accuracy by step."""
+    from llm_bridge.sampled.halves import over_steps
+
     trained = [row for row in result.rows if "reward" in row]
     held_out = [[row["step"], row["eval_reward"]] for row in result.rows if row.get("eval_reward") is not None]
     return {
@@ -216,6 +227,7 @@ def _summary(result: Any, given: dict[str, Any]) -> dict[str, Any]:
         "first": trained[0],
         "last": trained[-1],
         "mean": {name: _mean(trained, name) for name in trained[-1] if _mean(trained, name) is not None},
+        "over_steps": {name: each.to_json() for name, each in over_steps(trained).items()},
         "eval_reward": held_out,
     }
 
