@@ -136,7 +136,7 @@ def test_an_interrupt_is_one_line_and_the_sweep_resumes(tmp_path: Path) -> None:
     # A shell that runs the tests in the background has interrupts ignored, which would be inherited.
     heard = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
     process = start("run", spec, "--workers", 2, start_new_session=True, **heard)
-    wait_until(lambda: len(contents(tmp_path / "spec")) > 1)
+    wait_until(lambda: len(list((tmp_path / "spec" / "results").rglob("*.parquet"))) > 1)
     os.killpg(process.pid, signal.SIGINT)
     out, err = process.communicate(timeout=30)
     assert (process.returncode, out, err) == (130, "", "whynorm: interrupted\n")
