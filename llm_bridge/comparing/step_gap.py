@@ -20,9 +20,10 @@ import numpy as np
 import torch
 
 from llm_bridge.comparing.directional import along_of
-from llm_bridge.comparing.lines import Largest, kept_parameters, largest, log_odds_at, log_odds_direction, move
+from llm_bridge.comparing.lines import Largest, largest, log_odds_at, log_odds_direction
 from llm_bridge.gradients import surrogate_loss
 from llm_bridge.measurement.gram import AnswerGram
+from llm_bridge.measurement.moves import kept_parameters, move
 from llm_bridge.models import LoadedModel
 from llm_bridge.policies import AnswerBatch, answer_logits
 from simulator.directional import Along, largest_linear, step_rule
