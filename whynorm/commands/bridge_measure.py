@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,16 +11,16 @@ from rich.console import Console
 
 from theory.errors import expected
 from whynorm.commands.bridge_options import (
-    MODEL_HELP,
     Checkpointing,
     Device,
     Dtype,
     Form,
+    ModelName,
     PresetName,
     memory_errors,
     model_options,
 )
-from whynorm.commands.bridge_settings import Number, Prompts, Range, bridge_settings, check_run
+from whynorm.commands.bridge_settings import Number, Prompts, Range, StepScale, bridge_settings, check_run
 from whynorm.console import progress, say
 
 __all__ = ["measure"]
@@ -31,7 +29,7 @@ _PARTS = "gram, interactions, sampling, hidden, fisher, curvature, gains"
 
 
 def measure(
-    model: Annotated[str | None, typer.Option(help=f"{MODEL_HELP}  [default: tiny, or the preset's]")] = None,
+    model: ModelName = None,
     prompts: Prompts = "",
     n: Number = 6,
     p0: Range = "0.03:0.9",
@@ -43,7 +41,7 @@ def measure(
     every: Annotated[int | None, typer.Option(help="Steps between checkpoints.  [default: a tenth]")] = None,
     rule: Annotated[str, typer.Option(help="Rule of --along: reinforce, grpo or power:ALPHA.")] = "grpo",
     eta: Annotated[float | None, typer.Option(help="Step size of --along; the theorem's own if left out.")] = None,
-    eta_scale: Annotated[float, typer.Option(help="Multiplies the step size.")] = 1.0,
+    eta_scale: StepScale = 1.0,
     seed: Annotated[int, typer.Option(help="Seed of prompt order, resamples and everything else.")] = 0,
     method: Annotated[str, typer.Option(help="How rows are kept: auto, memory, disk, recompute or sketch.")] = "auto",
     memory: Annotated[float, typer.Option(help="GiB of rows held at most.")] = 2.0,
@@ -119,6 +117,7 @@ def _measure(settings: Any, options: Any, adapter: Path | None, every: int | Non
     from llm_bridge.experiment import prepare
     from llm_bridge.provenance import provenance
     from llm_bridge.weights.adapters import load_adapter
+    from whynorm.outputs import command_line
 
     loaded, chosen, batch = prepare(settings)
     if adapter is not None:
@@ -136,7 +135,7 @@ def _measure(settings: Any, options: Any, adapter: Path | None, every: int | Non
         **flat,
         "measures": measures.content,
         "form": batch.form,
-        **provenance(shlex.join(["whynorm", *sys.argv[1:]])),
+        **provenance(command_line()),
     }
     if out is not None:
         _write(out, content, measures, record, loaded.name)

@@ -12,11 +12,15 @@ from theory.errors import expected
 
 __all__ = [
     "MODEL_HELP",
+    "AsJson",
+    "BaseDtype",
     "Checkpointing",
     "Device",
     "Dtype",
     "Form",
+    "ModelName",
     "PresetName",
+    "Reward",
     "memory_errors",
     "model_options",
     "require_llm",
@@ -25,16 +29,20 @@ __all__ = [
 
 MODEL_HELP = "tiny (ships with whynorm), smollm2 or a hub id (see `whynorm bridge fetch`), or a local folder."
 
+ModelName = Annotated[str | None, typer.Option(help=f"{MODEL_HELP}  [default: tiny, or the preset's]")]
 PresetName = Annotated[str | None, typer.Option(help="The sources' model and LoRA settings: paper or talk.")]
 Dtype = Annotated[
     str, typer.Option(help="Precision: float64, float32, bfloat16 or auto: float64 for tiny, else float32.")
 ]
+BaseDtype = Annotated[str, typer.Option(help="Precision: float64, float32 or bfloat16.")]
 Device = Annotated[str, typer.Option(help="Where the model computes: cpu, cuda or cuda:N.")]
 Form = Annotated[
     str,
     typer.Option(help="Prompts as plain text, chat, begun (chat, the reply begun), or auto: chat if the model has it."),
 ]
 Checkpointing = Annotated[bool, typer.Option("--checkpointing", help="Less memory for more time.")]
+Reward = Annotated[str | None, typer.Option(help="Your own reward, FILE.py:FUNCTION or module:FUNCTION.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")]
 
 
 def require_packages() -> None:

@@ -15,11 +15,13 @@ from rich.text import Text
 
 from theory.errors import expected
 from whynorm.commands.bridge_options import (
-    MODEL_HELP,
+    AsJson,
     Checkpointing,
     Device,
     Dtype,
+    ModelName,
     PresetName,
+    Reward,
     memory_errors,
     model_options,
 )
@@ -36,10 +38,10 @@ _SHOWN_TOO = ("theory/cosine_mean", "theory/no_m_share", "eval_reward", "step_ti
 
 
 def train(
-    model: Annotated[str | None, typer.Option(help=f"{MODEL_HELP}  [default: tiny, or the preset's]")] = None,
+    model: ModelName = None,
     task: Annotated[str, typer.Option(help="What is asked, see `whynorm bridge tasks`.")] = "arithmetic:sum",
     eval_task: Annotated[str | None, typer.Option(help="Held-out questions, a task too.")] = None,
-    reward: Annotated[str | None, typer.Option(help="Your own reward, FILE.py:FUNCTION or module:FUNCTION.")] = None,
+    reward: Reward = None,
     rule: Annotated[
         str | None, typer.Option(help="paper:G, no_std:G, trl:G, dr_grpo:G, rloo:G, dapo:G, ...  [default: paper:8]")
     ] = None,
@@ -76,7 +78,7 @@ def train(
     checkpoint_every: Annotated[int, typer.Option(help="Steps between checkpoints.")] = 10,
     keep: Annotated[int, typer.Option(help="How many checkpoints stay.")] = 2,
     completions: Annotated[bool, typer.Option("--log-completions", help="Write completions.jsonl too.")] = False,
-    json_output: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+    json_output: AsJson = False,
 ) -> int:
     """Train a LoRA adapter by a sampled rule: G completions for each of N questions a step, on policy.
 
