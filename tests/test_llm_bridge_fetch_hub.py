@@ -18,7 +18,7 @@ from llm_bridge.weights.downloads import file_hash
 from theory.errors import InputError
 
 
-def stub_hub(monkeypatch: pytest.MonkeyPatch, damage: str = "", leave_out: str = "none") -> None:
+def stub_hub(monkeypatch: pytest.MonkeyPatch, damage: str = "", leave_out: str = "none", unhashed: str = "") -> None:
     """A hub that holds the packaged model under any id, as the hub's client shows it."""
     files = sorted(path for path in TINY_FOLDER.iterdir() if path.suffix in (".json", ".safetensors"))
 
@@ -26,9 +26,8 @@ def stub_hub(monkeypatch: pytest.MonkeyPatch, damage: str = "", leave_out: str =
         blob = b"blob %d\0" % path.stat().st_size
         large = path.suffix == ".safetensors"
         lfs = SimpleNamespace(sha256=file_hash(path)) if large else None
-        return SimpleNamespace(
-            rfilename=path.name, size=path.stat().st_size, lfs=lfs, blob_id=file_hash(path, "sha1", blob)
-        )
+        own = None if path.name == unhashed else file_hash(path, "sha1", blob)
+        return SimpleNamespace(rfilename=path.name, size=path.stat().st_size, lfs=lfs, blob_id=own)
 
     class Api:
         def model_info(self, hub_id: str, *, files_metadata: bool, timeout: float) -> SimpleNamespace:
@@ -64,6 +63,14 @@ def test_from_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert find_model("org/tiny-model").folder == got.folder
     assert load_model("org/tiny-model").n_trainable == load_model().n_trainable
     assert not fetch.fetch("org/tiny-model").new
+
+
+def test_a_file_for_which_the_hub_gives_no_hash_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WHYNORM_CACHE", str(tmp_path / "cache"))
+    stub_hub(monkeypatch, unhashed="config.json")
+    with pytest.raises(InputError, match=r"hash of config\.json is None"):
+        fetch.fetch("org/tiny-model")
+    assert places(tmp_path) == []
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json"])

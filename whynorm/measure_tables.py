@@ -91,7 +91,7 @@ def _rows(part: str, measures: dict[str, Any]) -> Iterator[tuple[str, str]]:
     elif part == "curvature":
         for each in told:
             parts = f"{each['eigenvalue']:.3g} (softmax {each['softmax']:.3g}, network {each['network']:.3g})"
-            yield f"curvature of {each['prompt']}", parts
+            yield f"curvature of {each['prompt']}", parts if each.get("converged", True) else f"{parts}, not converged"
             yield "  share of its bound", ", ".join(f"{k.split(',')[0]}: {v:.2g}" for k, v in each["lemmas"].items())
     else:
         for rule, each in told.items():

@@ -174,9 +174,19 @@ def split_task(
 
 
 def _digest(task: Task) -> str:
-    """Changes with every question, as a file may between two calls."""
-    asked = [(question.name, question.prompt) for question in task.questions]
+    """Changes with every question and with what is right, as a file may between two calls."""
+    asked = [(question.name, question.prompt, _texts(question)) for question in task.questions]
     return hashlib.sha256(json.dumps(asked, default=dict).encode()).hexdigest()[:16]
+
+
+def _texts(question: Question) -> dict[str, Any]:
+    """The columns that are texts, or several: which answer is right is one of them, and a text is the same anywhere."""
+    columns = {key: [value] if isinstance(value, str) else value for key, value in question.columns.items()}
+    return {
+        key: list(value)
+        for key, value in columns.items()
+        if isinstance(value, (list, tuple)) and all(isinstance(each, str) for each in value)
+    }
 
 
 def parts_of(rates: Sequence[PassRate], ranges: Ranges) -> list[tuple[PassRate, str]]:

@@ -115,6 +115,9 @@ def split(
     ):
         if not holds:
             raise expected(name, value, wanted, "correct it")
+    if reward is not None and mode == "exact":
+        remedy = "leave it out, or use --mode sampled"
+        raise expected("reward", reward, "none in exact mode, where no completion is rewarded", remedy)
     generator(seed)
     settings: dict[str, Any] = {"model": model, "task": task, "mode": mode, "reward": reward, "dtype": dtype}
     if mode == "sampled":
