@@ -16,6 +16,7 @@ from llm_bridge.experiment import BridgeSettings, prepare
 from llm_bridge.measurement.along import measure_along, run_measures
 from llm_bridge.measurement.measuring import PARTS, MeasureOptions, measure, parse_parts
 from llm_bridge.models import LoraSettings, load_model
+from llm_bridge.sampled.run_folder import save_adapter
 from llm_bridge.weights.adapters import load_adapter
 from simulator.records import Record
 from theory.errors import InputError
@@ -135,6 +136,23 @@ def test_an_adapter_is_measured_as_it_was_saved(capsys: Capture, tmp_path: Path)
     (tmp_path / "bad" / "adapter.safetensors").write_bytes(b"nothing")
     with pytest.raises(InputError, match="readable"):
         load_adapter(other, tmp_path / "bad")
+
+
+def test_an_adapter_of_another_scale_is_refused(capsys: Capture, tmp_path: Path) -> None:
+    """A and B fit whatever alpha is, but the model is alpha / r B A: it was once taken for another one, silently."""
+    trained = load_model("tiny", lora=LoraSettings(alpha=32))
+    save_adapter(trained, tmp_path / "adapter")
+    checkpoint = tmp_path / "checkpoints" / "step-00000001"
+    checkpoint.mkdir(parents=True)
+    save_file({name: value.detach() for name, value in trained.parameters.items()}, checkpoint / "adapter.safetensors")
+    (tmp_path / "run.json").write_text(json.dumps({"identity": {"lora_alpha": 32}}))
+    for place in (tmp_path / "adapter", checkpoint, checkpoint / "adapter.safetensors"):
+        load_adapter(load_model("tiny", lora=LoraSettings(alpha=32)), place)
+        with pytest.raises(InputError, match=r"lora-alpha is 16; expected 32"):
+            load_adapter(load_model("tiny"), place)
+    argv = ["--only", "gram", "--prompts", "2+7", "--json", "--adapter", checkpoint]
+    assert call(capsys, "bridge", "measure", *argv)[0] == 2
+    assert call(capsys, "bridge", "measure", *argv, "--lora-alpha", 32)[0] == 0
 
 
 def test_a_sketched_matrix_keeps_what_is_exact() -> None:

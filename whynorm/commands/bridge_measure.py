@@ -15,8 +15,11 @@ from whynorm.commands.bridge_options import (
     Device,
     Dtype,
     Form,
+    LoraAlpha,
+    LoraRank,
     ModelName,
     PresetName,
+    lora_settings,
     memory_errors,
     model_options,
 )
@@ -52,6 +55,8 @@ def measure(
     dtype: Dtype = "auto",
     device: Device = "cpu",
     form: Form = "auto",
+    lora_r: LoraRank = None,
+    lora_alpha: LoraAlpha = None,
     checkpointing: Checkpointing = False,
     out: Annotated[
         Path | None, typer.Option(help="Write measures, arrays, the linearised problem and figures.")
@@ -69,6 +74,7 @@ def measure(
     _check(along, every, min(curved, ball), memory, resamples)
     check_run(rule, eta, eta_scale, along or 1, seed)
     name, loading = model_options(model, preset, dtype, device, form, checkpointing)
+    loading["lora"] = lora_settings(loading["lora"], lora_r, lora_alpha)
     settings = bridge_settings(
         name, prompts, n, p0, rule=rule, eta=eta, eta_scale=eta_scale, steps=along, seed=seed, **loading
     )

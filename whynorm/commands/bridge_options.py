@@ -18,9 +18,12 @@ __all__ = [
     "Device",
     "Dtype",
     "Form",
+    "LoraAlpha",
+    "LoraRank",
     "ModelName",
     "PresetName",
     "Reward",
+    "lora_settings",
     "memory_errors",
     "model_options",
     "require_llm",
@@ -41,6 +44,8 @@ Form = Annotated[
     typer.Option(help="Prompts as plain text, chat, begun (chat, the reply begun), or auto: chat if the model has it."),
 ]
 Checkpointing = Annotated[bool, typer.Option("--checkpointing", help="Less memory for more time.")]
+LoraRank = Annotated[int | None, typer.Option("--lora-r", help="Rank of the adapter.  [default: 8]")]
+LoraAlpha = Annotated[float | None, typer.Option(help="Scale of the adapter.  [default: 16]")]
 Reward = Annotated[str | None, typer.Option(help="Your own reward, FILE.py:FUNCTION or module:FUNCTION.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")]
 
@@ -94,6 +99,20 @@ def model_options(
     find_device(device)
     lora = None if chosen is None else chosen.lora.value
     return name, {"dtype": dtype, "device": device, "form": form, "lora": lora, "checkpointing": checkpointing}
+
+
+def lora_settings(preset: Any, rank: int | None, alpha: float | None, seed: int = 0) -> Any:
+    """`LoraSettings` of a preset, or the default ones for None, with the rank and alpha that are given, and a seed.
+
+    Raises:
+        InputError: one of them is out of range.
+    """
+    from dataclasses import replace
+
+    from llm_bridge.models import LoraSettings
+
+    given = {name: value for name, value in (("r", rank), ("alpha", alpha)) if value is not None}
+    return replace(preset or LoraSettings(), seed=seed, **given)
 
 
 @contextmanager

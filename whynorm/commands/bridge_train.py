@@ -19,9 +19,12 @@ from whynorm.commands.bridge_options import (
     Checkpointing,
     Device,
     Dtype,
+    LoraAlpha,
+    LoraRank,
     ModelName,
     PresetName,
     Reward,
+    lora_settings,
     memory_errors,
     model_options,
 )
@@ -62,8 +65,8 @@ def train(
     seed: Annotated[int, typer.Option(help="Seed of questions and completions.")] = 0,
     preset: PresetName = None,
     adapter: Annotated[Path | None, typer.Option(help="Start from this saved adapter: the folder of one.")] = None,
-    lora_r: Annotated[int | None, typer.Option("--lora-r", help="Rank of the adapter.  [default: 8]")] = None,
-    lora_alpha: Annotated[float | None, typer.Option(help="Scale of the adapter.  [default: 16]")] = None,
+    lora_r: LoraRank = None,
+    lora_alpha: LoraAlpha = None,
     lora_seed: Annotated[int, typer.Option(help="Seed of the adapter's random A.")] = 0,
     dtype: Dtype = "auto",
     device: Device = "cpu",
@@ -103,11 +106,9 @@ def _chosen(given: dict[str, Any]) -> dict[str, Any]:
     name, place = model_options(
         given["model"], given["preset"], given["dtype"], given["device"], "auto", given["checkpointing"]
     )
-    from llm_bridge.models import LoraSettings
     from llm_bridge.presets import get_preset
 
     preset = None if given["preset"] is None else get_preset(given["preset"])
-    lora = place["lora"] or LoraSettings()
     steps, group = (None, None) if preset is None else (preset.steps.value, preset.group.value)
     if preset is not None:
         missing = ", ".join(each for each in preset.unprinted if each in _PRINTABLE)
@@ -118,8 +119,7 @@ def _chosen(given: dict[str, Any]) -> dict[str, Any]:
         "rule": given["rule"] or f"paper:{group or 8}",
         "steps": given["steps"] if given["steps"] is not None else steps or 100,
         "max_new_tokens": given["max_new_tokens"] if given["max_new_tokens"] is not None else _LONGEST.get(name, 256),
-        "lora_r": lora.r if given["lora_r"] is None else given["lora_r"],
-        "lora_alpha": float(lora.alpha if given["lora_alpha"] is None else given["lora_alpha"]),
+        "lora": lora_settings(place["lora"], given["lora_r"], given["lora_alpha"], given["lora_seed"]),
     }
 
 
@@ -152,7 +152,7 @@ def _train(given: dict[str, Any], settings: Any, processes: Any, device: str) ->
     """Load, train, and write what was asked for."""
     from llm_bridge.asking.questions import get_task
     from llm_bridge.asking.rewards import with_reward
-    from llm_bridge.models import LoraSettings, load_model
+    from llm_bridge.models import load_model
     from llm_bridge.sampled.group_training import train_groups
     from llm_bridge.sampled.observers import Interaction
     from llm_bridge.sampled.run_folder import RunFolder
@@ -165,9 +165,8 @@ def _train(given: dict[str, Any], settings: Any, processes: Any, device: str) ->
     folder = None if out is None else RunFolder(out, *kept)
     kinds = given["track"] or [] if processes.first else []
     trackers = [get_tracker(kind, out, out.resolve().name, settings.identity()) for kind in kinds]
-    lora = LoraSettings(r=given["lora_r"], alpha=given["lora_alpha"], seed=given["lora_seed"])
     loaded = load_model(
-        given["model"], lora=lora, dtype=given["dtype"], device=device, checkpointing=given["checkpointing"]
+        given["model"], lora=given["lora"], dtype=given["dtype"], device=device, checkpointing=given["checkpointing"]
     )
     if given["adapter"] is not None:
         load_adapter(loaded, given["adapter"])
