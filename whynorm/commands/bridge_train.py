@@ -103,12 +103,12 @@ def train(
 
 def _chosen(given: dict[str, Any]) -> dict[str, Any]:
     """What was left out, filled in from the preset or with whynorm's own settings."""
-    name, place = model_options(
-        given["model"], given["preset"], given["dtype"], given["device"], "auto", given["checkpointing"]
-    )
+    options = [given[name] for name in ("model", "preset", "dtype", "device")]
+    name, place = model_options(*options, "auto", given["checkpointing"])
     from llm_bridge.presets import get_preset
 
     preset = None if given["preset"] is None else get_preset(given["preset"])
+    lora = lora_settings(place["lora"], given["lora_r"], given["lora_alpha"])
     steps, group = (None, None) if preset is None else (preset.steps.value, preset.group.value)
     if preset is not None:
         missing = ", ".join(each for each in preset.unprinted if each in _PRINTABLE)
@@ -119,7 +119,8 @@ def _chosen(given: dict[str, Any]) -> dict[str, Any]:
         "rule": given["rule"] or f"paper:{group or 8}",
         "steps": given["steps"] if given["steps"] is not None else steps or 100,
         "max_new_tokens": given["max_new_tokens"] if given["max_new_tokens"] is not None else _LONGEST.get(name, 256),
-        "lora": lora_settings(place["lora"], given["lora_r"], given["lora_alpha"], given["lora_seed"]),
+        "lora_r": lora.r,
+        "lora_alpha": float(lora.alpha),
     }
 
 
@@ -165,8 +166,9 @@ def _train(given: dict[str, Any], settings: Any, processes: Any, device: str) ->
     folder = None if out is None else RunFolder(out, *kept)
     kinds = given["track"] or [] if processes.first else []
     trackers = [get_tracker(kind, out, out.resolve().name, settings.identity()) for kind in kinds]
+    lora = lora_settings(None, given["lora_r"], given["lora_alpha"], given["lora_seed"])
     loaded = load_model(
-        given["model"], lora=given["lora"], dtype=given["dtype"], device=device, checkpointing=given["checkpointing"]
+        given["model"], lora=lora, dtype=given["dtype"], device=device, checkpointing=given["checkpointing"]
     )
     if given["adapter"] is not None:
         load_adapter(loaded, given["adapter"])
