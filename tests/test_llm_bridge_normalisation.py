@@ -14,7 +14,7 @@ from scipy.integrate import quad
 
 from llm_bridge.asking.questions import get_task
 from llm_bridge.experiment import BridgeSettings, prepare
-from llm_bridge.experiments.normalisation import PAIRINGS, Experiment, Runs, draw_questions, run_experiment
+from llm_bridge.experiments.normalisation import Runs, draw_questions, run_experiment
 from llm_bridge.experiments.normalisation_run import (
     Curve,
     evaluation_times,
@@ -23,6 +23,7 @@ from llm_bridge.experiments.normalisation_run import (
     matched_ratio,
     predicted_curve,
 )
+from llm_bridge.experiments.normalisation_settings import PAIRINGS, Experiment
 from llm_bridge.experiments.normalisation_summary import flow_speed_up, passage_times, summarise, verdict
 from llm_bridge.measurement.intervals import Interval
 from llm_bridge.training import train

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from llm_bridge.experiments.normalisation import Experiment, Runs
+from llm_bridge.experiments.normalisation import Runs
 from llm_bridge.experiments.normalisation_run import Curve
+from llm_bridge.experiments.normalisation_settings import Experiment
 from llm_bridge.measurement.intervals import Interval, intervals_over_prompts, over_prompts
 from theory.claims.sharp_comparison import THRESHOLD
 from theory.rules import GRPO, REINFORCE, Rule

@@ -60,7 +60,7 @@ def experiment(
         raise expected("threshold", threshold, "between 0 and 1", "e.g. 0.8")
     named = _named(part)
     require_llm(model)
-    from llm_bridge.experiments.normalisation import Experiment
+    from llm_bridge.experiments.normalisation_settings import Experiment
     from llm_bridge.models import DTYPES
 
     if dtype not in DTYPES:
