@@ -100,6 +100,20 @@ def test_another_experiments_directory_is_refused(small: tuple[Path, Runs], chan
     assert (out / "experiment.json").read_bytes() == before
 
 
+def test_a_directory_whose_questions_have_changed_is_refused(tmp_path: Path) -> None:
+    """A question of a file is named by its line, whatever stands there: runs of other answers were once taken over."""
+    file = tmp_path / "own.jsonl"
+    two = [{"question": f"{digit}+5=", "answers": ["7", "8"]} for digit in (2, 3)]
+    own = replace(SMALL, parts={"own": f"choices:{file}"}, steps=1, every=1, pairings=("same",))
+    for correct in ("7", "8"):
+        file.write_text("".join(json.dumps({**line, "correct": correct}) + "\n" for line in two))
+        if correct == "7":
+            run_experiment(own, tmp_path / "out")
+        else:
+            with pytest.raises(InputError, match="digests differs"):
+                run_experiment(own, tmp_path / "out")
+
+
 def test_a_damaged_run_is_named(tmp_path: Path) -> None:
     path = tmp_path / "std-0.npz"
     path.write_bytes(b"PK")

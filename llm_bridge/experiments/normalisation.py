@@ -25,6 +25,7 @@ import torch
 
 from llm_bridge.asking.finite_sets import exact_prompts
 from llm_bridge.asking.questions import Question, Task, get_task
+from llm_bridge.asking.split import questions_digest
 from llm_bridge.experiments.normalisation_run import (
     Curve,
     exact_curve,
@@ -105,13 +106,16 @@ def _claim(out: Path, experiment: Experiment, pools: Mapping[str, Task]) -> None
     More seeds than before are no other experiment: the earlier ones are kept.
     """
     names = {part: [question.name for question in pool.questions] for part, pool in pools.items()}
-    content = json.loads(json.dumps({**asdict(experiment), "questions": names}))
+    digests = {part: questions_digest(pool) for part, pool in pools.items()}
+    content = json.loads(json.dumps({**asdict(experiment), "questions": names, "digests": digests}))
     path = out / "experiment.json"
     if path.exists():
         try:
             found = json.loads(path.read_text())
-            differing = [key for key in content if key != "seeds" and found.get(key) != content[key]]
-        except (OSError, ValueError, AttributeError):
+            # Earlier versions knew no digests.
+            found = {"digests": content["digests"], **found, "seeds": content["seeds"]}
+            differing = [key for key in content if found.get(key) != content[key]]
+        except (OSError, ValueError, TypeError):
             differing = ["experiment.json"]
         if differing:
             remedy = "choose another directory, or the same settings to go on"
