@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -97,6 +99,16 @@ def test_an_eigenvalue_that_did_not_converge_is_said_to_be_none(monkeypatch: pyt
     found = prompt_curvature(loaded, batch, measured, 3)
     assert not found["converged"]
     assert found["ball"] is None
+
+
+def test_a_prompt_solved_to_the_last_digit_has_no_share_of_a_bound_that_is_0() -> None:
+    loaded, batch, measured = case()
+    logits = np.zeros_like(measured.logits)
+    logits[np.arange(measured.n), measured.answers] = 1e4
+    found = prompt_curvature(loaded, batch, replace(measured, logits=logits), 3, ball=0)
+    assert found["variance"] == 0
+    assert found["lemmas"]["3.1, 4 X^2 V"] is found["lemmas"]["3.3, 5/2 X^2 sqrt(V)"] is None
+    assert found["lemmas"]["3.1, X^2"] > 0
 
 
 @pytest.mark.parametrize("n", range(1, 12))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from compare import assert_agree
+from rich.console import Console
 from safetensors.torch import save_file
 from test_whynorm_cli import Capture, call
 
@@ -22,6 +24,7 @@ from llm_bridge.weights.adapters import load_adapter
 from simulator.records import Record
 from theory.errors import InputError
 from theory.rules import GRPO
+from whynorm.measure_tables import measure_tables
 
 PROMPTS = ["--prompts", "5*7 57+32 2+7"]
 
@@ -154,6 +157,17 @@ def test_an_adapter_of_another_scale_is_refused(capsys: Capture, tmp_path: Path)
     argv = ["--only", "gram", "--prompts", "2+7", "--json", "--adapter", checkpoint]
     assert call(capsys, "bridge", "measure", *argv)[0] == 2
     assert call(capsys, "bridge", "measure", *argv, "--lora-alpha", 32)[0] == 0
+
+
+def test_a_table_says_what_did_not_converge_and_what_has_no_bound() -> None:
+    lemmas = {"3.1, 4 X^2 V": None, "3.1, X^2": 0.0123}
+    one = {"prompt": "5*7=", "eigenvalue": 2.0, "softmax": 1.0, "network": 1.0, "lemmas": lemmas, "converged": False}
+    console = Console(width=100, record=True, file=io.StringIO())
+    for table in measure_tables({"prompts": ["5*7="], "measures": {"curvature": [one], "cost": {}}}, "tiny"):
+        console.print(table)
+    text = console.export_text()
+    assert "2 (softmax 1, network 1), not converged" in text
+    assert "3.1: -, 3.1: 0.012" in text
 
 
 def test_measures_say_which_weights_they_are_of(capsys: Capture, tmp_path: Path) -> None:

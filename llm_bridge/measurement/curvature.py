@@ -140,7 +140,8 @@ def prompt_curvature(
         Lanczos gave up on one, which is then a lower bound, as is what follows from it; ``gradient`` norm;
         ``finite_difference``: the relative error of a Hessian-vector product against central differences of gradients;
         ``ball``: the largest norm found on the ball, None for ``ball=0`` or without a top eigenvector; for each lemma,
-        ``left / right`` under ``lemmas``: above 1 the bound fails; ``products``.
+        ``left / right`` under ``lemmas``: above 1 the bound fails, None where it is 0, as V is
+        for a prompt solved to the last digit; ``products``.
     """
     single, state = batch.prompt(i), measured.odds
     variance, x_max_sq = (
@@ -167,13 +168,17 @@ def prompt_curvature(
         "finite_difference": error,
         "ball": around,
         "lemmas": {
-            "3.1, 4 X^2 V": abs(eigenvalue) / (4 * x_max_sq * variance),
-            "3.1, X^2": abs(eigenvalue) / x_max_sq,
-            "3.2, X / 2": norm / (0.5 * x_max_sq**0.5),
-            "3.3, 5/2 X^2 sqrt(V)": largest / (2.5 * x_max_sq * variance**0.5),
+            "3.1, 4 X^2 V": _share(abs(eigenvalue), 4 * x_max_sq * variance),
+            "3.1, X^2": _share(abs(eigenvalue), x_max_sq),
+            "3.2, X / 2": _share(norm, 0.5 * x_max_sq**0.5),
+            "3.3, 5/2 X^2 sqrt(V)": _share(largest, 2.5 * x_max_sq * variance**0.5),
         },
         "products": full.count + own.count + more,
     }
+
+
+def _share(left: float, right: float) -> float | None:
+    return left / right if right > 0 else None
 
 
 def _slopes(z: torch.Tensor, answers: torch.Tensor) -> torch.Tensor:
