@@ -92,8 +92,8 @@ def _rows(part: str, measures: dict[str, Any]) -> Iterator[tuple[str, str]]:
         for each in told:
             parts = f"{each['eigenvalue']:.3g} (softmax {each['softmax']:.3g}, network {each['network']:.3g})"
             yield f"curvature of {each['prompt']}", parts if each.get("converged", True) else f"{parts}, not converged"
-            shares = (f"{key.split(',')[0]}: {_short(value, 2)}" for key, value in each["lemmas"].items())
-            yield "  share of its bound", ", ".join(shares)
+            of_bounds = (f"{key.split(',')[0]}: {_short(value, 2)}" for key, value in each["lemmas"].items())
+            yield "  share of its bound", ", ".join(of_bounds)
     else:
         for rule, each in told.items():
             yield f"least gain over bound, {rule}", _short(each["minimum_ratio"])

@@ -103,8 +103,8 @@ def train(
 
 def _chosen(given: dict[str, Any]) -> dict[str, Any]:
     """What was left out, filled in from the preset or with whynorm's own settings."""
-    options = [given[name] for name in ("model", "preset", "dtype", "device")]
-    name, place = model_options(*options, "auto", given["checkpointing"])
+    asked = {name: given[name] for name in ("model", "preset", "dtype", "device", "checkpointing")}
+    name, place = model_options(form="auto", **asked)
     from llm_bridge.presets import get_preset
 
     preset = None if given["preset"] is None else get_preset(given["preset"])
