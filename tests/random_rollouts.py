@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from perturbing import perturb
 
 from llm_bridge.models import LoadedModel, load_model
 from llm_bridge.sampled.rollouts import Rollouts
@@ -15,14 +16,7 @@ __all__ = ["as_rollouts", "perturbed", "random_rollouts"]
 
 def perturbed(dtype: str = "float64", name: str = "tiny", **options: Any) -> LoadedModel:
     """A model with a perturbed adapter: with B = 0 the gradients of A would vanish."""
-    torch.set_num_threads(1)
-    loaded = load_model(name, dtype=dtype, **options)
-    generator = torch.Generator().manual_seed(3)
-    with torch.no_grad():
-        for parameter in loaded.parameters.values():
-            noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
-            parameter += 0.02 * noise.to(parameter.dtype)
-    return loaded
+    return perturb(load_model(name, dtype=dtype, **options))
 
 
 def as_rollouts(

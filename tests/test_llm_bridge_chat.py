@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 import transformers
+from perturbing import perturb
 
 from llm_bridge.chat import has_chat_template, prompt_ids, prompt_text
 from llm_bridge.models import LoadedModel, load_model
@@ -116,10 +117,7 @@ def test_sharing_one_pass_over_a_long_question_changes_nothing_but_rounding(load
     # Questions of different lengths above the threshold, answers of one to three tokens.
     questions = ["12+34*5-6+78+9+10=", "9*8*7*6*5*4*3*2*1*0+11=", "1+1+1+1+1+1+1+1+1="]
     prompts = [Prompt(question, ("7", "18", "9", "120"), 1) for question in questions]
-    generator = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for value in loaded.parameters.values():
-            value.add_(torch.randn(value.shape, generator=generator, dtype=value.dtype), alpha=0.05)
+    perturb(loaded, 0.05, seed=1)
     batch = AnswerBatch.of(prompts, loaded.tokenizer)
     assert batch.start >= 16
     passes: list[int] = []

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from compare import assert_agree
+from scipy.sparse.linalg import ArpackNoConvergence
 from tiny_case import PROMPTS, case
 
 from llm_bridge.gradients import logit_features
+from llm_bridge.measurement import curvature
 from llm_bridge.measurement.curvature import HessianProduct, largest_eigenvalue, prompt_curvature, softmax_eigenvalue
 from llm_bridge.measurement.hidden_states import hidden_cosines, hidden_states
+from llm_bridge.measurement.measuring import spread_prompts
 from llm_bridge.measurement.moves import moved
 from llm_bridge.measurement.step_gains import step_gains
 from llm_bridge.policies import answer_logits, log_odds
@@ -80,6 +85,42 @@ def test_curvature_of_a_prompt() -> None:
         assert found["lemmas"][lemma] == pytest.approx(abs(found["eigenvalue"]) / bound)
     assert found["lemmas"]["3.2, X / 2"] == pytest.approx(found["gradient"] / (0.5 * x_max_sq**0.5))
     assert found["products"] > 10
+
+
+def test_an_eigenvalue_that_did_not_converge_is_said_to_be_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is a lower bound then, and so are the shares of the lemmas' bounds; nothing said so once."""
+    loaded, batch, measured = case()
+    assert prompt_curvature(loaded, batch, measured, 3, ball=0)["converged"]
+
+    def fails(*_: object, **__: object) -> None:
+        raise ArpackNoConvergence("no", np.zeros(0), np.zeros((0, 0)))
+
+    monkeypatch.setattr(curvature, "eigsh", fails)
+    found = prompt_curvature(loaded, batch, measured, 3)
+    assert not found["converged"]
+    assert found["ball"] is None
+
+
+def test_a_prompt_solved_to_the_last_digit_has_no_share_of_a_bound_that_is_0() -> None:
+    loaded, batch, measured = case()
+    logits = np.zeros_like(measured.logits)
+    logits[np.arange(measured.n), measured.answers] = 1e4
+    found = prompt_curvature(loaded, batch, replace(measured, logits=logits), 3, ball=0)
+    assert found["variance"] == 0
+    assert found["lemmas"]["3.1, 4 X^2 V"] is found["lemmas"]["3.3, 5/2 X^2 sqrt(V)"] is None
+    assert found["lemmas"]["3.1, X^2"] > 0
+
+
+@pytest.mark.parametrize("n", range(1, 12))
+def test_prompts_whose_curvature_is_measured_are_different_ones(n: int) -> None:
+    rank = np.random.default_rng(n).permutation(n)
+    for count in range(n + 2):
+        chosen = spread_prompts(rank / n, count)
+        assert len(set(chosen)) == len(chosen) == min(count, n)
+        assert (np.diff(rank[chosen]) > 0).all()
+        if count < n - 1:
+            wanted = (n - 1) * np.arange(1, count + 1) / (count + 1)
+            assert (abs(rank[chosen] - wanted) <= 0.5 + 1e-9).all()
 
 
 @pytest.mark.parametrize("rule", [REINFORCE, GRPO], ids=lambda rule: rule.name)

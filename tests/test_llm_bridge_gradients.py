@@ -7,6 +7,7 @@ import pytest
 import torch
 from cases import RULES
 from compare import assert_agree
+from perturbing import perturb
 
 from llm_bridge.gradients import log_odds_gradients, logit_features, surrogate_loss
 from llm_bridge.models import LoadedModel, load_model
@@ -21,13 +22,7 @@ NAMES = ["5*7", "57+32", "2+7"]
 @pytest.fixture(scope="module")
 def loaded() -> LoadedModel:
     """The packaged model with a perturbed adapter, so that gradients of A do not vanish."""
-    torch.set_num_threads(1)
-    model = load_model("tiny")
-    generator = torch.Generator().manual_seed(3)
-    with torch.no_grad():
-        for parameter in model.parameters.values():
-            parameter += 0.02 * torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype)
-    return model
+    return perturb(load_model("tiny"))
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from compare import assert_agree
+from perturbing import perturb
 
 from llm_bridge.gradients import logit_features
 from llm_bridge.measurement.answer_rows import answer_rows
@@ -24,12 +25,7 @@ NAMES = ["5*7", "57+32", "2+7"]
 @pytest.fixture(scope="module")
 def loaded() -> LoadedModel:
     """The packaged model with a perturbed adapter, so that gradients of A do not vanish."""
-    model = load_model("tiny")
-    generator = torch.Generator().manual_seed(3)
-    with torch.no_grad():
-        for parameter in model.parameters.values():
-            parameter += 0.02 * torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype)
-    return model
+    return perturb(load_model("tiny"))
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from compare import assert_agree
+from perturbing import perturb
 from scipy.stats import t as student
 
 from llm_bridge.asking.questions import Question, Task
@@ -29,12 +30,7 @@ SMALL = GroupSettings(rule="paper:4", steps=2, batch=4, temperature=1.2, max_new
 @pytest.fixture(scope="module")
 def loaded() -> LoadedModel:
     """A model whose adapter is not at its start, where all gradients of A vanish."""
-    loaded = load_model("tiny")
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for value in loaded.parameters.values():
-            value += 0.01 * torch.randn(value.shape, generator=generator, dtype=value.dtype)
-    return loaded
+    return perturb(load_model("tiny"), 0.01, seed=0)
 
 
 def exact_match(completion_ids: list[list[int]], ids: list[list[int]], **_: object) -> list[float]:

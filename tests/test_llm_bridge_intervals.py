@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from llm_bridge.measurement.intervals import over_prompts, pairs_of, split_half_cosines
+from llm_bridge.measurement.intervals import Interval, over_prompts, pairs_of, split_half_cosines, student_interval
 from theory.errors import InputError
 
 
@@ -18,6 +18,28 @@ def test_the_interval_of_a_mean_covers_it_about_as_often_as_it_says() -> None:
         assert found.high is not None
         covered += found.low <= 1.0 <= found.high
     assert 50 <= covered <= 60
+
+
+@pytest.mark.parametrize("runs", [2, 5, 10])
+def test_students_interval_covers_as_often_as_it_says_also_for_few_runs(runs: int) -> None:
+    """The bootstrap's covers 83% of the time for 5 runs, which was once taken for 95%."""
+    rng = np.random.default_rng(runs)
+    covered = 0
+    for _ in range(2000):
+        found = student_interval(rng.standard_normal(runs))
+        assert found.low is not None
+        assert found.high is not None
+        covered += found.low <= 0 <= found.high
+    assert abs(covered / 2000 - 0.95) < 4 * (0.95 * 0.05 / 2000) ** 0.5
+
+
+def test_students_interval_of_a_logarithm_and_of_too_little() -> None:
+    values = np.array([1.0, 2.0, 4.0])
+    found, plain = student_interval(np.log(values), shown=np.exp), student_interval(np.log(values))
+    assert found.value == pytest.approx(2.0)
+    assert (found.low, found.high) == pytest.approx((np.exp(plain.low), np.exp(plain.high)))
+    assert student_interval(values[:1]) == Interval(1.0)
+    assert student_interval(np.array([1.0, np.nan])) == Interval(None)
 
 
 def test_a_statistic_of_pairs_gets_the_interval_of_its_prompts_and_not_of_its_pairs() -> None:

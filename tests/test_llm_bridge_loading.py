@@ -6,11 +6,12 @@ from dataclasses import FrozenInstanceError, fields
 
 import pytest
 import torch
+from perturbing import perturb
 
 from llm_bridge import recomputation
 from llm_bridge.gradients import log_odds_gradients, logit_features
 from llm_bridge.memory import clear_memory_errors
-from llm_bridge.models import LoadedModel, load_model
+from llm_bridge.models import load_model
 from llm_bridge.policies import AnswerBatch, answer_logits
 from llm_bridge.presets import PRESETS, Printed, get_preset
 from llm_bridge.recomputation import checkpoint_layers, is_checkpointed
@@ -20,18 +21,9 @@ from theory.errors import InputError
 PROMPTS = prompts_from_names(["3+5", "6*7"])
 
 
-def moved(loaded: LoadedModel) -> LoadedModel:
-    """The same model away from its start, where the gradients of A vanish."""
-    generator = torch.Generator().manual_seed(4)
-    with torch.no_grad():
-        for value in loaded.parameters.values():
-            value.add_(torch.randn(value.shape, generator=generator, dtype=value.dtype), alpha=0.05)
-    return loaded
-
-
 @pytest.mark.parametrize("dtype", ["float64", "float32", "bfloat16"])
 def test_checkpointing_changes_no_value_and_no_gradient(dtype: str) -> None:
-    plain, checkpointed = (moved(load_model(dtype=dtype, checkpointing=each)) for each in (False, True))
+    plain, checkpointed = (perturb(load_model(dtype=dtype, checkpointing=each), 0.05, seed=4) for each in (False, True))
     assert (plain.checkpointing, checkpointed.checkpointing) == (False, True)
     assert (is_checkpointed(plain.model), is_checkpointed(checkpointed.model)) == (False, True)
     assert list(plain.parameters) == list(checkpointed.parameters)
@@ -65,7 +57,7 @@ def test_checkpointed_layers_are_really_computed_again(monkeypatch: pytest.Monke
 
 
 def test_exact_mode_works_on_a_checkpointed_model() -> None:
-    plain, checkpointed = moved(load_model()), moved(load_model(checkpointing=True))
+    plain, checkpointed = perturb(load_model(), 0.05, seed=4), perturb(load_model(checkpointing=True), 0.05, seed=4)
     batch = AnswerBatch.of(PROMPTS[:1], plain.tokenizer)
     for measure in (log_odds_gradients, logit_features):
         for one, other in zip(measure(plain, batch), measure(checkpointed, batch), strict=True):
@@ -98,7 +90,7 @@ def test_the_device_is_where_the_parameters_are() -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 @pytest.mark.parametrize("dtype", ["float64", "float32", "bfloat16"])
 def test_a_gpu_gives_what_the_cpu_gives(dtype: str) -> None:
-    here, there = moved(load_model(dtype=dtype)), load_model(dtype=dtype, device="cuda")
+    here, there = perturb(load_model(dtype=dtype), 0.05, seed=4), load_model(dtype=dtype, device="cuda")
     with torch.no_grad():
         for name, value in there.parameters.items():
             value.copy_(here.parameters[name])

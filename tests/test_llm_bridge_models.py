@@ -7,7 +7,6 @@ import random
 import re
 import shutil
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +21,6 @@ from llm_bridge.models import TINY_FOLDER, LoraSettings, full_precision, load_mo
 from llm_bridge.policies import AnswerBatch, answer_logits
 from llm_bridge.tasks import KINDS, arithmetic_prompts, prompts_from_names
 from theory.errors import InputError
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """The tensors are tiny: more threads gain little, and on a busy machine waiting for each other costs a lot."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def assert_same_parameters(first: Any, second: Any) -> None:

@@ -14,7 +14,7 @@ from scipy.integrate import quad
 
 from llm_bridge.asking.questions import get_task
 from llm_bridge.experiment import BridgeSettings, prepare
-from llm_bridge.experiments.normalisation import PAIRINGS, Experiment, Runs, draw_questions, run_experiment
+from llm_bridge.experiments.normalisation import Runs, draw_questions, run_experiment
 from llm_bridge.experiments.normalisation_run import (
     Curve,
     evaluation_times,
@@ -23,6 +23,7 @@ from llm_bridge.experiments.normalisation_run import (
     matched_ratio,
     predicted_curve,
 )
+from llm_bridge.experiments.normalisation_settings import PAIRINGS, Experiment
 from llm_bridge.experiments.normalisation_summary import flow_speed_up, passage_times, summarise, verdict
 from llm_bridge.measurement.intervals import Interval
 from llm_bridge.training import train
@@ -97,6 +98,20 @@ def test_another_experiments_directory_is_refused(small: tuple[Path, Runs], chan
     with pytest.raises(InputError, match="that of this experiment"):
         run_experiment(replace(SMALL, **change), out)  # type: ignore[arg-type]
     assert (out / "experiment.json").read_bytes() == before
+
+
+def test_a_directory_whose_questions_have_changed_is_refused(tmp_path: Path) -> None:
+    """A question of a file is named by its line, whatever stands there: runs of other answers were once taken over."""
+    file = tmp_path / "own.jsonl"
+    two = [{"question": f"{digit}+5=", "answers": ["7", "8"]} for digit in (2, 3)]
+    own = replace(SMALL, parts={"own": f"choices:{file}"}, steps=1, every=1, pairings=("same",))
+    for correct in ("7", "8"):
+        file.write_text("".join(json.dumps({**line, "correct": correct}) + "\n" for line in two))
+        if correct == "7":
+            run_experiment(own, tmp_path / "out")
+        else:
+            with pytest.raises(InputError, match="digests differs"):
+                run_experiment(own, tmp_path / "out")
 
 
 def test_a_damaged_run_is_named(tmp_path: Path) -> None:

@@ -127,3 +127,9 @@ def test_smooth_shapes_fit_themselves() -> None:
 def test_bad_curves(t: np.ndarray, curves: np.ndarray) -> None:
     with pytest.raises(InputError):
         find_phases(t, curves)
+
+
+@pytest.mark.parametrize(("name", "value"), [("shortest", 21), ("shortest", 2), ("most", 0), ("draws", 0)])
+def test_bad_options(name: str, value: int) -> None:
+    with pytest.raises(InputError, match=f"{name} is {value}"):
+        find_phases(np.arange(20), np.arange(20) ** 0.5, **{name: value})  # type: ignore[arg-type]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
+from perturbing import perturb
 
 from llm_bridge.models import LoadedModel, full_precision, load_model
 from llm_bridge.policies import AnswerBatch, answer_logits, log_odds, p_and_q
@@ -17,24 +18,10 @@ from theory.errors import InputError
 NAMES = ["3+5", "15-8", "6*7", "17+26", "9*9", "98+97"]
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """The tensors are tiny: more threads gain little, and on a busy machine waiting for each other costs a lot."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture
 def loaded() -> LoadedModel:
     """The tiny model moved off its start, so that A and B both matter."""
-    model = load_model()
-    generator = torch.Generator().manual_seed(3)
-    with torch.no_grad():
-        for value in model.parameters.values():
-            value.add_(torch.randn(value.shape, generator=generator, dtype=value.dtype), alpha=0.05)
-    return model
+    return perturb(load_model(), 0.05)
 
 
 def score_alone(loaded: LoadedModel, question: str, answer: str) -> float:

@@ -1,4 +1,4 @@
-"""Tasks by name, and rewards that are checked before anything is learned from them."""
+"""Tasks by name: questions, their wordings and parts, and what is refused."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 
 from llm_bridge.asking.datasets import KINDS
@@ -211,67 +210,6 @@ def test_bytes_that_are_no_text(tmp_path: Path) -> None:
 def test_form_chat_needs_a_template() -> None:
     with pytest.raises(InputError, match="no chat template"):
         get_task("arithmetic:sum", tokenizer=PLAIN, form="chat")
-
-
-def test_the_function_is_called_as_by_trl() -> None:
-    seen: dict[str, Any] = {}
-
-    def record(prompts: Any, completions: Any, completion_ids: Any, **columns: Any) -> list[float]:
-        seen.update(columns, prompts=prompts, completions=completions, completion_ids=completion_ids)
-        return [1.0, 0.0, True, 0]  # type: ignore[list-item]
-
-    messages = ({"role": "user", "content": "b?"},)
-    questions = (Question("a", "a?", {"x": 1, "completions": 0}), Question("b", messages, {"x": 2, "completions": 0}))
-    rewards = rewards_of(Task("t", questions, record), questions, 2, ["p", "q", "r", "s"], [[1], [2], [3], (4,)])
-    assert rewards.tolist() == [[1.0, 0.0], [1.0, 0.0]]
-    assert rewards.dtype == np.float64
-    assert seen["prompts"] == ["a?", "a?", [dict(messages[0])], [dict(messages[0])]]
-    assert seen["completions"][:2] == ["p", "q"]
-    assert seen["completions"][3] == [{"role": "assistant", "content": "s"}]
-    assert seen["completion_ids"] == [[1], [2], [3], [4]]
-    assert seen["x"] == [1, 1, 2, 2]
-
-
-@pytest.mark.parametrize(
-    ("values", "message"),
-    [
-        ([1.0, None], "reward of question 'b' in t is None"),
-        ([1.0, float("nan")], "reward of question 'b' in t is nan"),
-        ([0.5, 1.0], "reward of question 'a' in t is 0.5"),
-        ([1.0, "yes"], "reward of question 'b' in t is 'yes'"),
-        ([1.0], "number of rewards of t is 1"),
-        (7, "reward function of t is"),
-    ],
-)
-def test_a_bad_reward_names_question_and_value(values: Any, message: str) -> None:
-    questions = (Question("a", "a?"), Question("b", "b?"))
-    with pytest.raises(InputError) as caught:
-        rewards_of(Task("t", questions, lambda **_: values), questions, 1, ["x", "y"], [[1], [2]])
-    assert message in str(caught.value)
-
-
-def test_a_reward_that_raises() -> None:
-    def broken(**_: Any) -> list[float]:
-        raise RuntimeError("no\nservice")
-
-    question = Question("a", "a?")
-    with pytest.raises(InputError, match="RuntimeError: no service"):
-        rewards_of(Task("t", (question,), broken), [question], 1, ["x"], TOKENS)
-
-
-def test_a_coroutine_is_awaited() -> None:
-    async def slow(**_: Any) -> list[float]:
-        return [1.0]
-
-    question = Question("a", "a?")
-    assert rewards_of(Task("t", (question,), slow), [question], 1, ["x"], TOKENS).tolist() == [[1.0]]  # type: ignore[arg-type]
-
-
-def test_sizes_that_do_not_fit() -> None:
-    task = get_task("arithmetic:3+5")
-    for texts, tokens in ((["8"], [[1]]), (["8", "8"], [[1]])):
-        with pytest.raises(InputError, match="number of completions"):
-            rewards_of(task, task.questions, 2, texts, tokens)
 
 
 def test_the_hub_is_read_from_the_cache_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

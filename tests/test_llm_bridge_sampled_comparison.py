@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from compare import assert_agree
 
-from llm_bridge.comparing.lines import kept_parameters
 from llm_bridge.comparing.sampled_comparison import (
     SampledComparison,
     compare_sampled,
@@ -15,6 +14,7 @@ from llm_bridge.comparing.sampled_comparison import (
 )
 from llm_bridge.experiment import BridgeSettings, prepare
 from llm_bridge.measurement.gram import answer_gram
+from llm_bridge.measurement.moves import kept_parameters
 from simulator.reference import simulate
 from simulator.sampled import SampledRule, get_any_rule, sample_words, sampled_move
 from theory.errors import InputError

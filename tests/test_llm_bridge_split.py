@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -76,7 +77,7 @@ def test_other_ranges_need_no_new_measurement(tmp_path: Path) -> None:
     assert [part for _, part in first] != [part for _, part in second]
 
 
-@pytest.mark.parametrize("change", ["settings", "questions", "damaged", "foreign"])
+@pytest.mark.parametrize("change", ["settings", "questions", "answers", "damaged", "foreign"])
 def test_another_splits_directory_is_refused_and_left_as_it_is(change: str, tmp_path: Path) -> None:
     split_task(TASK, RATE, Ranges(), tmp_path, SETTINGS)
     task, settings = TASK, SETTINGS
@@ -84,6 +85,10 @@ def test_another_splits_directory_is_refused_and_left_as_it_is(change: str, tmp_
         settings = {**SETTINGS, "samples": 8}
     elif change == "questions":
         task = get_task("arithmetic:sum")
+    elif change == "answers":
+        # The same questions, but another answer is right, as where a line of a file was corrected.
+        first = replace(TASK.questions[0], columns={**TASK.questions[0].columns, "answer": "1"})
+        task = replace(TASK, questions=(first, *TASK.questions[1:]))
     elif change == "damaged":
         (tmp_path / "settings.json").write_text("[1]")
     else:

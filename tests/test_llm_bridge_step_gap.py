@@ -13,10 +13,11 @@ from compare import assert_agree
 
 from llm_bridge.comparing.directional import along_of, model_step
 from llm_bridge.comparing.directional_runs import step_rule_runs
-from llm_bridge.comparing.lines import WIDTH, kept_parameters, largest, log_odds_at, log_odds_direction, move
+from llm_bridge.comparing.lines import WIDTH, largest, log_odds_at, log_odds_direction
 from llm_bridge.comparing.step_gap import FACTORS, measure_gap
 from llm_bridge.experiment import BridgeSettings, prepare
 from llm_bridge.measurement.gram import answer_gram
+from llm_bridge.measurement.moves import kept_parameters, move
 from simulator.directional import Along
 from theory.rules import GRPO, REINFORCE
 

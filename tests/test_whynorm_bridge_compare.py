@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 import pytest
@@ -31,7 +32,9 @@ SMALL = [
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("compare")
-    assert main(["bridge", "compare", *SMALL, "--out", str(out)]) == 0
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("sys.argv", ["whynorm", "bridge", "compare", *SMALL])
+        assert main(["bridge", "compare", *SMALL, "--out", str(out)]) == 0
     return out
 
 
@@ -40,8 +43,10 @@ def test_everything_is_written(folder: Path) -> None:
     assert names == {"comparison.json", "run", "predicted.png", "horizon.png", "gap-0.png"}
     content = read_comparison(folder / "comparison.json")
     assert content is not None
-    assert content["command"].startswith("whynorm")
+    # As a shell reads it: prompts with blanks between them are one word.
+    assert shlex.split(content["command"]) == ["whynorm", "bridge", "compare", *SMALL]
     assert content["machine"]
+    assert (content["model"], content["weights"]) == ("tiny", {})
     assert content["versions"]
     assert [each["period"] for each in content["comparison"]["predictions"]] == [None, 2]
     assert {row["id"] for row in content["evidence"]} >= {

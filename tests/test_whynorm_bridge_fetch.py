@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from test_llm_bridge_fetch import build_wheel, silent_hub
+from mini_wheels import build_wheel, silent_hub
 from test_whynorm_cli import Capture, call
 
 from llm_bridge.weights import fetch

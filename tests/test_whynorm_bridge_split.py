@@ -69,6 +69,8 @@ BAD = [
     ),
     ([*SPLIT, "arithmetic:sum", "--max-new-tokens", "0"], "max-new-tokens is 0"),
     ([*SPLIT, "gsm8k:sample", "--mode", "exact"], "finite answer set"),
+    # Exact rates are the probability of the right answer: no completion is there to be rewarded.
+    ([*SPLIT, "arithmetic:sum", "--mode", "exact", "--reward", "raises.py:f"], "reward is 'raises.py:f'"),
 ]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
-import torch
+from perturbing import perturb
 
 from llm_bridge.measurement.gram import AnswerGram, answer_gram
 from llm_bridge.models import LoadedModel, load_model
@@ -19,11 +19,6 @@ PROMPTS: tuple[Prompt, ...] = prompts_from_names(["5*7", "57+32", "2+7", "39+32"
 @cache
 def case() -> tuple[LoadedModel, AnswerBatch, AnswerGram]:
     """The model, its batch of ``PROMPTS`` and their Gram matrix; tests must leave the model as it is."""
-    torch.set_num_threads(1)
-    loaded = load_model("tiny")
-    generator = torch.Generator().manual_seed(3)
-    with torch.no_grad():
-        for parameter in loaded.parameters.values():
-            parameter += 0.02 * torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype)
+    loaded = perturb(load_model("tiny"))
     batch = AnswerBatch.of(PROMPTS, loaded.tokenizer)
     return loaded, batch, answer_gram(loaded, batch)

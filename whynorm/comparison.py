@@ -50,7 +50,7 @@ def compare_content(
     content: dict[str, Any] = {}
 
     def known(found: Any) -> None:
-        content.update({"model": settings.model, **provenance(command), **found.to_json()})
+        content.update({**provenance(command, settings.model), **found.to_json()})
         content["evidence"] = [row.to_json() for row in evidence_rows(content, experiment)]
         content["consistency"] = [check.to_json() for check in checks()]
         if out is not None:

@@ -91,8 +91,9 @@ def _rows(part: str, measures: dict[str, Any]) -> Iterator[tuple[str, str]]:
     elif part == "curvature":
         for each in told:
             parts = f"{each['eigenvalue']:.3g} (softmax {each['softmax']:.3g}, network {each['network']:.3g})"
-            yield f"curvature of {each['prompt']}", parts
-            yield "  share of its bound", ", ".join(f"{k.split(',')[0]}: {v:.2g}" for k, v in each["lemmas"].items())
+            yield f"curvature of {each['prompt']}", parts if each.get("converged", True) else f"{parts}, not converged"
+            of_bounds = (f"{key.split(',')[0]}: {_short(value, 2)}" for key, value in each["lemmas"].items())
+            yield "  share of its bound", ", ".join(of_bounds)
     else:
         for rule, each in told.items():
             yield f"least gain over bound, {rule}", _short(each["minimum_ratio"])
@@ -150,8 +151,8 @@ def _table(title: str) -> Table:
     return Table(title=Text(title), title_justify="left", show_header=False)
 
 
-def _short(value: Any) -> str:
-    return "-" if value is None else f"{value:.3g}"
+def _short(value: Any, digits: int = 3) -> str:
+    return "-" if value is None else f"{value:.{digits}g}"
 
 
 def _bounds(interval: Any) -> str:

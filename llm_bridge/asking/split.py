@@ -34,6 +34,7 @@ __all__ = [
     "measure_rate",
     "parse_range",
     "parts_of",
+    "questions_digest",
     "read_split",
     "split_task",
     "within",
@@ -157,7 +158,7 @@ def split_task(
         InputError: the directory holds a split with other settings or a damaged file, or cannot be written.
     """
     prepare_directory(out)
-    settings = {**settings, "questions": _digest(task)}
+    settings = {**settings, "questions": questions_digest(task)}
     rates = _earlier(out, settings)
     for index, question in enumerate(task.questions):
         if question.name not in rates:
@@ -173,10 +174,20 @@ def split_task(
     return rows
 
 
-def _digest(task: Task) -> str:
-    """Changes with every question, as a file may between two calls."""
-    asked = [(question.name, question.prompt) for question in task.questions]
+def questions_digest(task: Task) -> str:
+    """Changes with every question and with what is right, as a file may between two calls."""
+    asked = [(question.name, question.prompt, _texts(question)) for question in task.questions]
     return hashlib.sha256(json.dumps(asked, default=dict).encode()).hexdigest()[:16]
+
+
+def _texts(question: Question) -> dict[str, Any]:
+    """The columns that are texts, or several: which answer is right is one of them, and a text is the same anywhere."""
+    columns = {key: [value] if isinstance(value, str) else value for key, value in question.columns.items()}
+    return {
+        key: list(value)
+        for key, value in columns.items()
+        if isinstance(value, (list, tuple)) and all(isinstance(each, str) for each in value)
+    }
 
 
 def parts_of(rates: Sequence[PassRate], ranges: Ranges) -> list[tuple[PassRate, str]]:

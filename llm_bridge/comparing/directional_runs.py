@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from llm_bridge.comparing.directional import model_step
-from llm_bridge.comparing.lines import kept_parameters
 from llm_bridge.experiment import BridgeSettings, prepare
 from llm_bridge.measurement.gram import answer_gram
+from llm_bridge.measurement.moves import kept_parameters
 from llm_bridge.training import train
 from simulator.directional import STATE_FORMS
 from simulator.records import Record

@@ -1,10 +1,9 @@
-"""A model along a line of its parameters: logits at ``theta + tau v``, and the largest tau that keeps a property."""
+"""A model along a line of its parameters: log-odds there, and the largest step that keeps a property."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +13,7 @@ from llm_bridge.models import LoadedModel
 from llm_bridge.policies import AnswerBatch, answer_logits, log_odds
 from theory.policy import Array
 
-__all__ = ["Largest", "kept_parameters", "largest", "log_odds_at", "log_odds_direction", "move"]
+__all__ = ["Largest", "largest", "log_odds_at", "log_odds_direction"]
 
 # Relative width at which a bisection stops.
 WIDTH = 0.02
@@ -59,25 +58,6 @@ def largest(holds: Callable[[float], bool], start: float, most: float) -> Larges
         else:
             bad = middle
     return Largest(good, False, tried)
-
-
-@contextmanager
-def kept_parameters(loaded: LoadedModel) -> Iterator[list[torch.Tensor]]:
-    """Put the trainable parameters back at the end, bit for bit; yields what they were."""
-    before = [value.detach().clone() for value in loaded.parameters.values()]
-    try:
-        yield before
-    finally:
-        with torch.no_grad():
-            for value, kept in zip(loaded.parameters.values(), before, strict=True):
-                value.copy_(kept)
-
-
-def move(loaded: LoadedModel, start: Sequence[torch.Tensor], direction: Sequence[torch.Tensor], tau: float) -> None:
-    """Set the trainable parameters to ``start + tau direction``."""
-    with torch.no_grad():
-        for value, base, way in zip(loaded.parameters.values(), start, direction, strict=True):
-            value.copy_(base + tau * way)
 
 
 def log_odds_direction(loaded: LoadedModel, single: AnswerBatch) -> tuple[float, list[torch.Tensor]]:

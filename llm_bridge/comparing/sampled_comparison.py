@@ -17,9 +17,10 @@ import numpy.typing as npt
 import torch
 from scipy.stats import t as student
 
-from llm_bridge.comparing.lines import kept_parameters, log_odds_at
+from llm_bridge.comparing.lines import log_odds_at
 from llm_bridge.experiment import BridgeSettings, prepare
 from llm_bridge.measurement.gram import answer_gram
+from llm_bridge.measurement.moves import kept_parameters
 from llm_bridge.models import LoadedModel
 from llm_bridge.policies import AnswerBatch, answer_logits
 from simulator.random import uniform_order

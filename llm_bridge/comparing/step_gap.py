@@ -20,9 +20,11 @@ import numpy as np
 import torch
 
 from llm_bridge.comparing.directional import along_of
-from llm_bridge.comparing.lines import Largest, kept_parameters, largest, log_odds_at, log_odds_direction, move
+from llm_bridge.comparing.lines import Largest, largest, log_odds_at, log_odds_direction
 from llm_bridge.gradients import surrogate_loss
+from llm_bridge.measurement.feature_sizes import place_of
 from llm_bridge.measurement.gram import AnswerGram
+from llm_bridge.measurement.moves import kept_parameters, move
 from llm_bridge.models import LoadedModel
 from llm_bridge.policies import AnswerBatch, answer_logits
 from simulator.directional import Along, largest_linear, step_rule
@@ -232,10 +234,10 @@ def feature_shares(gram: AnswerGram, batch: AnswerBatch, along: Along) -> dict[s
     layers: dict[str, float] = {}
     parts: dict[str, float] = {}
     for name, share in zip(gram.names, blocks, strict=True):
-        pieces = [piece for piece in name.split(".") if piece.isdigit()]
-        layer, side = f"layer {pieces[0]}" if pieces else "other", "A" if "lora_A" in name else "B"
+        place = place_of(name)
+        layer, part = "other" if place["layer"] == "-" else f"layer {place['layer']}", place["part"]
         layers[layer] = layers.get(layer, 0.0) + float(share)
-        parts[side] = parts.get(side, 0.0) + float(share)
+        parts[part] = parts.get(part, 0.0) + float(share)
     tokens = (batch.targets >= 0).sum(dim=1).cpu().numpy()
     sizes = np.diagonal(own, axis1=1, axis2=2).ravel()
     return {

@@ -1,22 +1,23 @@
 r"""What the runs of the normalisation experiment say, beside what the theory predicted.
 
 Everything is paired: a seed's difference is std minus no_std on the same prompts, adapter and order, and intervals
-bootstrap the seeds. Two predictions stand beside it, neither of them fitted: the linearised model (the bandit with the
-model's own Gram matrix) run with the same rules, steps and orders, and the gradient flow of a single prompt with two
-outputs, of which nothing but its success probability at the start is known.
+are Student's over the seeds. Two predictions stand beside it, neither of them fitted: the linearised model (the bandit
+with the model's own Gram matrix) run with the same rules, steps and orders, and the gradient flow of a single prompt
+with two outputs, of which nothing but its success probability at the start is known.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from llm_bridge.experiments.normalisation import Experiment, Runs
+from llm_bridge.experiments.normalisation import Runs
 from llm_bridge.experiments.normalisation_run import Curve
-from llm_bridge.measurement.intervals import Interval, intervals_over_prompts, over_prompts
+from llm_bridge.experiments.normalisation_settings import Experiment
+from llm_bridge.measurement.intervals import Interval, student_interval
 from theory.claims.sharp_comparison import THRESHOLD
 from theory.rules import GRPO, REINFORCE, Rule
 
@@ -103,7 +104,7 @@ def _part(runs: Runs, part: str, threshold: float, group: int) -> dict[str, Any]
             label: _numbers((J**group + (1 - J) ** group).mean(axis=(0, 2))) for label, J in curves.items()
         },
         "times_theorem": [2 * experiment.eta * runs.x_max_sq[part, seed] for seed in range(experiment.seeds)],
-        "weighted_mean_std": _seeds(_weighted_mean_std(curves["std"])).to_json(),
+        "weighted_mean_std": student_interval(_weighted_mean_std(curves["std"])).to_json(),
         "pairings": {label: _pairing(runs, part, label, threshold) for label in experiment.pairings},
     }
 
@@ -150,7 +151,7 @@ def _compared(
     std, other = (_stack(curves, experiment, part, one).mean(axis=2) for one in ("std", label))
     difference = std - other
     t = curves[part, "std", 0].t
-    area = _seeds(_mean_over_time(difference, t))
+    area = student_interval(_mean_over_time(difference, t))
     times = np.array(
         [
             [passage_times(curves[part, one, seed], threshold) for seed in range(experiment.seeds)]
@@ -158,12 +159,12 @@ def _compared(
         ]
     )
     capped = np.minimum(times, experiment.steps)
-    speed = _seeds(np.log(capped[1] / capped[0]), np.exp) if (capped > 0).all() else Interval(None)
+    speed = student_interval(np.log(capped[1] / capped[0]), shown=np.exp) if (capped > 0).all() else Interval(None)
     return {
         "mean": {name: _number(_mean_over_time(each, t).mean()) for name, each in (("std", std), ("no_std", other))},
         "difference": _series(difference),
         "mean_difference": area.to_json(),
-        "end_difference": _seeds(difference[:, -1]).to_json(),
+        "end_difference": student_interval(difference[:, -1]).to_json(),
         "ahead": verdict(area),
         "speed_up": speed.to_json(),
         "arrived": dict(zip(("std", "no_std"), np.isfinite(times).sum(axis=1).tolist(), strict=True)),
@@ -181,16 +182,9 @@ def _error(runs: Runs, part: str, label: str) -> float | None:
     return _number(np.mean([np.abs(runs.curves[key].J - runs.predicted[key].J).max() for key in keys]))
 
 
-def _seeds(values: Floats, shown: Callable[[Any], Any] = lambda value: value) -> Interval:
-    """Mean over seeds with its interval; ``shown`` is applied to the mean."""
-    return over_prompts(lambda index: float(shown(values[index].mean())), len(values))
-
-
 def _series(values: Floats) -> dict[str, list[float | None]]:
     """Mean over seeds at every look, with intervals, from ``(seeds, S)``."""
-    looks = range(values.shape[1])
-    found = intervals_over_prompts(lambda index: {str(k): float(values[index, k].mean()) for k in looks}, len(values))
-    each = [found[str(k)] for k in looks]
+    each = [student_interval(look) for look in values.T]
     return {name: [getattr(one, name) for one in each] for name in ("value", "low", "high")}
 
 

@@ -80,8 +80,8 @@ def largest_eigenvalue(
         seed: of the random start.
 
     Returns:
-        ``(0, None)`` where the operator vanishes on the start, and the best value so far (a lower bound in absolute
-        value) with None if Lanczos does not converge.
+        ``(0, None)`` where the operator vanishes on the start, and its Rayleigh quotient there, a lower bound in
+        absolute value, with None if Lanczos does not converge.
     """
     first = generator(seed, stream=_START_STREAM).standard_normal(size)
     if start is not None and np.linalg.norm(start) > 0:
@@ -136,9 +136,12 @@ def prompt_curvature(
 
     Returns:
         ``p``, ``variance``, ``eigenvalue`` of ``Hess J_i`` (largest in absolute value), ``softmax`` and ``network``:
-        those of its two parts, which need not add up; ``gradient`` norm; ``finite_difference``: the relative error of a
-        Hessian-vector product against central differences of gradients; ``ball``: the largest norm found on the ball,
-        None for ``ball=0``; for each lemma, ``left / right`` under ``lemmas``: above 1 the bound fails; ``products``.
+        those of its two parts, which need not add up; ``converged``: whether all of them are eigenvalues, False where
+        Lanczos gave up on one, which is then a lower bound, as is what follows from it; ``gradient`` norm;
+        ``finite_difference``: the relative error of a Hessian-vector product against central differences of gradients;
+        ``ball``: the largest norm found on the ball, None for ``ball=0`` or without a top eigenvector; for each lemma,
+        ``left / right`` under ``lemmas``: above 1 the bound fails, None where it is 0, as V is
+        for a prompt solved to the last digit; ``products``.
     """
     single, state = batch.prompt(i), measured.odds
     variance, x_max_sq = (
@@ -149,10 +152,10 @@ def prompt_curvature(
     size = len(full.gradient)
     eigenvalue, vector = largest_eigenvalue(full, size, start=full.gradient, tolerance=tolerance, seed=seed)
     own = HessianProduct(loaded, single, "network")
-    network, _ = largest_eigenvalue(own, size, start=full.gradient, tolerance=tolerance, seed=seed)
+    network, along = largest_eigenvalue(own, size, start=full.gradient, tolerance=tolerance, seed=seed)
     norm = float(np.linalg.norm(full.gradient))
     error = _difference_error(loaded, single, full)
-    around, more = _on_ball(loaded, single, vector, (variance / x_max_sq) ** 0.5, ball, tolerance, seed)
+    around, more, sure = _on_ball(loaded, single, vector, (variance / x_max_sq) ** 0.5, ball, tolerance, seed)
     largest = abs(eigenvalue) if around is None else max(abs(eigenvalue), around)
     return {
         "p": float(state.p[i]),
@@ -160,17 +163,22 @@ def prompt_curvature(
         "eigenvalue": eigenvalue,
         "softmax": softmax_eigenvalue(measured, i),
         "network": network,
+        "converged": _converged(eigenvalue, vector) and _converged(network, along) and sure,
         "gradient": norm,
         "finite_difference": error,
         "ball": around,
         "lemmas": {
-            "3.1, 4 X^2 V": abs(eigenvalue) / (4 * x_max_sq * variance),
-            "3.1, X^2": abs(eigenvalue) / x_max_sq,
-            "3.2, X / 2": norm / (0.5 * x_max_sq**0.5),
-            "3.3, 5/2 X^2 sqrt(V)": largest / (2.5 * x_max_sq * variance**0.5),
+            "3.1, 4 X^2 V": _share(abs(eigenvalue), 4 * x_max_sq * variance),
+            "3.1, X^2": _share(abs(eigenvalue), x_max_sq),
+            "3.2, X / 2": _share(norm, 0.5 * x_max_sq**0.5),
+            "3.3, 5/2 X^2 sqrt(V)": _share(largest, 2.5 * x_max_sq * variance**0.5),
         },
         "products": full.count + own.count + more,
     }
+
+
+def _share(left: float, right: float) -> float | None:
+    return left / right if right > 0 else None
 
 
 def _slopes(z: torch.Tensor, answers: torch.Tensor) -> torch.Tensor:
@@ -187,6 +195,11 @@ def _odds_of(measured: AnswerGram, i: int) -> Any:
 
     state = measured.odds
     return type(state)(*(getattr(state, each.name)[i : i + 1] for each in fields(state)))
+
+
+def _converged(eigenvalue: float, vector: Floats | None) -> bool:
+    """Whether `largest_eigenvalue` found one; that of an operator that vanishes is 0, without a vector."""
+    return vector is not None or eigenvalue == 0
 
 
 def _difference_error(loaded: LoadedModel, single: AnswerBatch, product: HessianProduct) -> float | None:
@@ -212,18 +225,21 @@ def _on_ball(
     number: int,
     tolerance: float,
     seed: int,
-) -> tuple[float | None, int]:
-    """The largest norm of the Hessian at some points at this distance, and how many products that took."""
+) -> tuple[float | None, int, bool]:
+    """The largest norm of the Hessian at some points at this distance, how many products that took, and whether all of
+    them converged.
+    """
     if top is None or number == 0:
-        return None, 0
+        return None, 0, True
 
-    def norm() -> tuple[float, int]:
+    def norm() -> tuple[float, int, bool]:
         # The product is used where it was made: moving the parameters spoils its graph.
         product = HessianProduct(loaded, single)
-        value, _ = largest_eigenvalue(product, len(top), start=top, tolerance=tolerance, seed=seed)
-        return abs(value), product.count
+        value, vector = largest_eigenvalue(product, len(top), start=top, tolerance=tolerance, seed=seed)
+        return abs(value), product.count, _converged(value, vector)
 
     draws = generator(seed, run=1, stream=_START_STREAM)
     directions = [top, -top, *draws.standard_normal((max(number - 2, 0), len(top)))][:number]
     found = [moved(loaded, radius * each / np.linalg.norm(each), norm) for each in directions]
-    return max(value for value, _ in found), sum(count for _, count in found)
+    values, counts, converged = zip(*found, strict=True)
+    return max(values), sum(counts), all(converged)

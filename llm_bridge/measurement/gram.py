@@ -147,7 +147,7 @@ def answer_gram(
             groups of parameters as memory asks for), ``sketch``, or ``auto``: memory if the rows fit, else disk.
         memory: bytes of rows held at most.
         folder: where the file of ``disk`` lies while this runs; the system's folder for temporary files if left out.
-        width: rows of the sketch, see :class:`llm_bridge.sketch.Sketch`.
+        width: rows of the sketch, see :class:`llm_bridge.measurement.row_stores.Sketch`.
         seed: of the sketch.
         progress: called with the number of prompts done, n for each group.
 

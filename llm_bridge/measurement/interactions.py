@@ -87,9 +87,9 @@ def _with_intervals(measured: AnswerGram, resamples: int, seed: int) -> dict[str
 def sampled_cosines(measured: AnswerGram, group: int, *, trials: int = 20, seed: int = 0) -> dict[str, Any]:
     """What cosines look like when gradients are estimated from groups of G sampled answers, and what split halves mend.
 
-    Answers are drawn from the exact policy; the estimate is REINFORCE's with the group's mean as baseline,
-    ``1/G sum_g (r_g - mean r) grad log pi(o_g)``, the estimate of each half with the baseline of that half. All of it
-    happens in the Gram matrix, so that a trial costs no pass through the model.
+    Answers are drawn from the exact policy. The estimate of a half of m = G / 2 answers is REINFORCE's with the mean of
+    that half as baseline, ``1/m sum_g (r_g - mean r) grad log pi(o_g)``; raw cosines are those of the mean of both. All
+    of it happens in the Gram matrix, so that a trial costs no pass through the model.
 
     Args:
         measured: the exact Gram matrix.

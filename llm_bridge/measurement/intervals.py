@@ -1,7 +1,9 @@
 r"""Intervals for what is measured on n prompts, and cosines freed from the noise of sampled rollouts.
 
 Prompts are what is drawn at random, so prompts are what is resampled: the n (n - 1) / 2 pairs of n prompts are not
-independent, and an interval that resampled pairs would be far too short.
+independent, and an interval that resampled pairs would be far too short. Of few prompts the bootstrap's own intervals
+are too short as well: those of 95% for the mean of n normal numbers hold it in 83%, 88% and 90% of cases for n of 5, 10
+and 20. Means over a few independent runs have Student's intervals instead.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import numpy.typing as npt
 from scipy.stats import DegenerateDataWarning, bootstrap
 
 from simulator.random import generator
+from simulator.sampling import student_margin
 from theory.errors import expected
 
 __all__ = [
@@ -25,6 +28,7 @@ __all__ = [
     "pairs_of",
     "split_half_cosines",
     "split_half_of_grams",
+    "student_interval",
 ]
 
 Floats = npt.NDArray[np.float64]
@@ -116,6 +120,24 @@ def _interval(value: float, low: float, high: float) -> Interval:
 def over_prompts(statistic: Callable[[npt.NDArray[np.int64]], float | None], n: int, **options: Any) -> Interval:
     """The interval of one statistic; options and errors as for :func:`intervals_over_prompts`."""
     return intervals_over_prompts(lambda index: {"value": statistic(index)}, n, **options)["value"]
+
+
+def student_interval(
+    values: Floats, *, level: float = 0.95, shown: Callable[[Any], Any] = lambda value: value
+) -> Interval:
+    """The mean of independent values ``(R,)`` with Student's interval; no ends for a single one, nothing if not finite.
+
+    Args:
+        values: one of each run.
+        level: of the interval, in (0, 1).
+        shown: an increasing function that is applied to the mean and to both ends, such as the inverse of a logarithm.
+    """
+    mean = float(np.mean(values))
+    if not np.isfinite(mean):
+        return Interval(None)
+    margin = float(student_margin(values, level, 2))
+    ends = [float(shown(mean + sign * margin)) for sign in (-1, 1)] if np.isfinite(margin) else [None, None]
+    return Interval(float(shown(mean)), *ends)
 
 
 def pairs_of(index: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:

@@ -24,7 +24,7 @@ from llm_bridge.tasks import Prompt
 from theory.errors import expected
 from theory.rules import RULES
 
-__all__ = ["PARTS", "MeasureOptions", "Measures", "measure", "parse_parts"]
+__all__ = ["PARTS", "MeasureOptions", "Measures", "measure", "parse_parts", "spread_prompts"]
 
 # What can be measured; each but "hidden" needs the Gram matrix, which is computed once.
 PARTS = {
@@ -138,6 +138,16 @@ def measure(
     return Measures(content, arrays, measured)
 
 
+def spread_prompts(p: npt.NDArray[np.float64], count: int) -> list[int]:
+    """At most ``count`` different prompts, spread over the success probabilities ``(n,)``, hardest first."""
+    n = len(p)
+    count = min(count, n)
+    # Without both ends where there are prompts enough: closer than a place apart, two of the places would round to one.
+    inner = count < n - 1
+    places = np.linspace(0, n - 1, count + 2)[1:-1] if inner else np.linspace(0, n - 1, count)
+    return [int(i) for i in np.argsort(p)[places.round().astype(int)]]
+
+
 def _gram(loaded: Any, prompts: Any, batch: Any, measured: AnswerGram, options: Any, tick: Any) -> Any:
     geometry = geometry_of(measured, loaded.name).to_json()
     return {**geometry, "sketch": measured.sketch, "features": feature_sizes(measured)}, {}, {}
@@ -170,11 +180,9 @@ def _fisher(loaded: Any, prompts: Any, batch: Any, measured: AnswerGram, options
 
 
 def _curvature(loaded: Any, prompts: Any, batch: Any, measured: AnswerGram, options: Any, tick: Any) -> Any:
-    order = np.argsort(measured.odds.p)
-    count = min(options.curved, measured.n)
-    chosen = order[np.linspace(0, measured.n - 1, count + 2).round().astype(int)[1:-1]] if count < measured.n else order
+    chosen = spread_prompts(measured.odds.p, options.curved)
     content, products = [], 0
-    for done, i in enumerate(chosen.tolist()):
+    for done, i in enumerate(chosen):
         # Products in single precision do not carry more digits.
         tolerance = 1e-3 if loaded.dtype == "float64" else 1e-2
         found = prompt_curvature(loaded, batch, measured, i, ball=options.ball, tolerance=tolerance, seed=options.seed)
@@ -182,7 +190,7 @@ def _curvature(loaded: Any, prompts: Any, batch: Any, measured: AnswerGram, opti
         products += found["products"]
         tick(done + 1)
     # A graph at each point: theta twice (both forms), two for finite differences, and those on the ball.
-    graphs = count * (4 + options.ball)
+    graphs = len(chosen) * (4 + options.ball)
     return content, {}, {"forward": graphs, "backward": graphs + 2 * products}
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TypeVar
 
 import numpy as np
@@ -11,23 +12,33 @@ import torch
 
 from llm_bridge.models import LoadedModel
 
-__all__ = ["moved"]
+__all__ = ["kept_parameters", "move", "moved"]
 
 Result = TypeVar("Result")
 
 
-def moved(loaded: LoadedModel, move: npt.NDArray[np.float64], call: Callable[[], Result]) -> Result:
-    """What ``call`` returns with ``move`` ``(d,)`` added to the parameters, which are put back bit for bit."""
-    before = [parameter.detach().clone() for parameter in loaded.parameters.values()]
+@contextmanager
+def kept_parameters(loaded: LoadedModel) -> Iterator[list[torch.Tensor]]:
+    """Put the trainable parameters back at the end, bit for bit; yields what they were."""
+    before = [value.detach().clone() for value in loaded.parameters.values()]
     try:
-        with torch.no_grad():
-            start = 0
-            for parameter in loaded.parameters.values():
-                piece = torch.as_tensor(move[start : start + parameter.numel()]).reshape(parameter.shape)
-                parameter.add_(piece.to(parameter))
-                start += parameter.numel()
-        return call()
+        yield before
     finally:
         with torch.no_grad():
-            for parameter, value in zip(loaded.parameters.values(), before, strict=True):
-                parameter.copy_(value)
+            for value, kept in zip(loaded.parameters.values(), before, strict=True):
+                value.copy_(kept)
+
+
+def move(loaded: LoadedModel, start: Sequence[torch.Tensor], direction: Sequence[torch.Tensor], tau: float) -> None:
+    """Set the trainable parameters to ``start + tau direction``."""
+    with torch.no_grad():
+        for value, base, way in zip(loaded.parameters.values(), start, direction, strict=True):
+            value.copy_(base + tau * way)
+
+
+def moved(loaded: LoadedModel, way: npt.NDArray[np.float64], call: Callable[[], Result]) -> Result:
+    """What ``call`` returns with ``way`` ``(d,)`` added to the parameters, which are put back bit for bit."""
+    with kept_parameters(loaded) as start:
+        flat = torch.from_numpy(way).split([value.numel() for value in start])
+        move(loaded, start, [piece.reshape(value.shape).to(value) for piece, value in zip(flat, start, strict=True)], 1)
+        return call()

@@ -100,10 +100,16 @@ def find_phases(
         seed: of their noise.
 
     Raises:
-        InputError: shapes do not fit, times do not increase, an entry is not finite, or there are fewer than 12 points.
+        InputError: shapes do not fit, times do not increase, an entry is not finite, there are fewer than 12 points, or
+            an option is out of range.
     """
     time, y = _checked(t, curves)
     least = max(5, len(time) // 20) if shortest is None else shortest
+    if not 3 <= least <= len(time):
+        raise expected("shortest", least, f"3 to the {len(time)} points of a curve", "leave it out for a twentieth")
+    for name, value in (("most", most), ("draws", draws)):
+        if value < 1:
+            raise expected(name, value, "at least 1", "leave it out")
     x = (time - time[0]) / (time[-1] - time[0])
     search = _Search(x, min(most, len(x) // least), least)
     bic, breaks = search.compare(y)

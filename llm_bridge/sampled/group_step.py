@@ -45,22 +45,16 @@ class Drawn:
 
 
 @dataclass(frozen=True, eq=False)
-class GroupStep:
+class GroupStep(Drawn):
     """What the processes together drew at a step; arrays as in :class:`Drawn`, over all N prompts of the step.
 
     Attributes:
-        own: positions of this process's prompts within the step.
-        groups: the groups of these.
+        groups: those of this process's prompts.
+        own: positions of these prompts within the step.
         advantages: ``(N, G)`` by the rule's convention.
     """
 
     own: Sequence[int]
-    groups: tuple[Rollouts, ...]
-    rewards: Floats
-    lengths: Floats
-    ended: Floats
-    entropy: Floats
-    tokens: Floats
     advantages: Floats
 
 

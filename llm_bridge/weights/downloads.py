@@ -84,6 +84,8 @@ def _check_hub_file(path: Path, sibling: Any) -> None:
         check_hash(path, sibling.lfs.sha256)
     elif sibling.blob_id:
         check_hash(path, sibling.blob_id, "sha1", b"blob %d\0" % path.stat().st_size)
+    else:
+        raise expected(f"hash of {path.name}", None, "one for every file, from the hub", "copy the model's folder here")
 
 
 def check_hash(path: Path, wanted: str, algorithm: str = "sha256", prefix: bytes = b"") -> None:

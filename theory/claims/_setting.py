@@ -10,7 +10,7 @@ its two parts.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import sympy as sp
@@ -18,7 +18,7 @@ import sympy as sp
 from theory.certificates import Proof
 from theory.instances import Instance
 
-__all__ = ["Direction", "Groups", "Probabilities", "direction", "groups", "probabilities", "symmetric_pair"]
+__all__ = ["Direction", "Groups", "Probabilities", "direction", "groups", "probabilities", "root_27", "symmetric_pair"]
 
 
 class Probabilities(NamedTuple):
@@ -95,6 +95,11 @@ def direction(proof: Proof) -> Direction:
         bound, u_a**2 + m**2 + s2 + g_w + g_op, "spectral norm, and ||X_i y||^2 = u_a^2 + E_w u^2 + sum (1 - w_j) u_j^2"
     )
     return Direction(u_a, m, s2, bound)
+
+
+def root_27(like: Any) -> Any:
+    """``3 sqrt(3)``, in the arithmetic of ``like``: floats or balls."""
+    return (like * 0 + 27) ** 0.5
 
 
 def symmetric_pair(p: float, displacement: float = 0.0) -> Instance:

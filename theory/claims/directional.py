@@ -26,7 +26,7 @@ from theory.claims._directional_proofs import (
     reinforce_proof,
     var_proof,
 )
-from theory.claims._setting import symmetric_pair
+from theory.claims._setting import root_27, symmetric_pair
 from theory.directional import output_range, wrong_range
 from theory.exact import maximum
 from theory.instances import Instance
@@ -57,11 +57,6 @@ def _downward(point: Point) -> Array:
 def _upward(point: Point) -> Array:
     b = point.state.q - point.state.p
     return np.asarray(point.state.variance * _range_sq(point) * maximum(b, 0 * b))
-
-
-def _root_27(point: Point) -> Any:
-    """``3 sqrt(3)``, in the arithmetic of the point."""
-    return (point.state.p * 0 + 27) ** 0.5
 
 
 def _margins(point: Point, moves: Array) -> Array:
@@ -100,7 +95,7 @@ def _gain(point: Point, alpha: int) -> Array:
     """Gain of ``eta grad J / V^(alpha/2)``; ``alpha`` 0: eta = 6 sqrt(3) / R^2, 1: eta = 4 / R^2."""
     state = point.state
     root = state.variance**0.5
-    length = 4 * root if alpha else 2 * _root_27(point) * state.variance
+    length = 4 * root if alpha else 2 * root_27(point.state.p) * state.variance
     moves = (length / _unit_range_sq(point))[:, None] * state.gap
     after = evaluate(point.features, point.answers, point.instance.theta + moves)
     return change_of_success(state.odds.wrong, _margins(point, moves), (state.p, state.q), (after.p, after.q))
@@ -108,7 +103,7 @@ def _gain(point: Point, alpha: int) -> Array:
 
 def _guaranteed(point: Point, alpha: int) -> Array:
     base = point.state.grad_sq / _unit_range_sq(point)
-    return np.asarray(2 * base / point.state.variance**0.5 if alpha else _root_27(point) * base)
+    return np.asarray(2 * base / point.state.variance**0.5 if alpha else root_27(point.state.p) * base)
 
 
 def _two_wrong() -> Instance:
@@ -157,7 +152,7 @@ CLAIMS = (
         statement=rf"|y^\top\nabla^2 J_i\,y| \le \tfrac{{1}}{{6\sqrt3}} R_i(y)^2, \quad {_R}",
         relation="<=",
         left=lambda point: point.quadratic,
-        right=lambda point: _range_sq(point) / (2 * _root_27(point)),
+        right=lambda point: _range_sq(point) / (2 * root_27(point.state.p)),
         proof=global_proof,
         witness=partial(symmetric_pair, 0.5 + 3**0.5 / 6),
     ),

@@ -17,19 +17,15 @@ from theory.assumptions import BOUNDED_STD, ORTHOGONAL, UNIQUE_ANSWER
 from theory.certificates import Certificate, Proof
 from theory.claim import Claim
 from theory.claims._runs import UNDRAWN, gain, min_proof, running_max, running_min, steps_column, sum_proof
+from theory.claims._setting import root_27
 from theory.policy import Array
 from theory.rules import GRPO, REINFORCE, Rule
 
 __all__ = ["CLAIMS", "upward_curvature"]
 
 
-def _root_27(like: Any) -> Any:
-    """``3 sqrt(3)``, in the arithmetic of ``like``."""
-    return (like * 0 + 27) ** 0.5
-
-
 def _reinforce_step(x_max_sq: Any) -> Any:
-    return _root_27(x_max_sq) / x_max_sq
+    return root_27(x_max_sq) / x_max_sq
 
 
 def _grpo_step(x_max_sq: Any) -> Any:
@@ -48,17 +44,17 @@ def _mean_bound(run: Any) -> Array:
 
 def _descent(run: Any, rule: Rule) -> Array:
     base = run.grad_sq[:-1] / (run.n * run.x_max_sq)
-    return np.asarray(base / run.std_bound[:-1] if rule is GRPO else base * _root_27(run.x_max_sq) / 2)
+    return np.asarray(base / run.std_bound[:-1] if rule is GRPO else base * root_27(run.x_max_sq) / 2)
 
 
 def _sum_bound(run: Any, rule: Rule) -> Array:
     if rule is GRPO:
         return np.asarray(_room(run) * running_max(run.std_bound[:-1]))
-    return np.asarray(_room(run) * 2 / _root_27(run.x_max_sq))
+    return np.asarray(_room(run) * 2 / root_27(run.x_max_sq))
 
 
 def _min_bound(run: Any, rule: Rule) -> Array:
-    scale = _mean_bound(run) if rule is GRPO else 2 / _root_27(run.x_max_sq)
+    scale = _mean_bound(run) if rule is GRPO else 2 / root_27(run.x_max_sq)
     return np.asarray(_room(run) * scale / steps_column(run))
 
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from theory.assumptions import UNIQUE_ANSWER
 from theory.claim import Claim, Link
-from theory.claims._setting import symmetric_pair
+from theory.claims._setting import root_27, symmetric_pair
 from theory.claims._sharp import BALL, ball_proof, curvature_proof, global_proof, lipschitz_proof, variance_proof
 from theory.exact import maximum
 from theory.points import Ball, Point
@@ -57,11 +57,6 @@ _SIZE = r"X_{\max}^2\|y\|^2"
 
 def _claim(part: str, **fields: Any) -> Claim:
     return Claim(id=f"X-SHARP-{part}", source="whynorm", assumptions=(UNIQUE_ANSWER,), **fields)
-
-
-def _root_three(point: Point) -> Any:
-    """``1 / (3 sqrt 3)``, in the arithmetic of the point."""
-    return (point.state.p * 0 + 27) ** -0.5
 
 
 _POINT = (
@@ -106,7 +101,7 @@ _POINT = (
         scope="point",
         relation="<=",
         left=lambda point: point.quadratic,
-        right=lambda point: point.x_max_sq * point.direction_sq * _root_three(point),
+        right=lambda point: point.x_max_sq * point.direction_sq / root_27(point.state.p),
         proof=global_proof,
         witness=partial(symmetric_pair, 0.5 + 3**0.5 / 6),
         remark="Attained at V = 1/6 by K = 2 with features 1 and -1; the printed 1 is 5.2 times too large.",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,18 +17,28 @@ from whynorm.commands.bridge_experiment import experiment
 from whynorm.commands.bridge_fetch import fetch, models
 from whynorm.commands.bridge_measure import measure
 from whynorm.commands.bridge_options import (
-    MODEL_HELP,
+    AsJson,
     Checkpointing,
     Device,
     Dtype,
     Form,
+    ModelName,
     PresetName,
     memory_errors,
     model_options,
     require_llm,
     require_packages,
 )
-from whynorm.commands.bridge_settings import Number, Prompts, Range, bridge_settings, check_run
+from whynorm.commands.bridge_settings import (
+    Number,
+    Prompts,
+    Range,
+    RuleName,
+    StepScale,
+    StepSize,
+    bridge_settings,
+    check_run,
+)
 from whynorm.commands.bridge_split import split, tasks
 from whynorm.commands.bridge_train import train
 from whynorm.console import progress, say
@@ -49,13 +58,13 @@ app.command("measure", short_help="Measure the theory's constants, once or along
 
 @app.command(short_help="Train the model, and its linearisation beside it.")
 def run(
-    model: Annotated[str | None, typer.Option(help=f"{MODEL_HELP}  [default: tiny, or the preset's]")] = None,
-    rule: Annotated[str, typer.Option(help="reinforce, grpo or power:ALPHA.")] = "grpo",
+    model: ModelName = None,
+    rule: RuleName = "grpo",
     prompts: Prompts = "",
     n: Number = 6,
     p0: Range = "0.03:0.9",
-    eta: Annotated[float | None, typer.Option(help="Step size; the theorem's own if left out.")] = None,
-    eta_scale: Annotated[float, typer.Option(help="Multiplies the step size.")] = 1.0,
+    eta: StepSize = None,
+    eta_scale: StepScale = 1.0,
     steps: Annotated[int, typer.Option(help="Number of updates.")] = 60,
     seed: Annotated[int, typer.Option(help="Seed of the prompt order.")] = 0,
     preset: PresetName = None,
@@ -64,7 +73,7 @@ def run(
     form: Form = "auto",
     checkpointing: Checkpointing = False,
     out: Annotated[Path | None, typer.Option(help="Write records, geometry.json and plots here.")] = None,
-    json_output: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+    json_output: AsJson = False,
 ) -> int:
     """Run Algorithm 1 or 2 exactly on a language model, and its linearisation beside it.
 
@@ -103,9 +112,9 @@ def _run(settings: Any, out: Path | None) -> Any:
 
     from llm_bridge.experiment import run_bridge
     from llm_bridge.provenance import provenance
-    from llm_bridge.weights.origins import weights_origin
     from simulator.files import write_json
     from whynorm.figures import curves_figure, save_png
+    from whynorm.outputs import command_line
 
     # At large steps a prompt may become solved to the last digit; ratios of its bounds are then NaN and left out.
     with np.errstate(all="ignore"):
@@ -122,8 +131,7 @@ def _run(settings: Any, out: Path | None) -> Any:
                     "prompts": list(result.prompts),
                     "form": result.form,
                     **result.geometry.to_json(),
-                    **provenance(" ".join(["whynorm", *sys.argv[1:]])),
-                    "weights": weights_origin(settings.model),
+                    **provenance(command_line(), settings.model),
                 },
             )
             save_png(curves_figure(result.model, predicted=result.surrogate), out / "curves.png")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,29 +11,38 @@ from rich.console import Console
 
 from theory.errors import expected
 from whynorm.commands.bridge_options import (
-    MODEL_HELP,
     Checkpointing,
     Device,
     Dtype,
     Form,
+    ModelName,
     PresetName,
     memory_errors,
     model_options,
 )
-from whynorm.commands.bridge_settings import Number, Prompts, Range, bridge_settings, check_run
+from whynorm.commands.bridge_settings import (
+    Number,
+    Prompts,
+    Range,
+    RuleName,
+    StepScale,
+    StepSize,
+    bridge_settings,
+    check_run,
+)
 from whynorm.console import progress, say
 
 __all__ = ["compare"]
 
 
 def compare(
-    model: Annotated[str | None, typer.Option(help=f"{MODEL_HELP}  [default: tiny, or the preset's]")] = None,
-    rule: Annotated[str, typer.Option(help="reinforce, grpo or power:ALPHA.")] = "grpo",
+    model: ModelName = None,
+    rule: RuleName = "grpo",
     prompts: Prompts = "",
     n: Number = 6,
     p0: Range = "0.03:0.9",
-    eta: Annotated[float | None, typer.Option(help="Step size; the theorem's own if left out.")] = None,
-    eta_scale: Annotated[float, typer.Option(help="Multiplies the step size.")] = 100.0,
+    eta: StepSize = None,
+    eta_scale: StepScale = 100.0,
     steps: Annotated[int, typer.Option(help="Number of updates.")] = 40,
     seed: Annotated[int, typer.Option(help="Seed of the prompt order and of all intervals.")] = 0,
     anchors: Annotated[str, typer.Option(help="Steps between two anchors, several with commas.")] = "20,10,5",
@@ -60,7 +68,7 @@ def compare(
     The bandit with the model's Gram matrix runs ahead of the model, anchored at the start and anew every few steps. The
     gap is the largest step for which descent holds over the theorem's own, with what it is made of.
     """
-    from whynorm.outputs import output_directory
+    from whynorm.outputs import command_line, output_directory
 
     check_run(rule, eta, eta_scale, steps, seed)
     periods = _periods(anchors)
@@ -81,9 +89,8 @@ def compare(
         sampled=sampled,
         seeds=seeds,
     )
-    command = " ".join(["whynorm", *sys.argv[1:]])
     with memory_errors(), output_directory(out), progress("comparing", units(settings, options)) as tick:
-        content = compare_content(settings, options, experiment=accuracy, out=out, command=command, tick=tick)
+        content = compare_content(settings, options, experiment=accuracy, out=out, command=command_line(), tick=tick)
     if json_output:
         typer.echo(json.dumps(content, indent=2, allow_nan=False))
     else:

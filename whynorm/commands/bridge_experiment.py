@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from theory.errors import expected
-from whynorm.commands.bridge_options import MODEL_HELP, memory_errors, require_llm
+from whynorm.commands.bridge_options import MODEL_HELP, AsJson, BaseDtype, memory_errors, require_llm
 from whynorm.console import progress, say
 
 __all__ = ["experiment", "experiment_rows"]
@@ -48,8 +48,8 @@ def experiment(
     group: Annotated[int, typer.Option(help="Completions G, in sampled mode.")] = 8,
     batch: Annotated[int, typer.Option(help="Prompts of a step, in sampled mode.")] = 1,
     max_new_tokens: Annotated[int, typer.Option(help="Longest completion, in sampled mode.")] = 6,
-    dtype: Annotated[str, typer.Option(help="Precision: float64, float32 or bfloat16.")] = "float32",
-    json_output: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+    dtype: BaseDtype = "float32",
+    json_output: AsJson = False,
 ) -> int:
     """Does normalisation help, where, and is it where the theory says? std against no_std on each part.
 
@@ -60,7 +60,7 @@ def experiment(
         raise expected("threshold", threshold, "between 0 and 1", "e.g. 0.8")
     named = _named(part)
     require_llm(model)
-    from llm_bridge.experiments.normalisation import Experiment
+    from llm_bridge.experiments.normalisation_settings import Experiment
     from llm_bridge.models import DTYPES
 
     if dtype not in DTYPES:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,16 +11,19 @@ from rich.console import Console
 
 from theory.errors import expected
 from whynorm.commands.bridge_options import (
-    MODEL_HELP,
     Checkpointing,
     Device,
     Dtype,
     Form,
+    LoraAlpha,
+    LoraRank,
+    ModelName,
     PresetName,
+    lora_settings,
     memory_errors,
     model_options,
 )
-from whynorm.commands.bridge_settings import Number, Prompts, Range, bridge_settings, check_run
+from whynorm.commands.bridge_settings import Number, Prompts, Range, StepScale, bridge_settings, check_run
 from whynorm.console import progress, say
 
 __all__ = ["measure"]
@@ -30,8 +31,12 @@ __all__ = ["measure"]
 _PARTS = "gram, interactions, sampling, hidden, fisher, curvature, gains"
 
 
+# What measures.json says besides the geometry.
+_ABOUT = ("measures", "machine", "versions", "command", "form", "model", "weights")
+
+
 def measure(
-    model: Annotated[str | None, typer.Option(help=f"{MODEL_HELP}  [default: tiny, or the preset's]")] = None,
+    model: ModelName = None,
     prompts: Prompts = "",
     n: Number = 6,
     p0: Range = "0.03:0.9",
@@ -43,7 +48,7 @@ def measure(
     every: Annotated[int | None, typer.Option(help="Steps between checkpoints.  [default: a tenth]")] = None,
     rule: Annotated[str, typer.Option(help="Rule of --along: reinforce, grpo or power:ALPHA.")] = "grpo",
     eta: Annotated[float | None, typer.Option(help="Step size of --along; the theorem's own if left out.")] = None,
-    eta_scale: Annotated[float, typer.Option(help="Multiplies the step size.")] = 1.0,
+    eta_scale: StepScale = 1.0,
     seed: Annotated[int, typer.Option(help="Seed of prompt order, resamples and everything else.")] = 0,
     method: Annotated[str, typer.Option(help="How rows are kept: auto, memory, disk, recompute or sketch.")] = "auto",
     memory: Annotated[float, typer.Option(help="GiB of rows held at most.")] = 2.0,
@@ -54,6 +59,8 @@ def measure(
     dtype: Dtype = "auto",
     device: Device = "cpu",
     form: Form = "auto",
+    lora_r: LoraRank = None,
+    lora_alpha: LoraAlpha = None,
     checkpointing: Checkpointing = False,
     out: Annotated[
         Path | None, typer.Option(help="Write measures, arrays, the linearised problem and figures.")
@@ -71,6 +78,7 @@ def measure(
     _check(along, every, min(curved, ball), memory, resamples)
     check_run(rule, eta, eta_scale, along or 1, seed)
     name, loading = model_options(model, preset, dtype, device, form, checkpointing)
+    loading["lora"] = lora_settings(loading["lora"], lora_r, lora_alpha)
     settings = bridge_settings(
         name, prompts, n, p0, rule=rule, eta=eta, eta_scale=eta_scale, steps=along, seed=seed, **loading
     )
@@ -119,6 +127,7 @@ def _measure(settings: Any, options: Any, adapter: Path | None, every: int | Non
     from llm_bridge.experiment import prepare
     from llm_bridge.provenance import provenance
     from llm_bridge.weights.adapters import load_adapter
+    from whynorm.outputs import command_line
 
     loaded, chosen, batch = prepare(settings)
     if adapter is not None:
@@ -136,7 +145,7 @@ def _measure(settings: Any, options: Any, adapter: Path | None, every: int | Non
         **flat,
         "measures": measures.content,
         "form": batch.form,
-        **provenance(shlex.join(["whynorm", *sys.argv[1:]])),
+        **provenance(command_line(), settings.model),
     }
     if out is not None:
         _write(out, content, measures, record, loaded.name)
@@ -189,7 +198,7 @@ def _write(out: Path, content: dict[str, Any], measures: Any, record: Any, name:
     write_json(out / "measures.json", content)
     write_npz(out / "measures.npz", **measures.arrays)
     if measures.gram is not None:
-        flat = {k: v for k, v in content.items() if k not in ("measures", "machine", "versions", "command", "form")}
+        flat = {k: v for k, v in content.items() if k not in _ABOUT}
         write_json(out / "geometry.json", flat)
         measures.gram.problem(f"{name} linearised").save(out / "problem.npz")
     if record is not None:

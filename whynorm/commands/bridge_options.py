@@ -12,11 +12,18 @@ from theory.errors import expected
 
 __all__ = [
     "MODEL_HELP",
+    "AsJson",
+    "BaseDtype",
     "Checkpointing",
     "Device",
     "Dtype",
     "Form",
+    "LoraAlpha",
+    "LoraRank",
+    "ModelName",
     "PresetName",
+    "Reward",
+    "lora_settings",
     "memory_errors",
     "model_options",
     "require_llm",
@@ -25,16 +32,22 @@ __all__ = [
 
 MODEL_HELP = "tiny (ships with whynorm), smollm2 or a hub id (see `whynorm bridge fetch`), or a local folder."
 
+ModelName = Annotated[str | None, typer.Option(help=f"{MODEL_HELP}  [default: tiny, or the preset's]")]
 PresetName = Annotated[str | None, typer.Option(help="The sources' model and LoRA settings: paper or talk.")]
 Dtype = Annotated[
     str, typer.Option(help="Precision: float64, float32, bfloat16 or auto: float64 for tiny, else float32.")
 ]
+BaseDtype = Annotated[str, typer.Option(help="Precision: float64, float32 or bfloat16.")]
 Device = Annotated[str, typer.Option(help="Where the model computes: cpu, cuda or cuda:N.")]
 Form = Annotated[
     str,
     typer.Option(help="Prompts as plain text, chat, begun (chat, the reply begun), or auto: chat if the model has it."),
 ]
 Checkpointing = Annotated[bool, typer.Option("--checkpointing", help="Less memory for more time.")]
+LoraRank = Annotated[int | None, typer.Option("--lora-r", help="Rank of the adapter.  [default: 8]")]
+LoraAlpha = Annotated[float | None, typer.Option(help="Scale of the adapter.  [default: 16]")]
+Reward = Annotated[str | None, typer.Option(help="Your own reward, FILE.py:FUNCTION or module:FUNCTION.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")]
 
 
 def require_packages() -> None:
@@ -86,6 +99,20 @@ def model_options(
     find_device(device)
     lora = None if chosen is None else chosen.lora.value
     return name, {"dtype": dtype, "device": device, "form": form, "lora": lora, "checkpointing": checkpointing}
+
+
+def lora_settings(preset: Any, rank: int | None, alpha: float | None, seed: int = 0) -> Any:
+    """`LoraSettings` of a preset, or the default ones for None, with the rank and alpha that are given, and a seed.
+
+    Raises:
+        InputError: one of them is out of range.
+    """
+    from dataclasses import replace
+
+    from llm_bridge.models import LoraSettings
+
+    given = {name: value for name, value in (("r", rank), ("alpha", alpha)) if value is not None}
+    return replace(preset or LoraSettings(), seed=seed, **given)
 
 
 @contextmanager

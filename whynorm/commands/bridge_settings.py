@@ -9,11 +9,14 @@ import typer
 from theory.errors import expected
 from whynorm.commands.bridge_options import require_llm
 
-__all__ = ["Number", "Prompts", "Range", "bridge_settings", "check_run"]
+__all__ = ["Number", "Prompts", "Range", "RuleName", "StepScale", "StepSize", "bridge_settings", "check_run"]
 
 Prompts = Annotated[str, typer.Option(help="Prompts such as '3+5 17+26 6*7'; chosen by difficulty if left out.")]
 Number = Annotated[int, typer.Option("--n", help="How many prompts to choose.")]
 Range = Annotated[str, typer.Option(help="Range of success probabilities to choose from, LOW:HIGH.")]
+RuleName = Annotated[str, typer.Option(help="reinforce, grpo or power:ALPHA.")]
+StepSize = Annotated[float | None, typer.Option(help="Step size; the theorem's own if left out.")]
+StepScale = Annotated[float, typer.Option(help="Multiplies the step size.")]
 
 
 def bridge_settings(model: str, prompts: str, n: int, p0: str, **rest: Any) -> Any:

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from theory.errors import InputError, expected
+from whynorm.commands.bridge_options import AsJson, BaseDtype, Reward, memory_errors, require_llm
 from whynorm.console import progress, say
 
 __all__ = ["split", "tasks"]
@@ -92,12 +93,12 @@ def split(
     samples: Annotated[int, typer.Option(help="Completions for each question, in sampled mode.")] = 8,
     temperature: Annotated[float, typer.Option(help="Of sampling; 0 is greedy.")] = 1.0,
     max_new_tokens: Annotated[int, typer.Option(help="Longest completion.")] = 256,
-    reward: Annotated[str | None, typer.Option(help="Your own reward, FILE.py:FUNCTION or module:FUNCTION.")] = None,
+    reward: Reward = None,
     interval: Annotated[Literal["wilson", "clopper-pearson"], typer.Option(help="Of the pass rates.")] = "wilson",
     confidence: Annotated[float, typer.Option(help="Of the intervals.")] = 0.95,
-    dtype: Annotated[str, typer.Option(help="Precision: float64, float32 or bfloat16.")] = "float32",
+    dtype: BaseDtype = "float32",
     seed: Annotated[int, typer.Option(help="Seed of the completions.")] = 0,
-    json_output: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+    json_output: AsJson = False,
 ) -> int:
     """Partition a task into easy and hard questions by an evaluator model's pass rate.
 
@@ -106,7 +107,6 @@ def split(
     """
     from llm_bridge.asking.split import Ranges, parse_range
     from simulator.random import generator
-    from whynorm.commands.bridge_options import memory_errors, require_llm
 
     ranges = Ranges(parse_range("easy", easy), parse_range("hard", hard), certain)
     for name, value, holds, wanted in (
@@ -115,6 +115,9 @@ def split(
     ):
         if not holds:
             raise expected(name, value, wanted, "correct it")
+    if reward is not None and mode == "exact":
+        remedy = "leave it out, or use --mode sampled"
+        raise expected("reward", reward, "none in exact mode, where no completion is rewarded", remedy)
     generator(seed)
     settings: dict[str, Any] = {"model": model, "task": task, "mode": mode, "reward": reward, "dtype": dtype}
     if mode == "sampled":

@@ -15,11 +15,16 @@ from rich.text import Text
 
 from theory.errors import expected
 from whynorm.commands.bridge_options import (
-    MODEL_HELP,
+    AsJson,
     Checkpointing,
     Device,
     Dtype,
+    LoraAlpha,
+    LoraRank,
+    ModelName,
     PresetName,
+    Reward,
+    lora_settings,
     memory_errors,
     model_options,
 )
@@ -36,10 +41,10 @@ _SHOWN_TOO = ("theory/cosine_mean", "theory/no_m_share", "eval_reward", "step_ti
 
 
 def train(
-    model: Annotated[str | None, typer.Option(help=f"{MODEL_HELP}  [default: tiny, or the preset's]")] = None,
+    model: ModelName = None,
     task: Annotated[str, typer.Option(help="What is asked, see `whynorm bridge tasks`.")] = "arithmetic:sum",
     eval_task: Annotated[str | None, typer.Option(help="Held-out questions, a task too.")] = None,
-    reward: Annotated[str | None, typer.Option(help="Your own reward, FILE.py:FUNCTION or module:FUNCTION.")] = None,
+    reward: Reward = None,
     rule: Annotated[
         str | None, typer.Option(help="paper:G, no_std:G, trl:G, dr_grpo:G, rloo:G, dapo:G, ...  [default: paper:8]")
     ] = None,
@@ -60,8 +65,8 @@ def train(
     seed: Annotated[int, typer.Option(help="Seed of questions and completions.")] = 0,
     preset: PresetName = None,
     adapter: Annotated[Path | None, typer.Option(help="Start from this saved adapter: the folder of one.")] = None,
-    lora_r: Annotated[int | None, typer.Option("--lora-r", help="Rank of the adapter.  [default: 8]")] = None,
-    lora_alpha: Annotated[float | None, typer.Option(help="Scale of the adapter.  [default: 16]")] = None,
+    lora_r: LoraRank = None,
+    lora_alpha: LoraAlpha = None,
     lora_seed: Annotated[int, typer.Option(help="Seed of the adapter's random A.")] = 0,
     dtype: Dtype = "auto",
     device: Device = "cpu",
@@ -80,7 +85,7 @@ def train(
     checkpoint_every: Annotated[int, typer.Option(help="Steps between checkpoints.")] = 10,
     keep: Annotated[int, typer.Option(help="How many checkpoints stay.")] = 2,
     completions: Annotated[bool, typer.Option("--log-completions", help="Write completions.jsonl too.")] = False,
-    json_output: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+    json_output: AsJson = False,
 ) -> int:
     """Train a LoRA adapter by a sampled rule: G completions for each of N questions a step, on policy.
 
@@ -102,14 +107,12 @@ def train(
 
 def _chosen(given: dict[str, Any]) -> dict[str, Any]:
     """What was left out, filled in from the preset or with whynorm's own settings."""
-    name, place = model_options(
-        given["model"], given["preset"], given["dtype"], given["device"], "auto", given["checkpointing"]
-    )
-    from llm_bridge.models import LoraSettings
+    asked = {name: given[name] for name in ("model", "preset", "dtype", "device", "checkpointing")}
+    name, place = model_options(form="auto", **asked)
     from llm_bridge.presets import get_preset
 
     preset = None if given["preset"] is None else get_preset(given["preset"])
-    lora = place["lora"] or LoraSettings()
+    lora = lora_settings(place["lora"], given["lora_r"], given["lora_alpha"])
     steps, group = (None, None) if preset is None else (preset.steps.value, preset.group.value)
     if preset is not None:
         missing = ", ".join(each for each in preset.unprinted if each in _PRINTABLE)
@@ -120,8 +123,8 @@ def _chosen(given: dict[str, Any]) -> dict[str, Any]:
         "rule": given["rule"] or f"paper:{group or 8}",
         "steps": given["steps"] if given["steps"] is not None else steps or 100,
         "max_new_tokens": given["max_new_tokens"] if given["max_new_tokens"] is not None else _LONGEST.get(name, 256),
-        "lora_r": lora.r if given["lora_r"] is None else given["lora_r"],
-        "lora_alpha": float(lora.alpha if given["lora_alpha"] is None else given["lora_alpha"]),
+        "lora_r": lora.r,
+        "lora_alpha": float(lora.alpha),
     }
 
 
@@ -154,7 +157,7 @@ def _train(given: dict[str, Any], settings: Any, processes: Any, device: str) ->
     """Load, train, and write what was asked for."""
     from llm_bridge.asking.questions import get_task
     from llm_bridge.asking.rewards import with_reward
-    from llm_bridge.models import LoraSettings, load_model
+    from llm_bridge.models import load_model
     from llm_bridge.sampled.group_training import train_groups
     from llm_bridge.sampled.observers import Interaction, SplitInteraction
     from llm_bridge.sampled.run_folder import RunFolder
@@ -170,7 +173,7 @@ def _train(given: dict[str, Any], settings: Any, processes: Any, device: str) ->
     folder = None if out is None else RunFolder(out, *kept)
     kinds = given["track"] or [] if processes.first else []
     trackers = [get_tracker(kind, out, out.resolve().name, settings.identity()) for kind in kinds]
-    lora = LoraSettings(r=given["lora_r"], alpha=given["lora_alpha"], seed=given["lora_seed"])
+    lora = lora_settings(None, given["lora_r"], given["lora_alpha"], given["lora_seed"])
     loaded = load_model(
         given["model"], lora=lora, dtype=given["dtype"], device=device, checkpointing=given["checkpointing"]
     )
