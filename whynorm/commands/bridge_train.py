@@ -10,8 +10,6 @@ from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from theory.errors import expected
 from whynorm.commands.bridge_options import (
@@ -29,15 +27,13 @@ from whynorm.commands.bridge_options import (
     model_options,
 )
 from whynorm.console import progress, say
+from whynorm.training_tables import training_summary, training_table
 
 __all__ = ["train"]
 
-# What the table at the end shows, where the run has it.
-_SHOWN = ("reward", "frac_reward_zero_std", "grad_norm", "completions/mean_length", "entropy", "theory/variance")
 _LONGEST = {"tiny": 16}
 # Of what the sources do not print, what a run needs.
 _PRINTABLE = ("group", "steps", "learning_rate", "optimizer", "batch", "temperature", "max_new_tokens", "seeds")
-_SHOWN_TOO = ("theory/cosine_mean", "theory/no_m_share", "eval_reward", "step_time")
 
 
 def train(
@@ -212,53 +208,15 @@ def _write(result: Any, given: dict[str, Any], out: Path) -> None:
     from whynorm.figures_training import reward_figure, theory_figure
 
     title = f"{given['rule']} on {given['model']}, {given['task']}"
-    write_json(out / "summary.json", _summary(result, given))
+    write_json(out / "summary.json", training_summary(result, given))
     save_png(reward_figure(result.rows, title), out / "reward.png")
     save_png(theory_figure(result.rows, title), out / "theory.png")
 
 
-def _summary(result: Any, given: dict[str, Any]) -> dict[str, Any]:
-    """Settings, the first and the last step, and accuracy by step."""
-    from llm_bridge.sampled.halves import over_steps
-
-    trained = [row for row in result.rows if "reward" in row]
-    held_out = [[row["step"], row["eval_reward"]] for row in result.rows if row.get("eval_reward") is not None]
-    return {
-        "settings": {name: str(value) if isinstance(value, Path) else value for name, value in given.items()},
-        "steps": len(trained),
-        "resumed_at": result.resumed_at,
-        "first": trained[0],
-        "last": trained[-1],
-        "mean": {name: _mean(trained, name) for name in trained[-1] if _mean(trained, name) is not None},
-        "over_steps": {name: each.to_json() for name, each in over_steps(trained).items()},
-        "eval_reward": held_out,
-    }
-
-
-def _mean(rows: list[dict[str, Any]], name: str) -> float | None:
-    values = [float(row[name]) for row in rows if row.get(name) is not None]
-    return sum(values) / len(values) if values and name not in ("step", "epoch", "num_tokens") else None
-
-
 def _tell(result: Any, given: dict[str, Any], json_output: bool) -> None:
     if json_output:
-        typer.echo(json.dumps(_summary(result, given), indent=2, allow_nan=False))
+        typer.echo(json.dumps(training_summary(result, given), indent=2, allow_nan=False))
     else:
-        Console().print(_table(result, given))
+        Console().print(training_table(result, given))
     if given["out"] is not None:
         say(f"metrics, checkpoints, adapter and plots: {given['out']}")
-
-
-def _table(result: Any, given: dict[str, Any]) -> Table:
-    title = f"{given['rule']} on {given['model']}, {given['task']}, step size {given['eta']:.3g}"
-    table = Table(title=Text(title), title_justify="left")
-    for name in ("metric", "first tenth", "last tenth", "last step"):
-        table.add_column(name, justify="left" if name == "metric" else "right")
-    rows = list(result.rows)
-    for name in (*_SHOWN, *_SHOWN_TOO):
-        values = [float(row[name]) for row in rows if row.get(name) is not None]
-        if values:
-            tenth = max(1, len(values) // 10)
-            first, last = sum(values[:tenth]) / tenth, sum(values[-tenth:]) / tenth
-            table.add_row(name, f"{first:.4g}", f"{last:.4g}", f"{values[-1]:.4g}")
-    return table
