@@ -3,7 +3,9 @@ r"""Intervals for what is measured on n prompts, and cosines freed from the nois
 Prompts are what is drawn at random, so prompts are what is resampled: the n (n - 1) / 2 pairs of n prompts are not
 independent, and an interval that resampled pairs would be far too short. Of few prompts the bootstrap's own intervals
 are too short as well: those of 95% for the mean of n normal numbers hold it in 83%, 88% and 90% of cases for n of 5, 10
-and 20. Means over a few independent runs have Student's intervals instead.
+and 20. So their level is raised as Hesterberg does (What Teachers Should Know About the Bootstrap, The American
+Statistician 69, 2015): the ends that belong to the normal quantile ``sqrt(n / (n - 1)) t_{n-1}``. That mends it from 8
+on; of 5 they still hold it in 86% only. Means over a few independent runs have Student's intervals.
 """
 
 from __future__ import annotations
@@ -15,7 +17,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import DegenerateDataWarning, bootstrap
+from scipy.stats import DegenerateDataWarning, bootstrap, norm
+from scipy.stats import t as student
 
 from simulator.random import generator
 from simulator.sampling import student_margin
@@ -63,7 +66,7 @@ def intervals_over_prompts(
     resamples: int = 999,
     seed: int = 0,
 ) -> dict[str, Interval]:
-    """Bootstrap over prompts (``scipy.stats.bootstrap``): BCa, or percentile where that is undefined.
+    """Bootstrap over prompts (``scipy.stats.bootstrap``), expanded for few of them: BCa, or percentile where undefined.
 
     Args:
         statistic: from the numbers of the prompts of a resample (with repetitions), ``(m,)``, to values by name; None
@@ -86,6 +89,7 @@ def intervals_over_prompts(
         found = statistic(np.asarray(index, dtype=np.int64))
         return np.array([np.nan if value is None else value for value in found.values()], dtype=np.float64)
 
+    wide = _expanded(level, n)
     names, point = list(statistic(np.arange(n))), values(np.arange(n))
     low, high = np.full((2, len(names)), np.nan)
     if n >= _LEAST and np.isfinite(point).any():
@@ -99,16 +103,24 @@ def intervals_over_prompts(
                 vectorized=False,
                 method="BCa",
                 n_resamples=resamples,
-                confidence_level=level,
+                confidence_level=wide,
                 rng=draws,
             )
             # Resamples on which a statistic is undefined (all one prompt, say) say nothing about it.
             drawn = np.atleast_2d(found.bootstrap_distribution)
-            plain = np.nanquantile(drawn, [(1 - level) / 2, (1 + level) / 2], axis=-1)
+            plain = np.nanquantile(drawn, [(1 - wide) / 2, (1 + wide) / 2], axis=-1)
         low, high = np.ravel(found.confidence_interval.low), np.ravel(found.confidence_interval.high)
         usable = np.isfinite(low) & np.isfinite(high)
         low, high = np.where(usable, low, plain[0]), np.where(usable, high, plain[1])
     return {name: _interval(*each) for name, *each in zip(names, point, low, high, strict=True)}
+
+
+def _expanded(level: float, n: int) -> float:
+    """The level at which a bootstrap of n is as wide, for a mean, as Student's interval of this level."""
+    if n < _LEAST:
+        return level
+    quantile = np.sqrt(n / (n - 1)) * student.ppf((1 + level) / 2, n - 1)
+    return float(2 * norm.cdf(quantile) - 1)
 
 
 def _interval(value: float, low: float, high: float) -> Interval:
