@@ -37,6 +37,12 @@ seed = 9
 RULES = ("reinforce", "grpo")
 ORTHOGONAL = [f"orthogonal-{rule}" for rule in RULES]
 PAIRS = [f"{rule}-{step}" for rule in RULES for step in ("theorem", "big")]
+# The theorems and lemmas of the paper, and what the page links to; all other claims are put to the test in the tests of `whynorm verify`.
+CLAIMS = [
+    claim
+    for claim in load_registry()
+    if claim.id.startswith(("X-IDENTITY", "X-COMPARE", "X-PLATEAU", "P-EQ", "P-L3", "P-T3"))
+]
 RUNS = ORTHOGONAL + [f"{kind}-{pair}" for kind in ("model", "linearised") for pair in PAIRS]
 
 
@@ -54,8 +60,10 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, str]:
     (place / "small.toml").write_text(CONFIG)
     out, err = io.StringIO(), io.StringIO()
     argv = ["reproduce", "--out", str(place / "results"), "--config", str(place / "small.toml"), "--steps", "3"]
-    with _little_effort(), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        assert main(argv) == 0
+    with _little_effort(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(whynorm.reproduce, "load_registry", lambda: CLAIMS)
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            assert main(argv) == 0
     return place / "results", out.getvalue(), err.getvalue()
 
 
@@ -106,7 +114,7 @@ def test_verdicts_are_those_of_whynorm_verify(results: Path, report: dict[str, A
     claims = json.loads((results / "verdicts.json").read_text(), parse_constant=pytest.fail)["claims"]
     assert claims == report["claims"]
     told = {claim["id"]: claim["verdict"] for claim in claims}
-    assert told == {claim.id: "refuted" if claim.fixed_by else "proved" for claim in load_registry()}
+    assert told == {claim.id: "refuted" if claim.fixed_by else "proved" for claim in CLAIMS}
     capsys.readouterr()
     assert main(["recheck", str(results / "verdicts.json")]) == 0
     assert capsys.readouterr().out.endswith(f"{len(claims)} checked, 0 rejected\n")
@@ -211,7 +219,7 @@ def test_the_page_is_whole(results: Path) -> None:
     html = (results / "report.html").read_text()
     page = check_page(html)
     ids = page.values("id")
-    assert all(claim.id in ids for claim in load_registry())
+    assert all(claim.id in ids for claim in CLAIMS)
     assert "{{" not in html
     assert str(results) not in html, "where it was made is nobody's business"
 
