@@ -7,6 +7,7 @@ import io
 import json
 import tomllib
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from test_whynorm_page import check_page
 import whynorm.reproduce
 from llm_bridge.experiment import BridgeSettings, run_bridge
 from simulator.records import Record
+from theory.claim import Claim
 from theory.claims import load_registry
 from theory.rules import GRPO, REINFORCE
 from whynorm.cli import main
@@ -37,13 +39,20 @@ seed = 9
 RULES = ("reinforce", "grpo")
 ORTHOGONAL = [f"orthogonal-{rule}" for rule in RULES]
 PAIRS = [f"{rule}-{step}" for rule in RULES for step in ("theorem", "big")]
-# The theorems and lemmas of the paper, and what the page links to; all other claims are put to the test in the tests of `whynorm verify`.
-CLAIMS = [
-    claim
-    for claim in load_registry()
-    if claim.id.startswith(("X-IDENTITY", "X-COMPARE", "X-PLATEAU", "P-EQ", "P-L3", "P-T3"))
-]
 RUNS = ORTHOGONAL + [f"{kind}-{pair}" for kind in ("model", "linearised") for pair in PAIRS]
+
+
+@cache
+def _claims() -> list[Claim]:
+    """What the main results and the page rest on; all claims are put to the test in the tests of verify."""
+    registry = load_registry()
+    names = [
+        claim.id for claim in registry if claim.id.startswith(("X-IDENTITY", "X-COMPARE", "X-PLATEAU", "P-L3", "P-T3"))
+    ]
+    for name in names:
+        proof = registry[name].proof
+        names += [cited for cited in (proof().to_json()["cites"] if proof else ()) if cited not in names]
+    return [claim for claim in registry if claim.id in names]
 
 
 @contextlib.contextmanager
@@ -61,7 +70,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, str]:
     out, err = io.StringIO(), io.StringIO()
     argv = ["reproduce", "--out", str(place / "results"), "--config", str(place / "small.toml"), "--steps", "3"]
     with _little_effort(), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(whynorm.reproduce, "load_registry", lambda: CLAIMS)
+        patch.setattr(whynorm.reproduce, "load_registry", _claims)
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             assert main(argv) == 0
     return place / "results", out.getvalue(), err.getvalue()
@@ -114,7 +123,7 @@ def test_verdicts_are_those_of_whynorm_verify(results: Path, report: dict[str, A
     claims = json.loads((results / "verdicts.json").read_text(), parse_constant=pytest.fail)["claims"]
     assert claims == report["claims"]
     told = {claim["id"]: claim["verdict"] for claim in claims}
-    assert told == {claim.id: "refuted" if claim.fixed_by else "proved" for claim in CLAIMS}
+    assert told == {claim.id: "refuted" if claim.fixed_by else "proved" for claim in _claims()}
     capsys.readouterr()
     assert main(["recheck", str(results / "verdicts.json")]) == 0
     assert capsys.readouterr().out.endswith(f"{len(claims)} checked, 0 rejected\n")
@@ -219,7 +228,7 @@ def test_the_page_is_whole(results: Path) -> None:
     html = (results / "report.html").read_text()
     page = check_page(html)
     ids = page.values("id")
-    assert all(claim.id in ids for claim in CLAIMS)
+    assert all(claim.id in ids for claim in _claims())
     assert "{{" not in html
     assert str(results) not in html, "where it was made is nobody's business"
 
