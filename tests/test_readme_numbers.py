@@ -107,3 +107,12 @@ def test_std_against_no_std(label: str, pairing: str) -> None:
     leads = [parts[part]["pairings"][pairing]["measured"]["mean_difference"][0] for part in ("easy", "hard", "hardest")]
     line = next(line for line in README.splitlines() if label in line and line.startswith("|"))
     assert " / ".join(f"+{lead:.2f}" for lead in leads) in line
+
+
+def test_verdicts_of_the_page_on_comparison() -> None:
+    page = (ROOT / "docs" / "compare.md").read_text()
+    told = re.findall(r"^\| (E-\w+): .+ \| (\w+)(?:, ([\w ]+))? \|$", page, flags=re.MULTILINE)
+    rows = [row for row in _read("tiny-compare/comparison.json")["evidence"] if row["id"].startswith("E-")]
+    stored = [(row["id"], row["verdict"]) for row in rows if row["id"] != "E-CONSISTENT"]
+    assert [(name, verdict) for name, verdict, _ in told] == stored
+    assert all(here == row["here"] for (_, _, here), row in zip(told, rows, strict=False) if here)
