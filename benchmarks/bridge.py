@@ -5,7 +5,8 @@
 
 Both train the same adapter on the same model with the same prompts, group size, temperature, longest completion,
 attention implementation and dtype (float32), with plain SGD and no reference model; TRL without activation
-checkpointing, logging or saving. Peers take turns, and a peer's fastest step counts: noise only adds.
+checkpointing, logging or saving. Peers take turns, and a peer's median step counts: the fastest is one that happened to
+have groups without variance, or short completions.
 Completions are drawn by each peer itself, so their lengths differ a little; what is compared is tokens per second,
 counting every token of every row, prompt and completion, that is not padding (TRL's num_tokens). The reward is the
 parity of the completion's token ids, so that hardly a group is without variance: such groups whynorm leaves out of the
@@ -21,6 +22,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from rich.console import Console
@@ -55,16 +57,16 @@ def time_steps(work: Workload, peers: Sequence[str], rounds: int, folder: Path) 
 
 
 def summary(name: str, times: Sequence[StepTime]) -> dict[str, Any]:
-    """A peer's fastest step, by the clock and by processor time."""
-    best = max(times, key=lambda taken: taken.tokens / taken.seconds)
+    """A peer's median step, by the clock and by processor time."""
+    middle = sorted(times, key=lambda taken: taken.tokens / taken.seconds)[len(times) // 2]
     return {
         "peer": name,
-        "tokens_per_second": best.tokens / best.seconds,
-        "tokens_per_processor_second": max(taken.tokens / taken.processor for taken in times),
-        "seconds": best.seconds,
-        "rollout_seconds": best.rollout,
-        "update_seconds": best.seconds - best.rollout,
-        "tokens": best.tokens,
+        "tokens_per_second": median(taken.tokens / taken.seconds for taken in times),
+        "tokens_per_processor_second": median(taken.tokens / taken.processor for taken in times),
+        "seconds": middle.seconds,
+        "rollout_seconds": middle.rollout,
+        "update_seconds": middle.seconds - middle.rollout,
+        "tokens": middle.tokens,
         "steps": [asdict(taken) for taken in times],
     }
 

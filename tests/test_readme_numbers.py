@@ -116,3 +116,17 @@ def test_verdicts_of_the_page_on_comparison() -> None:
     stored = [(row["id"], row["verdict"]) for row in rows if row["id"] != "E-CONSISTENT"]
     assert [(name, verdict) for name, verdict, _ in told] == stored
     assert all(here == row["here"] for (_, _, here), row in zip(told, rows, strict=False) if here)
+
+
+def test_speed_beside_trl() -> None:
+    ratio = {
+        name: _read(f"bridge_{name}.json")["ratios"]["speedup, tokens_per_second"]
+        for name in ("smollm2", "tiny", "tiny_wide")
+    }
+    large, small, wide = (f"{value:.1f}" for value in ratio.values())
+    told = f"{large} times as fast as TRL's on `smollm2`, on `tiny` {small} and {wide} times"
+    assert told in " ".join(README.split())
+    page = (ROOT / "docs" / "trl.md").read_text()
+    for name in ratio:
+        rates = {row["peer"]: row["tokens_per_second"] for row in _read(f"bridge_{name}.json")["rows"]}
+        assert f"| {rates['whynorm']:.0f} | {rates['trl']:.0f} | {ratio[name]:.1f} |" in page
