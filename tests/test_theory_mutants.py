@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from importlib.resources import files
 from typing import Any
@@ -13,6 +13,7 @@ import pytest
 from cases import POINTS
 from test_theory_policy import test_probabilities_and_derivatives_keep_their_digits as _digits
 
+import simulator.checks
 import theory.policy
 from simulator import ablation
 from simulator.ablation import ablate, without
@@ -167,13 +168,24 @@ BUGS: dict[str, tuple[str, Any, str]] = {
 }
 
 
+@pytest.fixture
+def own_runs(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Simulated runs are shared within a process: a bug must see none from before, and leave none behind."""
+    shared = (simulator.checks._visited, simulator.checks._interacting)
+    monkeypatch.setattr(simulator.checks, "_CONTEXTS", {})
+    for runs in shared:
+        runs.cache_clear()
+    yield
+    for runs in shared:
+        runs.cache_clear()
+
+
+@pytest.mark.usefixtures("own_runs")
 @pytest.mark.parametrize("bug", BUGS)
 def test_a_bug_turns_a_verdict_red(bug: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A violated claim that has a proof is undecided, never proved: the evidence contradicts itself."""
     name, broken, claim_id = BUGS[bug]
     claim = REGISTRY[claim_id]
-    # Contexts are shared within a process: this one must see none from before, and leave none behind.
-    monkeypatch.setattr("simulator.checks._CONTEXTS", {})
     monkeypatch.setattr(PolicyState, name, broken)
     assert verify_claim(claim, LOW).verdict == "undecided"
     assert verify_claim(replace(claim, proof=None), LOW).verdict == "refuted"
