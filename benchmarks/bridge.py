@@ -10,7 +10,8 @@ have groups without variance, or short completions.
 Completions are drawn by each peer itself, so their lengths differ a little; what is compared is tokens per second,
 counting every token of every row, prompt and completion, that is not padding (TRL's num_tokens). The reward is the
 parity of the completion's token ids. Groups without variance whynorm leaves out of the update, TRL does not: on `tiny`,
-whose few answers repeat, that is about half of them, and part of the ratio. Where other work shares the machine, look at the rates per second of processor time.
+whose few answers repeat, that is about half of them, and part of the ratio.
+Where other work shares the machine, look at the rates per second of processor time.
 """
 
 from __future__ import annotations
