@@ -8,9 +8,8 @@ attention implementation and dtype (float32), with plain SGD and no reference mo
 checkpointing, logging or saving. Peers take turns, and a peer's median step counts: the fastest is one that happened to
 have groups without variance, or short completions.
 Completions are drawn by each peer itself, so their lengths differ a little; what is compared is tokens per second,
-counting every token of every row, prompt and completion, that is not padding (TRL's num_tokens). The reward is the
-parity of the completion's token ids. Groups without variance whynorm leaves out of the update, TRL does not: on `tiny`,
-whose few answers repeat, that is about half of them, and part of the ratio.
+counting every token of every row, prompt and completion, that is not padding (TRL's num_tokens). The reward is 0
+and 1 by turns along each group: whynorm leaves groups without variance out of the update, TRL does not, and here there are none.
 Where other work shares the machine, look at the rates per second of processor time.
 """
 

@@ -1,7 +1,7 @@
 """The engines side by side: every peer, every case, interleaved in one run, with the limits of the machine.
 
     python -m benchmarks.engines [--quick] [--cases 4,4,4 64,64,1024,gram] [--replicas 1 1024] [--threads 1 2]
-                                 [--peers lanes c] [--out benchmarks/results/engines.json]
+                                 [--peers lanes c] [--least-steps 8] [--out benchmarks/results/engines.json]
 
 Work unit: one replica-step, the prompt drawn, J and ``||grad J||^2`` of all n prompts computed, float64, GRPO (see
 ``benchmarks.work`` for what is counted and for the limits). The least of many interleaved calls is reported: noise
@@ -14,11 +14,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,7 @@ def _first_line(*command: str) -> str:
 def cells(case: Case, arguments: argparse.Namespace, threads: int) -> Iterator[dict[str, Any]]:
     """Rows of one case, one for each number of replicas and peer; limits are measured anew for each number."""
     budget = QUICK if arguments.quick else FULL
+    budget = replace(budget, steps=arguments.least_steps or budget.steps)
     before: dict[str, float] = {}
     for replicas in arguments.replicas:
         limits = measure(threads)
@@ -115,6 +117,8 @@ def _pin(cores: list[int]) -> Any:
 
 def _same(arguments: argparse.Namespace) -> list[str]:
     options = ["--cases", *arguments.cases, "--replicas", *map(str, arguments.replicas), "--peers", *arguments.peers]
+    if arguments.least_steps is not None:
+        options += ["--least-steps", str(arguments.least_steps)]
     return [*options, "--quick"] if arguments.quick else options
 
 
@@ -125,6 +129,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--replicas", nargs="+", type=int, default=list(REPLICAS))
     parser.add_argument("--threads", nargs="+", type=int, default=[1, 2])
     parser.add_argument("--peers", nargs="+", default=list(PEERS), choices=list(PEERS))
+    parser.add_argument("--least-steps", type=int, help="T of a call at least (64): fewer where a step takes seconds")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
     return parser.parse_args()
@@ -144,7 +149,7 @@ def main() -> None:
         measured = [json.loads(line) for line in target.read_text().splitlines()]
     if arguments.out is not None:
         arguments.out.parent.mkdir(parents=True, exist_ok=True)
-        command = "python -m benchmarks.engines " + " ".join(sys.argv[1:])
+        command = shlex.join(["python", "-m", "benchmarks.engines", *sys.argv[1:]])
         write_json(arguments.out, {"command": command, "machine": described, "cells": measured})
 
 

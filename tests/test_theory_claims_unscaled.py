@@ -64,6 +64,19 @@ def test_that_others_never_lose_is_refuted_for_three_outputs() -> None:
     assert isinstance(recheck(harmless, build_context, _losing()), Counterexample)
 
 
+def test_a_loss_is_a_part_of_the_drawn_prompts_variance() -> None:
+    """1/32 of it at most; where a prompt loses it is some part, and the bound with V_l alone is the weaker one."""
+    with precision(512):
+        run = build_context(STEP, _losing().exact())
+        by_other, by_drawn = STEP.links[1], STEP.links[3]
+        least, loss = as_floats(by_drawn.right(run)), as_floats(by_drawn.left(run))
+        weaker = as_floats(by_other.right(run))
+    losing = loss < 0
+    assert losing.any()
+    assert (loss[losing] >= least[losing]).all()
+    assert (least[losing] > weaker[losing]).all()
+
+
 @given(instances(Limits(steps=5, orders=60, interacting=True)))
 @settings(max_examples=40)
 def test_gains_of_each_draw_are_differences_and_their_means_the_gain(instance: Instance) -> None:

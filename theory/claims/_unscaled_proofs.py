@@ -1,4 +1,4 @@
-"""The proofs of X-UNSCALED: GRPO on prompts that interact, whatever the ratios between their scales."""
+"""The proof of X-UNSCALED-STEP: what a step of GRPO gives and takes, whatever the ratios between scales."""
 
 from __future__ import annotations
 
@@ -7,14 +7,11 @@ from typing import NamedTuple
 import sympy as sp
 
 from theory.certificates import Certificate, Proof
-from theory.claims._runs import unweighted_sum, weighted_rate
 
-__all__ = ["MOST_PROMPTS", "descent_proof", "min_proof", "step_proof", "sum_proof"]
+__all__ = ["SMALL", "step_proof"]
 
-# For K > 2 the losses of all pairs of prompts are added up, which leaves enough room for that many prompts.
-MOST_PROMPTS = 2000
 # c = sqrt(V_i) of a drawn prompt that takes something from a prompt l is below V_l / 5, hence below this.
-_SMALL = sp.Rational(1, 20)
+SMALL = sp.Rational(1, 20)
 
 
 class _Drawn(NamedTuple):
@@ -159,12 +156,21 @@ def _last_loss(proof: Proof) -> None:
     proof.fact("Where J_l falls, c < V_l / 5 <= 1/20, so V_i / V_l < c / 5; prompt i's log-odds move by at most")
     proof.fact("sqrt(2) ||X_i y|| <= c, those of l fall by at most c^2 / 8, and |d log V| <= |d log-odds|.")
     c = sp.Symbol("c", real=True)
-    box, third = {c: (0, _SMALL)}, sp.Rational(1, 24)
+    box, third = {c: (0, SMALL)}, sp.Rational(1, 24)
     ratio = c / 200 * sp.exp(c + c**2 / 8)
     proof.bound(ratio, box, sp.Rational(1, 120), "(1/40) V_i(theta') / V_l(theta') <= 1/120")
-    proof.equal(sp.Rational(1, 120) + third, _SMALL, "L falls by at most z = c X_max^2 ||y||^2 / 20 <= c^3 / 40")
-    proof.equal(_SMALL * sp.Rational(10, 17), sp.Rational(1, 34), "which is at most 1/34 of the gain of prompt i")
+    proof.equal(sp.Rational(1, 120) + third, SMALL, "L falls by at most z = c X_max^2 ||y||^2 / 20 <= c^3 / 40")
+    proof.equal(SMALL * sp.Rational(10, 17), sp.Rational(1, 34), "which is at most 1/34 of the gain of prompt i")
     proof.bound(sp.exp(c**3 / 40) / 34, box, sp.Rational(3, 100), "J_l falls by at most V_l z exp(z)")
+
+
+def _single_loss(proof: Proof) -> None:
+    """What a prompt with one right output can lose at most: its log-odds are concave, so the end decides."""
+    proof.fact("One right output: phi' = -Var_w(u) <= 0, so L falls by at most -phi(1) <= (1/20) c R^2 V_i / V_l, the")
+    proof.fact("variances at theta'; those at theta differ by factors of at most exp(c) and exp(c^2/8), as above.")
+    c = sp.Symbol("c", real=True)
+    most = sp.exp(c + c**2 / 4) / 20 * sp.Rational(10, 17)
+    proof.bound(most, {c: (0, SMALL)}, sp.Rational(1, 32), "J_l falls by at most V_l z exp(z): V_i / 32 of that gain")
 
 
 def step_proof() -> Certificate:
@@ -176,87 +182,5 @@ def step_proof() -> Certificate:
     _first_loss(proof, drawn)
     _end(proof, drawn, m, beyond)
     _last_loss(proof)
+    _single_loss(proof)
     return proof.done("whichever prompt is drawn gains, and takes at most the stated parts of its gain from the others")
-
-
-def descent_proof() -> Certificate:
-    """X-UNSCALED-DESCENT."""
-    proof = Proof("X-UNSCALED-DESCENT")
-    unit = proof.symbol("U", "nonnegative", "||grad J_l||^2 / (f X_max^2)")
-    c, bound = proof.symbol("c", "positive", "sqrt(V_l)"), proof.symbol("C", "positive", "C_{l,t-1}")
-    over = proof.symbol("h", "nonnegative", "C - c, Assumption 3")
-    proof.relation(bound, c + over, "sqrt(V) <= C")
-    proof.fact("By X-UNSCALED-STEP prompt l gains (17/40) U / c when it is drawn, and loses nothing otherwise (K = 2).")
-    spare = sp.Rational(17, 40) - sp.Rational(3, 16)
-    proof.nonnegative(
-        sp.Rational(17, 40) * unit / c - sp.Rational(3, 16) * unit / bound,
-        spare * unit / c + sp.Rational(3, 16) * unit * over / (c * bound),
-        "C may replace sqrt(V), and 17/40 >= 3/16",
-    )
-    proof.fact("A prompt is drawn with odds 1/n.")
-    return proof.done("the one-step inequality of P-T34-DESCENT-FIXED, for K = 2")
-
-
-def _largest_sum(proof: Proof) -> None:
-    """What a prompt gains by being drawn while its variance is small, on any order of prompts."""
-    c = sp.Symbol("c", real=True)
-    box = {c: (0, _SMALL)}
-    band, most = sp.exp(c) / 400, sp.Rational(53, 10000)
-    proof.bound(1 - sp.sqrt(1 - 4 * band), box, most, "length of the set of J with J (1 - J) < exp(1/20) / 400")
-    proof.bound(band * sp.exp(c**2 / 8), box, sp.Rational(264, 100000), "V before a loss that ends in that set")
-    fewer = proof.symbol("kn", "nonnegative", f"{MOST_PROMPTS} - n")
-    total = proof.symbol("Gm", "nonnegative", "largest sum, over the prompts, of own gains from V_i < 1/400")
-    slack = proof.symbol("sg", "nonnegative", "slack of the next relation")
-    proof.fact(
-        "Such a gain stays in that set (log-odds move by c <= 1/20), so its length counts it once, and again only"
-    )
-    proof.fact(
-        "after losses, which come from prompts j with V_j < V_i^2 / 25 < 1/400, at most (3/100) V_i of their gains."
-    )
-    rate, top = sp.Rational(3, 100) * sp.Rational(264, 100000), sp.Rational(63, 10000)
-    proof.relation(total + slack, most + rate * (MOST_PROMPTS - 1 - fewer) * total, "X-UNSCALED-STEP")
-    base = 1 - (MOST_PROMPTS - 1) * rate
-    terms = (top * base - most + top * rate * fewer + slack) / (base + rate * fewer)
-    proof.nonnegative(top - total, terms, "that sum is at most 63/10000")
-
-
-def _budget(proof: Proof) -> tuple[sp.Expr, sp.Symbol, sp.Expr]:
-    """``B - W`` as a visibly non-negative expression, W the weighted sum of the squared gradients."""
-    _largest_sum(proof)
-    q0 = proof.symbol("q0", "positive", "1 - J_l(theta_0)")
-    lost = proof.symbol("B", "nonnegative", "sum of prompt l's losses up to any time, on any order of prompts")
-    slack = proof.symbol("sb", "nonnegative", "slack of the next relation")
-    share, most = sp.Rational(3, 100) * (MOST_PROMPTS - 1) * sp.Rational(63, 10000), sp.Rational(61, 100)
-    proof.fact("V_l <= 1 - J_l <= q0 + B at all times up to then; each loss is at most (3/100) V_l of another's gain.")
-    proof.relation(lost + slack, share * (q0 + lost), "X-UNSCALED-STEP; for K = 2 there are no losses")
-    proof.nonnegative(most * q0 - lost, ((most * (1 - share) - share) * q0 + slack) / (1 - share), "B <= (61/100) q0")
-    n, f = proof.symbol("n", "positive", "number of prompts"), proof.symbol("f", "positive", "max(R1, 5M/8) R2")
-    x_sq = proof.symbol("X2", "positive", "X_max^2")
-    total = proof.symbol("W", "nonnegative", "sum over t < T of E ||grad J_l(theta_t)||^2 / C_{l,t}")
-    room = proof.symbol("h", "nonnegative", "1 - E J_l(theta_T)")
-    kept = proof.symbol("hb", "nonnegative", "(61/100) q0 - E B")
-    rest = proof.symbol("sw", "nonnegative", "gains from other prompts' draws, and slacks of the own gains, scaled")
-    proof.fact("Assumption 3: sqrt(V) <= C. A prompt is drawn with odds 1/n, and then gains (17/40) ||grad J||^2 / ...")
-    scale = n * f * x_sq
-    proof.relation(
-        sp.Rational(17, 40) * total + rest, scale * ((1 + most) * q0 - room - kept), "own gains = rise + losses - rest"
-    )
-    own = sp.Rational(40, 17)
-    bound = sp.Rational(16, 3) * scale * q0
-    terms = scale * q0 * (sp.Rational(16, 3) - own * (1 + most)) + own * (scale * (room + kept) + rest)
-    proof.nonnegative(bound - total, terms, "the weighted sum")
-    return bound, total, terms
-
-
-def sum_proof() -> Certificate:
-    """X-UNSCALED-SUM."""
-    proof = Proof("X-UNSCALED-SUM")
-    unweighted_sum(proof, *_budget(proof))
-    return proof.done("the stated bound, for every T")
-
-
-def min_proof() -> Certificate:
-    """X-UNSCALED-MIN."""
-    proof = Proof("X-UNSCALED-MIN")
-    weighted_rate(proof, *_budget(proof))
-    return proof.done("the stated bound, for every T")

@@ -212,7 +212,7 @@ _GRPO = (
         relation="<=",
         left=_sum_left,
         right=lambda run: _bound(run, grpo_factor) * running_max(run.std_bound[:-1]) * 8 / 3,
-        remark="With K = 2 or n <= 2000, any R1 and R2 will do, as in the rate: X-UNSCALED. Else that is open.",
+        remark="With K = 2 or n <= 500000, any R1 and R2 will do, as in the rate: X-UNSCALED. Else that is open.",
         proof=partial(_certificate, "P-T34-SUM-FIXED", GRPO, "SUM"),
     ),
     _claim(

@@ -2,7 +2,8 @@ r"""X-UNSCALED: Theorem 3.4 without Assumption 5, that is with ``R1`` and ``R2``
 
 The one-step inequality fails then: a prompt may lose when another one is drawn. But what it loses is of second order,
 because Assumption 4 holds again after the step; added up, it is too little to harm the sum and the rate with K = 2
-outputs, or with at most 2000 prompts. Whether it can with more prompts and K > 2 is open.
+outputs, or with at most 500 000 prompts that have one right output each (2000 prompts with several). Whether
+it can with more prompts and K > 2 is open.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ import numpy as np
 from theory.assumptions import BOUNDED_STD, INTERACTION, UNIQUE_ANSWER
 from theory.claim import Claim, Link
 from theory.claims._runs import gain, running_max, running_min, steps_column
-from theory.claims._unscaled_proofs import MOST_PROMPTS, descent_proof, min_proof, step_proof, sum_proof
+from theory.claims._unscaled_proofs import step_proof
+from theory.claims._unscaled_sums import FEW_PROMPTS, MOST_PROMPTS, descent_proof, min_proof, sum_proof
 from theory.exact import maximum
 from theory.policy import Array
 from theory.rules import GRPO
@@ -37,7 +39,10 @@ def _has_pairs(run: Any) -> bool:
 
 
 def _covered(run: Any, side: Array, *, many: bool) -> Array:
-    """The side where the claim speaks: with K = 2 outputs or, if it says so, with few prompts; else nothing."""
+    """The side where the claim speaks: with K = 2 outputs or, if it says so, with few prompts; else nothing.
+
+    Runs of prompts that interact have one right output each.
+    """
     return side if _has_pairs(run) or (many and run.n <= MOST_PROMPTS) else side[:0]
 
 
@@ -94,7 +99,10 @@ def _first_bound(v_i: Array, v_l: Array, own: Array, other: Array) -> Array:
 
 
 _SETTING = r"\eta = \frac{1}{2fX_{\max}^2}, \quad f = \max(1,\tfrac{5M}8): \quad "
-_WHERE = rf"\quad\text{{ for }} K = 2 \text{{ or }} n \le {MOST_PROMPTS}"
+_WHERE = (
+    rf"\quad\text{{ for }} K = 2 \text{{ or }} n \le {MOST_PROMPTS} "
+    rf"\text{{ (several right outputs: }} {FEW_PROMPTS}\text{{)}}"
+)
 _GRADIENT = r"\mathbb E\|\nabla J_l(\theta_t)\|^2"
 _REMARK = "The same proof holds for every f = max(R1, 5M/8) R2 with R1, R2 at least 1, whatever they say of the run."
 
@@ -114,6 +122,7 @@ _STEP = _claim(
         + r"\Delta_i \ge \frac{17\,\|\nabla J_i\|^2}{40fX_{\max}^2\sqrt{V_i}}, \quad "
         + r"\Delta_l \ge -\tfrac{3}{100}V_l\,\Delta_i, \quad "
         + r"\Delta_l \ge -\tfrac16\max(0,\tfrac{V_l}{\sqrt{V_i}}-5)\,\Delta_i, \quad \Delta_l \ge 0 \text{ if } K = 2, "
+        + r"\quad \Delta_l \ge -\tfrac1{32}V_i\,\Delta_i \text{ if one output is right}, "
         + r"\quad i \text{ drawn}, l \ne i, \Delta = J(\theta_{t+1}) - J(\theta_t)"
     ),
     chain=(
@@ -125,6 +134,12 @@ _STEP = _claim(
             lambda run: _others(run, lambda v_i, v_l, own, other: -3 * v_l * own / 100),
         ),
         Link("another prompt, from the start", ">=", _other_gain, lambda run: _others(run, _first_bound)),
+        Link(
+            "another prompt, one right output",
+            ">=",
+            _other_gain,
+            lambda run: _others(run, lambda v_i, v_l, own, other: -v_i * own / 32),
+        ),
         Link(
             "another prompt, K = 2",
             ">=",
