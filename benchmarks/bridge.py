@@ -8,8 +8,8 @@ attention implementation and dtype (float32), with plain SGD and no reference mo
 checkpointing, logging or saving. Peers take turns, and a peer's median step counts: the fastest is one that happened to
 have groups without variance, or short completions.
 Completions are drawn by each peer itself, so their lengths differ a little; what is compared is tokens per second,
-counting every token of every row, prompt and completion, that is not padding (TRL's num_tokens). The reward is 0
-and 1 by turns along each group: whynorm leaves groups without variance out of the update, TRL does not, and here there are none.
+counting every token of every row, prompt and completion, that is not padding (TRL's num_tokens). The reward is 0 and 1
+by turns along each group, so that no group is without variance: whynorm would leave it out of the update, TRL would not.
 Where other work shares the machine, look at the rates per second of processor time.
 """
 
