@@ -9,7 +9,7 @@ checkpointing, logging or saving. Peers take turns, and a peer's median step cou
 have groups without variance, or short completions.
 Completions are drawn by each peer itself, so their lengths differ a little; what is compared is tokens per second,
 counting every token of every row, prompt and completion, that is not padding (TRL's num_tokens). The reward is 0 and 1
-by turns along each group, so that no group is without variance: whynorm would leave it out of the update, TRL would not.
+by turns along each group, so that no group is without variance: whynorm would leave it out of the update, TRL not.
 Where other work shares the machine, look at the rates per second of processor time.
 """
 
