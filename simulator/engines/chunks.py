@@ -1,4 +1,4 @@
-"""Many replicas in chunks: so that progress moves, an interrupt is heard, and temporary arrays stay small."""
+"""Many replicas in chunks: so that progress moves and temporary arrays stay small."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ from dataclasses import replace
 from typing import Any
 
 from simulator.engines.ensemble import Ensemble, joined
+from simulator.engines.lanes import GROUPED, in_groups, multiplications
 from simulator.engines.plan import Plan
 
 __all__ = ["CHUNKS", "in_chunks"]
 
 # Multiplications of a chunk for each core: about a second.
 _WORK = 1 << 31
-# What drawing one sampled output costs, in multiplications.
-_SAMPLE = 100
 # Two columns of the wider kind; a smaller chunk leaves vectors idle and may need a kernel of its own.
 _LEAST = 64
 # Bytes of the temporary arrays of a chunk on a torch device.
@@ -26,14 +25,11 @@ Engine = Callable[..., Ensemble]
 
 
 def _for_lanes(plan: Plan, options: dict[str, Any], cores: int) -> int:
-    n, outputs, d = plan.problem.features.shape
-    entries, group = n * (outputs - 1), plan.sampling.group
-    margins = entries if plan.layout.space == "gram" else entries * d
-    samples = group * plan.sampling.attempts * _SAMPLE
-    a_step = margins + plan.draws.batch * ((outputs - 1) * plan.layout.length + samples)
-    wanted = _WORK // (a_step * int(plan.times[-1]))
+    wanted = _WORK // (multiplications(plan) * int(plan.times[-1]))
+    # Replicas in groups share what they read: in fewer the chunk would be done sooner, and all of them later.
+    least = GROUPED if in_groups(plan.layout) else _LEAST
     threads = options.get("threads") or cores
-    return max(wanted // _LEAST, 1) * _LEAST * threads
+    return max(wanted // least, 1) * least * threads
 
 
 def _for_torch(plan: Plan, options: dict[str, Any], cores: int) -> int:

@@ -13,9 +13,9 @@ from numba import njit
 from simulator.engines.arrays import Outputs, Shape
 from simulator.engines.draws import OPTIONS, draw_block, sample
 from simulator.engines.layout import padded_length
-from simulator.engines.room import BLOCK, Sizes, make_room, row_stride
+from simulator.engines.room import BLOCK, Sizes, make_room
 from simulator.engines.stages import evaluate_prompts
-from simulator.engines.updates import compile_update, places_of
+from simulator.engines.updates import compile_update, places_of, sums_stride
 from theory.rules import Rule
 
 __all__ = ["compile_run"]
@@ -41,7 +41,8 @@ def _keep(
 def compile_run(shape: Shape, rule: Rule | None, grouped: bool, one_drawn: bool) -> Any:
     """The runs of columns ``begin`` to ``end - 1``; compiled at its first call, in a few seconds.
 
-    Many columns make one call, because numba takes some 50 microseconds to unpack its arguments.
+    Many columns make one call, because numba takes some 50 microseconds to unpack its arguments. Once ``stop[0]`` is
+    not 0, which another thread may see to, the call returns after the step in hand, its outputs unfinished.
 
     Args:
         shape: dimensions and layout.
@@ -52,12 +53,12 @@ def compile_run(shape: Shape, rule: Rule | None, grouped: bool, one_drawn: bool)
     take_steps = _compile_steps(shape, rule, grouped, one_drawn)
     width, across, n_wrong, _, length, _ = shape
     replicas, padded = 1 if across else width, padded_length(length)
-    size, stride = padded if across else length * width, row_stride.py_func(padded)
+    size, stride = padded if across else length * width, sums_stride(length, grouped)
     kept = 0 if rule is not None else n_wrong * width
     sizes = Sizes(width, width if across else 1, int(one_drawn), replicas, n_wrong, size, stride, kept)
 
     @njit(nogil=True)
-    def run(n, bandit, starts, etas, draws, sampling, replica, times, outputs, begin, end, together):  # type: ignore[no-untyped-def]
+    def run(n, bandit, starts, etas, draws, sampling, replica, times, outputs, begin, end, together, stop):  # type: ignore[no-untyped-def]
         for a in range(begin, end, together):
             b = min(a + together, end)
             room = make_room(n, b - a, draws.batch, sizes)
@@ -72,7 +73,7 @@ def compile_run(shape: Shape, rule: Rule | None, grouped: bool, one_drawn: bool)
                 outputs.sum_grad_sq[a:b],
                 outputs.state[a:b],
             )
-            take_steps(n, bandit, etas[a:b], draws, sampling, replica + a * replicas, times, own, room)
+            take_steps(n, bandit, etas[a:b], draws, sampling, replica + a * replicas, times, own, room, stop)
 
     return run
 
@@ -85,7 +86,7 @@ def _compile_steps(shape: Shape, rule: Rule | None, grouped: bool, one_drawn: bo
     update = compile_update(shape, rule, grouped, one_drawn)
 
     @njit(**OPTIONS)
-    def take_steps(n, bandit, eta, draws, sampling, replica, times, outputs, room):  # type: ignore[no-untyped-def]
+    def take_steps(n, bandit, eta, draws, sampling, replica, times, outputs, room, stop):  # type: ignore[no-untyped-def]
         # Taken apart here: compiled code reads a field of a tuple anew at every use.
         e, work, p, q, drawn_p, drawn_q, grad_sq, sum_p, sum_g, state, order, order_bits, numbers, urn, spare = room
         columns, batch, snapshot, last = len(eta), draws.batch, 0, times[-1]
@@ -104,7 +105,7 @@ def _compile_steps(shape: Shape, rule: Rule | None, grouped: bool, one_drawn: bo
                 if now:
                     _keep(outputs, c, columns, snapshot, state, p, q, grad_sq, sum_p, sum_g)
             snapshot += now
-            if t == last:
+            if t == last or stop[0] != 0:
                 break
             if not exact:
                 drawn = drawings[t % BLOCK]

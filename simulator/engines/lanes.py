@@ -7,18 +7,28 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
+import numpy as np
+import numpy.typing as npt
+
 from simulator.engines.arrays import Shape
 from simulator.engines.columns import Columns
 from simulator.engines.ensemble import Ensemble, ensemble_of
 from simulator.engines.kernel import compile_run
+from simulator.engines.layout import Layout
 from simulator.engines.plan import Plan
 
-__all__ = ["WIDTHS", "lanes"]
+__all__ = ["GROUPED", "WIDTHS", "in_groups", "lanes", "multiplications"]
 
 # Replicas of a column. The wider one hides latencies better and needs enough replicas to fill it.
 WIDTHS = (16, 32)
 # Bytes of the rows that steps combine, beyond which replicas are grouped by prompt; and columns in a group at most.
 BEYOND_CACHE, AT_ONCE = 1 << 20, 32
+# Replicas that share the rows of a prompt's steps, where they do.
+GROUPED = AT_ONCE * WIDTHS[1]
+# Multiplications of a run too short to be interrupted: a thread of its own would cost more.
+_UNINTERRUPTED = 1 << 29
+# What drawing one sampled output costs, in multiplications.
+_SAMPLE = 100
 # Columns that otherwise go through a step together: while one waits for its sums the next one computes.
 TOGETHER = 4
 
@@ -34,27 +44,52 @@ def lanes(plan: Plan, threads: int | None = None) -> Ensemble:
     shape = Shape(width, across, problem.outputs - 1, layout.dimension, layout.length, layout.factors.shape[1])
     workers = min(threads or os.cpu_count() or 1, columns.count)
     one_drawn = not across and plan.draws.batch == 1
-    grouped = not across and columns.count > 1 and layout.steps.nbytes > BEYOND_CACHE
+    grouped = not across and columns.count > 1 and in_groups(layout)
     run, bandit = compile_run(shape, plan.exact, grouped, one_drawn), layout.compiled()
     eta, start = columns.spread(plan.scaled_eta[:, None]), columns.spread(layout.start(plan.theta0))
     together = min(-(-columns.count // workers), AT_ONCE) if grouped else TOGETHER
-    outputs, first = columns.outputs(), plan.replicas[0]
+    outputs, first, stop = columns.outputs(), plan.replicas[0], np.zeros(1, np.int64)
 
     def part(ends: tuple[int, int]) -> None:
-        run(problem.n, bandit, start, eta, plan.draws, plan.sampling, first, plan.times, outputs, *ends, together)
+        run(problem.n, bandit, start, eta, plan.draws, plan.sampling, first, plan.times, outputs, *ends, together, stop)
 
-    _side_by_side(part, columns.count, workers, 1 if grouped else 4)
+    pieces = 1 if grouped else 4
+    if workers == 1 and multiplications(plan) * len(plan.replicas) * int(plan.times[-1]) < _UNINTERRUPTED:
+        part((0, columns.count))
+    else:
+        _side_by_side(part, columns.count, workers, pieces, stop)
     return ensemble_of(plan, "lanes", **columns.collect(layout.scale))
 
 
-def _side_by_side(part: Callable[[tuple[int, int]], None], count: int, threads: int, pieces: int) -> None:
-    """Deal out ``range(count)``, in ``pieces`` parts for each thread, so that one that is held up delays little."""
-    if threads == 1:
-        part((0, count))
-        return
+def in_groups(layout: Layout) -> bool:
+    """Whether the rows that steps combine are worth reading once for all replicas that drew the same prompt."""
+    return layout.steps.nbytes > BEYOND_CACHE
+
+
+def multiplications(plan: Plan) -> int:
+    """Of a step of one replica, about."""
+    n, outputs, d = plan.problem.features.shape
+    entries, group = n * (outputs - 1), plan.sampling.group
+    margins = entries if plan.layout.space == "gram" else entries * d
+    samples = group * plan.sampling.attempts * _SAMPLE
+    return margins + plan.draws.batch * ((outputs - 1) * plan.layout.length + samples)
+
+
+def _side_by_side(
+    part: Callable[[tuple[int, int]], None], count: int, threads: int, pieces: int, stop: npt.NDArray[np.int64]
+) -> None:
+    """Deal out ``range(count)``, in ``pieces`` parts for each thread, so that one that is held up delays little.
+
+    An interrupt reaches the thread that waits here, compiled code never: ``stop`` tells the others.
+    """
     parts = min(count, pieces * threads)
     with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(part, pairwise(count * k // parts for k in range(parts + 1))))
+        try:
+            for done in pool.map(part, pairwise(count * k // parts for k in range(parts + 1))):
+                assert done is None
+        except BaseException:
+            stop[0] = 1
+            raise
 
 
 def _lanes(n: int, replicas: int) -> tuple[int, bool]:

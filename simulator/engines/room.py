@@ -9,16 +9,10 @@ from numba import njit
 
 from simulator.engines.draws import make_urn
 
-__all__ = ["BLOCK", "Room", "Sizes", "Spare", "make_room", "row_stride"]
+__all__ = ["BLOCK", "Room", "Sizes", "Spare", "make_room"]
 
 # Steps whose prompts are drawn at once; a multiple of the 8 half-words of a Philox block.
 BLOCK = 64
-
-
-@njit(inline="always")
-def row_stride(padded: int) -> int:
-    """Distance between the sums of two replicas: not a power of two, whose multiples share a cache set."""
-    return padded + 8 if padded > 64 else padded
 
 
 @njit(nogil=True)
@@ -38,6 +32,7 @@ class Spare(NamedTuple):
         firsts: where each replica's factors begin, ``(replicas,)``.
         members: replicas sorted by prompt, ``(replicas,)``; where in it those of a prompt begin, ``(n + 1,)``, and
         begins: that.
+        packed: factors of the replicas that drew one prompt, ``(replicas, K - 1)``.
         counts: of sampled outputs, ``(B, K)``.
         coefficients: of sampled rules.
     """
@@ -47,6 +42,7 @@ class Spare(NamedTuple):
     firsts: Any
     members: Any
     begins: Any
+    packed: Any
     counts: Any
     coefficients: Any
 
@@ -56,7 +52,8 @@ def make_spare(n: int, runs: int, row: int, batch: int, outputs: int, coefficien
     """Room for so many runs, with sums of this length."""
     numbers, counts = np.zeros(2 * runs, np.int64), np.zeros((batch, outputs), np.int64)
     begins, sums, scale = np.zeros(n + 1, np.int64), aligned(runs * row), aligned(2 * runs)
-    return Spare(sums, scale, numbers[:runs], numbers[runs:], begins, counts, aligned(coefficients))
+    packed = aligned(runs * (outputs - 1))
+    return Spare(sums, scale, numbers[:runs], numbers[runs:], begins, packed, counts, aligned(coefficients))
 
 
 class Room(NamedTuple):

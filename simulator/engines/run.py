@@ -79,7 +79,8 @@ def simulate_many(
     Engines agree to about 1e-12 relative, unless a random number lies within rounding of the boundary between two
     sampled outputs, about one in 1e15. The fast ones clamp log-odds of an output against the right one to 690 in
     size: below ``q = 1e-299`` (or ``p``) they report ``exp(-690)`` where the reference goes on to 0. Replicas run in
-    chunks of a second or so; an interrupt is heard between two of them.
+    chunks of a second or so (or of as many as share what a step reads); an interrupt is heard between two of them, by
+    lanes within a step.
 
     Args:
         problem: the bandit.

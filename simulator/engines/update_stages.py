@@ -38,7 +38,7 @@ def exact_weights(width: int, rule: Rule, one_drawn: bool) -> Any:
     return staged(width, text)
 
 
-def weighted_sums(stride: int, wrong: int, block: int, together: int) -> Any:
+def weighted_sums(stride: int, wrong: int, block: int, together: int, ahead: int = 0) -> Any:
     """Stage ``(coefficients, ..., rows, out, ...)``: ``out_r = sum_j coefficients_r[j] rows[j]`` over a block of rows.
 
     Args:
@@ -46,6 +46,7 @@ def weighted_sums(stride: int, wrong: int, block: int, together: int) -> Any:
         wrong: number of rows.
         block: their length, one vector.
         together: replicas that are summed at once and share what is read of the rows.
+        ahead: the block that lies so many doubles behind this one is asked for meanwhile, if any.
     """
 
     def text(*places: Pointer) -> None:
@@ -54,6 +55,8 @@ def weighted_sums(stride: int, wrong: int, block: int, together: int) -> Any:
 
         def body(row: Any, sums: list[Lanes]) -> list[Lanes]:
             entries = rows.vector(row).load()
+            if ahead:
+                (rows.vector(row) + ahead).prefetch()
             at = [c + row * stride if isinstance(row, int) else c.times(row, stride) for c in coefficients]
             return [place.scalar().fma(entries, total) for place, total in zip(at, sums, strict=True)]
 

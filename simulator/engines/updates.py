@@ -9,11 +9,19 @@ from numba import njit
 from simulator.engines.arrays import Shape
 from simulator.engines.draws import OPTIONS
 from simulator.engines.layout import padded_length, row_block
-from simulator.engines.room import row_stride
 from simulator.engines.update_stages import advance, exact_weights, weighted_sums
 from theory.rules import Rule
 
-__all__ = ["compile_update", "places_of"]
+__all__ = ["compile_update", "places_of", "sums_stride"]
+
+
+def sums_stride(length: int, grouped: bool) -> int:
+    """Distance between the sums of two replicas, whole ones or, in groups, those of a block.
+
+    Not a power of two, whose multiples share a cache set.
+    """
+    size = row_block(length) if grouped else padded_length(length)
+    return size + 8 if grouped or size > 64 else size
 
 
 def places_of(shape: Shape, one_drawn: bool) -> Any:
@@ -43,12 +51,12 @@ def compile_update(shape: Shape, rule: Rule | None, grouped: bool, one_drawn: bo
     """
     width, across, n_wrong, _, length, _ = shape
     replicas, padded, places = 1 if across else width, padded_length(length), places_of(shape, one_drawn)
-    stride, block = row_stride.py_func(padded), row_block(length)
+    stride, block = sums_stride(length, grouped), row_block(length)
     blocks, room = padded // block, padded if across else length * width
     one, move = weighted_sums(width, n_wrong, block, 1), advance(replicas, length, stride)
     exact = rule is not None
     weigh = exact_weights(replicas, rule or Rule("unused", lambda p, q: 1, "", ""), one_drawn)
-    in_groups = _grouped_sums(width, n_wrong, padded, block, stride) if grouped else None
+    in_groups = _grouped_update(width, n_wrong, length) if grouped else None
 
     # Inlined by numba itself: to pass this many arrays at every step costs more than it.
     @njit(inline="always")
@@ -68,69 +76,85 @@ def compile_update(shape: Shape, rule: Rule | None, grouped: bool, one_drawn: bo
                     scale[mine + lane], scale[mine + replicas + lane] = eta[c, lane], 1.0
         factors = e if exact else coefficients
         if grouped:
-            in_groups(n, order[first : first + columns * replicas], factors, steps, spare)
+            in_groups(n, order[first : first + columns * replicas], factors, steps, state, spare)
         else:
             for run in range(columns * replicas):
                 for k in range(blocks):
                     rows = (steps, (order[first + run] * blocks + k) * n_wrong * block)
                     one(((factors, firsts[run]), rows, (sums, run * stride + k * block)))
-        for c in range(columns):
-            move(((state, c * room), (scale, c * 2 * replicas), (sums, c * replicas * stride)))
+            for c in range(columns):
+                move(((state, c * room), (scale, c * 2 * replicas), (sums, c * replicas * stride)))
 
     return update
 
 
-def _grouped_sums(width: int, n_wrong: int, padded: int, block: int, stride: int) -> Any:
-    """Compiled: the sums of all replicas, prompt by prompt and block by block."""
-    blocks = padded // block
-    one, two, six = (weighted_sums(width, n_wrong, block, together) for together in (1, 2, 6))
+def _grouped_update(width: int, n_wrong: int, length: int) -> Any:
+    """Compiled: the update of all replicas, block by block of the rows, and in each prompt by prompt.
+
+    The sums of a block stay in the cache until the states have moved by them.
+    """
+    block, stride = row_block(length), sums_stride(length, True)
+    blocks, last = -(-length // block), length % block or block
+    # From a prompt's block to the same one of the next prompt, which is read next.
+    ahead = blocks * n_wrong * block
+    one, two, six = (weighted_sums(1, n_wrong, block, together, ahead) for together in (1, 2, 6))
+    move, move_last = advance(width, block, stride), advance(width, last, stride)
 
     @njit(**OPTIONS)
-    def sort_by_prompt(n, prompts, members, begins):  # type: ignore[no-untyped-def]
-        """Replicas sorted by prompt, those of prompt i from ``begins[i]`` to ``begins[i + 1]``."""
-        for i in range(n + 1):
-            begins[i] = 0
-        for i in prompts:
-            begins[i] += 1
-        for i in range(1, n + 1):
-            begins[i] += begins[i - 1]
-        for run in range(len(prompts) - 1, -1, -1):
-            begins[prompts[run]] -= 1
-            members[begins[prompts[run]]] = run
-
-    @njit(**OPTIONS)
-    def sum_up(n, prompts, factors, steps, spare):  # type: ignore[no-untyped-def]
-        sums, firsts, members, begins = spare.sums, spare.firsts, spare.members, spare.begins
-        sort_by_prompt(n, prompts, members, begins)
+    def sum_up(n, rows, packed, steps, sums, members, begins):  # type: ignore[no-untyped-def]
         for i in range(n):
-            for k in range(blocks):
-                rows, own = (steps, (i * blocks + k) * n_wrong * block), k * block
-                m, end = begins[i], begins[i + 1]
-                while m < end:
-                    a = members[m]
-                    if end - m >= 6:
-                        b, c, d, x, y = members[m + 1], members[m + 2], members[m + 3], members[m + 4], members[m + 5]
-                        six(
-                            (
-                                (factors, firsts[a]), (factors, firsts[b]), (factors, firsts[c]),
-                                (factors, firsts[d]), (factors, firsts[x]), (factors, firsts[y]),
-                                rows,
-                                (sums, a * stride + own), (sums, b * stride + own), (sums, c * stride + own),
-                                (sums, d * stride + own), (sums, x * stride + own), (sums, y * stride + own),
-                            )
-                        )  # fmt: skip
-                        m += 6
-                    elif end - m >= 2:
-                        b = members[m + 1]
-                        two(
-                            (
-                                (factors, firsts[a]), (factors, firsts[b]), rows,
-                                (sums, a * stride + own), (sums, b * stride + own),
-                            )
-                        )  # fmt: skip
-                        m += 2
-                    else:
-                        one(((factors, firsts[a]), rows, (sums, a * stride + own)))
-                        m += 1
+            block_of_rows, m = (steps, rows + i * ahead), begins[i]
+            while m < begins[i + 1]:
+                at, a, left = m * n_wrong, members[m] * stride, begins[i + 1] - m
+                if left >= 6:
+                    b, c, d = members[m + 1] * stride, members[m + 2] * stride, members[m + 3] * stride
+                    x, y = members[m + 4] * stride, members[m + 5] * stride
+                    six(
+                        (
+                            (packed, at), (packed, at + n_wrong), (packed, at + 2 * n_wrong),
+                            (packed, at + 3 * n_wrong), (packed, at + 4 * n_wrong), (packed, at + 5 * n_wrong),
+                            block_of_rows,
+                            (sums, a), (sums, b), (sums, c), (sums, d), (sums, x), (sums, y),
+                        )
+                    )  # fmt: skip
+                    m += 6
+                elif left >= 2:
+                    b = members[m + 1] * stride
+                    two(((packed, at), (packed, at + n_wrong), block_of_rows, (sums, a), (sums, b)))
+                    m += 2
+                else:
+                    one(((packed, at), block_of_rows, (sums, a)))
+                    m += 1
 
-    return sum_up
+    @njit(**OPTIONS)
+    def update(n, prompts, factors, steps, state, spare):  # type: ignore[no-untyped-def]
+        sums, scale, members, begins, packed = spare.sums, spare.scale, spare.members, spare.begins, spare.packed
+        _sort_by_prompt(n, prompts, members, begins)
+        # Side by side, or each factor would be a cache line of its own, read again for every block.
+        for m in range(len(prompts)):
+            for j in range(n_wrong):
+                packed[m * n_wrong + j] = factors[spare.firsts[members[m]] + j * width]
+        for k in range(blocks):
+            sum_up(n, k * n_wrong * block, packed, steps, sums, members, begins)
+            for c in range(len(prompts) // width):
+                moved = ((state, (c * length + k * block) * width), (scale, c * 2 * width), (sums, c * width * stride))
+                if k < blocks - 1:
+                    move(moved)
+                else:
+                    move_last(moved)
+
+    return update
+
+
+@njit(**OPTIONS)
+def _sort_by_prompt(n: Any, prompts: Any, members: Any, begins: Any) -> None:
+    """Replicas sorted by prompt, those of prompt i from ``begins[i]`` to ``begins[i + 1]``."""
+    for i in range(n + 1):
+        begins[i] = 0
+    for i in prompts:
+        begins[i] += 1
+    for i in range(1, n + 1):
+        begins[i] += begins[i - 1]
+    for run in range(len(prompts) - 1, -1, -1):
+        begins[prompts[run]] -= 1
+        members[begins[prompts[run]]] = run

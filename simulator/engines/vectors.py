@@ -20,6 +20,8 @@ from numba.extending import intrinsic
 __all__ = ["DOUBLE", "Emitter", "Lanes", "Pointer", "staged"]
 
 DOUBLE, INT64 = ir.DoubleType(), ir.IntType(64)
+# Doubles.
+_CACHE_LINE = 8
 
 
 class Emitter:
@@ -189,6 +191,17 @@ class Pointer:
     def scalar(self) -> Lanes:
         """The double here, in every lane."""
         return Lanes(self.emitter, self.emitter.splat(self.emitter.builder.load(self.address)))
+
+    def prefetch(self) -> None:
+        """Ask for the ``width`` doubles from here on to be brought near; any address will do."""
+        builder, number = self.emitter.builder, ir.IntType(32)
+        byte = ir.IntType(8).as_pointer()
+        kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
+        for first in range(0, self.emitter.width, _CACHE_LINE):
+            # To be read, to be kept in the nearest cache, data.
+            flags = [ir.Constant(number, flag) for flag in (0, 3, 1)]
+            builder.call(function, [builder.bitcast((self + first).address, byte), *flags])
 
     def _vector(self) -> ir.Value:
         return self.emitter.builder.bitcast(self.address, self.emitter.type.as_pointer())
