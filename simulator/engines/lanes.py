@@ -44,7 +44,7 @@ def lanes(plan: Plan, threads: int | None = None) -> Ensemble:
     shape = Shape(width, across, problem.outputs - 1, layout.dimension, layout.length, layout.factors.shape[1])
     workers = min(threads or os.cpu_count() or 1, columns.count)
     one_drawn = not across and plan.draws.batch == 1
-    grouped = not across and columns.count > 1 and in_groups(layout)
+    grouped = not across and in_groups(layout)
     run, bandit = compile_run(shape, plan.exact, grouped, one_drawn), layout.compiled()
     eta, start = columns.spread(plan.scaled_eta[:, None]), columns.spread(layout.start(plan.theta0))
     together = min(-(-columns.count // workers), AT_ONCE) if grouped else TOGETHER

@@ -32,6 +32,7 @@ class Spare(NamedTuple):
         firsts: where each replica's factors begin, ``(replicas,)``.
         members: replicas sorted by prompt, ``(replicas,)``; where in it those of a prompt begin, ``(n + 1,)``, and
         begins: that.
+        drawn: prompts that some replica drew, ``(n,)``.
         packed: factors of the replicas that drew one prompt, ``(replicas, K - 1)``.
         counts: of sampled outputs, ``(B, K)``.
         coefficients: of sampled rules.
@@ -42,6 +43,7 @@ class Spare(NamedTuple):
     firsts: Any
     members: Any
     begins: Any
+    drawn: Any
     packed: Any
     counts: Any
     coefficients: Any
@@ -53,7 +55,8 @@ def make_spare(n: int, runs: int, row: int, batch: int, outputs: int, coefficien
     numbers, counts = np.zeros(2 * runs, np.int64), np.zeros((batch, outputs), np.int64)
     begins, sums, scale = np.zeros(n + 1, np.int64), aligned(runs * row), aligned(2 * runs)
     packed = aligned(runs * (outputs - 1))
-    return Spare(sums, scale, numbers[:runs], numbers[runs:], begins, packed, counts, aligned(coefficients))
+    drawn = np.zeros(n, np.int64)
+    return Spare(sums, scale, numbers[:runs], numbers[runs:], begins, drawn, packed, counts, aligned(coefficients))
 
 
 class Room(NamedTuple):

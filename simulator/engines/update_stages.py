@@ -38,25 +38,27 @@ def exact_weights(width: int, rule: Rule, one_drawn: bool) -> Any:
     return staged(width, text)
 
 
-def weighted_sums(stride: int, wrong: int, block: int, together: int, ahead: int = 0) -> Any:
+def weighted_sums(stride: int, wrong: int, block: int, together: int, ahead: bool = False) -> Any:
     """Stage ``(coefficients, ..., rows, out, ...)``: ``out_r = sum_j coefficients_r[j] rows[j]`` over a block of rows.
+
+    With ``ahead`` the block that is wanted next stands behind the others: ``(..., out, ..., next rows)``.
 
     Args:
         stride: successive coefficients of a replica are this far apart.
         wrong: number of rows.
         block: their length, one vector.
         together: replicas that are summed at once and share what is read of the rows.
-        ahead: the block that lies so many doubles behind this one is asked for meanwhile, if any.
+        ahead: whether the next block is asked for meanwhile.
     """
 
     def text(*places: Pointer) -> None:
-        coefficients, rows, outs = places[:together], places[together], places[together + 1 :]
+        coefficients, rows, outs = places[:together], places[together], places[together + 1 : 2 * together + 1]
         emitter = rows.emitter
 
         def body(row: Any, sums: list[Lanes]) -> list[Lanes]:
             entries = rows.vector(row).load()
             if ahead:
-                (rows.vector(row) + ahead).prefetch()
+                places[-1].vector(row).prefetch()
             at = [c + row * stride if isinstance(row, int) else c.times(row, stride) for c in coefficients]
             return [place.scalar().fma(entries, total) for place, total in zip(at, sums, strict=True)]
 

@@ -95,47 +95,51 @@ def _grouped_update(width: int, n_wrong: int, length: int) -> Any:
     """
     block, stride = row_block(length), sums_stride(length, True)
     blocks, last = -(-length // block), length % block or block
-    # From a prompt's block to the same one of the next prompt, which is read next.
-    ahead = blocks * n_wrong * block
-    one, two, six = (weighted_sums(1, n_wrong, block, together, ahead) for together in (1, 2, 6))
+    size = n_wrong * block
+    one, two, six = (weighted_sums(1, n_wrong, block, together, ahead=True) for together in (1, 2, 6))
     move, move_last = advance(width, block, stride), advance(width, last, stride)
 
     @njit(**OPTIONS)
-    def sum_up(n, rows, packed, steps, sums, members, begins):  # type: ignore[no-untyped-def]
-        for i in range(n):
-            block_of_rows, m = (steps, rows + i * ahead), begins[i]
-            while m < begins[i + 1]:
-                at, a, left = m * n_wrong, members[m] * stride, begins[i + 1] - m
-                if left >= 6:
-                    b, c, d = members[m + 1] * stride, members[m + 2] * stride, members[m + 3] * stride
-                    x, y = members[m + 4] * stride, members[m + 5] * stride
-                    six(
-                        (
-                            (packed, at), (packed, at + n_wrong), (packed, at + 2 * n_wrong),
-                            (packed, at + 3 * n_wrong), (packed, at + 4 * n_wrong), (packed, at + 5 * n_wrong),
-                            block_of_rows,
-                            (sums, a), (sums, b), (sums, c), (sums, d), (sums, x), (sums, y),
-                        )
-                    )  # fmt: skip
-                    m += 6
-                elif left >= 2:
-                    b = members[m + 1] * stride
-                    two(((packed, at), (packed, at + n_wrong), block_of_rows, (sums, a), (sums, b)))
-                    m += 2
-                else:
-                    one(((packed, at), block_of_rows, (sums, a)))
-                    m += 1
+    def sum_up(i, k, following, begin, end, packed, steps, sums, members):  # type: ignore[no-untyped-def]
+        rows, ahead, m = (steps, (i * blocks + k) * size), (steps, following * size), begin
+        while m < end:
+            at, a = m * n_wrong, members[m] * stride
+            if end - m >= 6:
+                b, c, d = members[m + 1] * stride, members[m + 2] * stride, members[m + 3] * stride
+                x, y = members[m + 4] * stride, members[m + 5] * stride
+                six(
+                    (
+                        (packed, at), (packed, at + n_wrong), (packed, at + 2 * n_wrong),
+                        (packed, at + 3 * n_wrong), (packed, at + 4 * n_wrong), (packed, at + 5 * n_wrong),
+                        rows,
+                        (sums, a), (sums, b), (sums, c), (sums, d), (sums, x), (sums, y),
+                        ahead,
+                    )
+                )  # fmt: skip
+                m += 6
+            elif end - m >= 2:
+                b = members[m + 1] * stride
+                two(((packed, at), (packed, at + n_wrong), rows, (sums, a), (sums, b), ahead))
+                m += 2
+            else:
+                one(((packed, at), rows, (sums, a), ahead))
+                m += 1
 
     @njit(**OPTIONS)
     def update(n, prompts, factors, steps, state, spare):  # type: ignore[no-untyped-def]
         sums, scale, members, begins, packed = spare.sums, spare.scale, spare.members, spare.begins, spare.packed
-        _sort_by_prompt(n, prompts, members, begins)
+        drawn = spare.drawn
+        count = _sort_by_prompt(n, prompts, members, begins, drawn)
         # Side by side, or each factor would be a cache line of its own, read again for every block.
         for m in range(len(prompts)):
             for j in range(n_wrong):
                 packed[m * n_wrong + j] = factors[spare.firsts[members[m]] + j * width]
         for k in range(blocks):
-            sum_up(n, k * n_wrong * block, packed, steps, sums, members, begins)
+            for place in range(count):
+                i = drawn[place]
+                last_of_all = place == count - 1
+                following = drawn[0] * blocks + k + 1 if last_of_all else drawn[place + 1] * blocks + k
+                sum_up(i, k, following, begins[i], begins[i + 1], packed, steps, sums, members)
             for c in range(len(prompts) // width):
                 moved = ((state, (c * length + k * block) * width), (scale, c * 2 * width), (sums, c * width * stride))
                 if k < blocks - 1:
@@ -147,14 +151,20 @@ def _grouped_update(width: int, n_wrong: int, length: int) -> Any:
 
 
 @njit(**OPTIONS)
-def _sort_by_prompt(n: Any, prompts: Any, members: Any, begins: Any) -> None:
-    """Replicas sorted by prompt, those of prompt i from ``begins[i]`` to ``begins[i + 1]``."""
+def _sort_by_prompt(n: Any, prompts: Any, members: Any, begins: Any, drawn: Any) -> Any:
+    """Replicas sorted by prompt, those of i from ``begins[i]`` to ``begins[i + 1]``; and how many were drawn."""
     for i in range(n + 1):
         begins[i] = 0
     for i in prompts:
         begins[i] += 1
+    count = 0
+    for i in range(n):
+        if begins[i] > 0:
+            drawn[count] = i
+            count += 1
     for i in range(1, n + 1):
         begins[i] += begins[i - 1]
     for run in range(len(prompts) - 1, -1, -1):
         begins[prompts[run]] -= 1
         members[begins[prompts[run]]] = run
+    return count
