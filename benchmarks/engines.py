@@ -149,7 +149,8 @@ def main() -> None:
         measured = [json.loads(line) for line in target.read_text().splitlines()]
     if arguments.out is not None:
         arguments.out.parent.mkdir(parents=True, exist_ok=True)
-        command = shlex.join(["python", "-m", "benchmarks.engines", *sys.argv[1:]])
+        threads = [str(number) for number in arguments.threads]
+        command = shlex.join(["python", "-m", "benchmarks.engines", *_same(arguments), "--threads", *threads])
         write_json(arguments.out, {"command": command, "machine": described, "cells": measured})
 
 

@@ -22,7 +22,7 @@ __all__ = ["GROUPED", "WIDTHS", "in_groups", "lanes", "multiplications"]
 # Replicas of a column. The wider one hides latencies better and needs enough replicas to fill it.
 WIDTHS = (16, 32)
 # Bytes of the rows that steps combine, beyond which replicas are grouped by prompt; and columns in a group at most.
-BEYOND_CACHE, AT_ONCE = 1 << 20, 32
+BEYOND_CACHE, AT_ONCE = 1 << 20, 64
 # Replicas that share the rows of a prompt's steps, where they do.
 GROUPED = AT_ONCE * WIDTHS[1]
 # Multiplications of a run too short to be interrupted: a thread of its own would cost more.
