@@ -174,3 +174,14 @@ def test_rows_of_the_sources_are_theirs() -> None:
         for told in filter(None, cells):
             scale = 100 if told.endswith("%") else 1
             assert any(close(numbers(told)[0], scale * value) for value in known), (step, told)
+
+
+def test_figures_of_the_sources_in_prose() -> None:
+    printed = [float(each.printed.replace("−", "-")) for each in FIGURES if each.place == "Table 1"]
+    same, p_same, different, p_different = printed
+    table = {cells[0]: numbers(cells[1]) for cells in rows(_shown(), "| printed | Pearson")}
+    assert_told(table["same iteration"], (same, p_same), "Table 1")
+    assert_told(table["different iterations (which prompts is not said)"], (different, p_different), "Table 1")
+    holds("measuring", "The printed # is what pairing", different)
+    mean = next(each for each in FIGURES if each.quantity == "mean of the |cosine| of Fig. 1")
+    holds("measuring", "hidden states (printed: #, 90% of pairs below 0.15)", float(mean.printed))
