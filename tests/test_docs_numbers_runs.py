@@ -6,11 +6,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from pages import close, holds, page, rows, section
+from pages import close, holds, page, rows, said, section
+
+from simulator.sampled import SampledRule, get_any_rule
 
 pytest.importorskip("torch")
 
 from llm_bridge.comparing.directional_runs import step_rule_runs
+from llm_bridge.comparing.sampled_comparison import compare_sampled
 from llm_bridge.experiment import BridgeSettings, run_bridge
 
 pytestmark = pytest.mark.deep
@@ -49,3 +52,12 @@ def test_the_peak_step_that_lowered_its_prompt() -> None:
     holds("compare", "in another run (6 prompts, # steps) # of # peak steps lowered its prompt, by #.",
           24, count, 24, largest)  # fmt: skip
     assert runs["directional"]["steps_that_lowered_the_drawn_J"] == 0
+
+
+def test_the_expected_weight_at_a_small_step() -> None:
+    words = "At # times the theorem's step (# seeds) the expected weight was within the interval throughout."
+    scale, seeds = map(int, said("compare", words))
+    rule = get_any_rule("paper:8")
+    assert isinstance(rule, SampledRule)
+    found = compare_sampled(BridgeSettings(rule="grpo", n=8, eta_scale=scale, steps=24), rule, seeds)
+    assert found.to_json()["share_within_interval"] == 1

@@ -7,9 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from pages import ROOT, close, holds, page, recorded, rows, section, stored
+from pages import ROOT, close, holds, page, recorded, rows, said, section, stored
 
+from theory.claims import load_registry
 from theory.consistency import checks, conflicts
+from theory.known import kept_instance
+from theory.mutants import mutants as mutants_of
+from theory.mutants import single_links
 
 
 def _cells() -> dict[tuple[str, int], dict[str, dict[str, Any]]]:
@@ -127,6 +131,31 @@ def test_compile_times() -> None:
     first = [cells[0] for cells in runs]
     holds("README", "Compiling a new shape takes # to # s, the first one of a process # to #.",
           min(later), max(later), min(first), max(first))  # fmt: skip
+
+
+def test_counts_of_the_audit_add_up() -> None:
+    """That so many are refuted takes `whynorm audit` to see, for many minutes; how many there are to judge does not."""
+    killed, mutants, searched, true = map(
+        int, said("README", "# of # such mutants are refuted exactly, # of them by a fresh search; the other # seem")
+    )
+    assert searched <= killed == mutants - true
+    claims = [claim for claim in load_registry() if claim.fixed_by is None]
+    least, most = (
+        sum(len([*mutants_of(link, ratio)]) for claim in claims for _, link in single_links(claim))
+        for ratio in (float("nan"), 1.0)
+    )
+    assert least <= mutants <= most
+    words = "It also drops each of the # assumptions in turn: # are needed"
+    dropped, needed = map(int, said("README", words))
+    idle = int(said("README", "rechecked exactly), # are not (")[0])
+    open_ = int(said("README", "where they use its words), and # are unsettled")[0])
+    assert dropped == needed + idle + open_ == sum(len(claim.assumptions) for claim in claims)
+
+
+def test_from_when_the_sum_of_theorem_3_2_fails() -> None:
+    kept = kept_instance("P-T32-SUM")
+    assert kept is not None
+    holds("README", "false from T = # for K = #, p0 = 1/2", kept.steps, kept.features.shape[1])
 
 
 def test_how_often_the_sweeps_are_killed() -> None:
