@@ -90,6 +90,19 @@ def test_few_prompts_take_all_resamples_whatever_is_asked_for(prompts: int) -> N
     assert few == many
 
 
+def test_a_few_resamples_without_a_value_do_not_cost_the_others_their_correction() -> None:
+    """Pairs have none where all prompts are one, which is among all resamples; the ends stay BCa's."""
+    values = np.random.default_rng(2).exponential(size=6)
+    everywhere, mostly = (
+        over_prompts(lambda index, least=least: float(values[index].mean()) if len({*index}) > least else None, 6)
+        for least in (0, 1)
+    )
+    assert (mostly.low, mostly.high) == pytest.approx((everywhere.low, everywhere.high), rel=0.02)
+    means = [values[list(index)].mean() for index in product(range(6), repeat=6)]
+    tail = (1 - _expanded(0.95, 6)) / 2
+    assert abs(float(np.quantile(means, 1 - tail)) - everywhere.high) > 0.03 * everywhere.high  # type: ignore[operator]
+
+
 def test_more_prompts_draw_as_many_resamples_as_their_level_needs_and_no_more() -> None:
     wide = _expanded(0.95, 8)
     assert _needed(wide) * (1 - wide) / 2 == pytest.approx(5, rel=0.01)

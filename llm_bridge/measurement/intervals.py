@@ -108,32 +108,39 @@ def intervals_over_prompts(
     return {name: _interval(*each) for name, *each in zip(names, point, low, high, strict=True)}
 
 
-def _ends(values: Callable[..., Floats], n: int, wide: float, resamples: int, seed: int) -> tuple[Floats, Floats]:
-    """Lower and upper ends at the level ``wide``; each value's own are NaN where no resample defines it."""
-    every = None
-    if n <= _MOST_ENUMERATED:
-        every, resamples = SimpleNamespace(bootstrap_distribution=_all_resamples(values, n)), 0
-    else:
-        resamples = max(resamples, _needed(wide))
+def _ends(values: Callable[..., Floats], n: int, wide: float, resamples: int, seed: int) -> Floats:
+    """Lower and upper ends at the level ``wide``, ``(2, V)``; NaN where no resample defines a value."""
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore", DegenerateDataWarning)
         warnings.simplefilter("ignore", RuntimeWarning)
-        found = bootstrap(
-            (np.arange(n),),
-            values,
-            vectorized=False,
-            method="BCa",
-            n_resamples=resamples,
-            confidence_level=wide,
-            rng=generator(seed, stream=_RESAMPLE_STREAM),
-            bootstrap_result=every,
-        )
-        # Resamples on which a statistic is undefined (all one prompt, say) say nothing about it.
-        drawn = np.atleast_2d(found.bootstrap_distribution)
-        plain = np.nanquantile(drawn, [(1 - wide) / 2, (1 + wide) / 2], axis=-1)
-    low, high = np.ravel(found.confidence_interval.low), np.ravel(found.confidence_interval.high)
-    usable = np.isfinite(low) & np.isfinite(high)
-    return np.where(usable, low, plain[0]), np.where(usable, high, plain[1])
+        if n <= _MOST_ENUMERATED:
+            found = _all_resamples(values, n)
+        else:
+            found = _drawn_resamples(values, n, max(resamples, _needed(wide)), seed)
+        ends = [_ends_of(lambda *data, k=k: float(values(*data)[k]), each, n, wide) for k, each in enumerate(found)]
+    return np.array(ends).T
+
+
+def _ends_of(value: Callable[..., float], found: Floats, n: int, wide: float) -> tuple[float, float]:
+    """BCa's ends, or the percentiles where those are undefined, from a value's own resamples ``(R,)``."""
+    # Resamples on which a value is undefined (all one prompt, say) say nothing about it.
+    defined = found[np.isfinite(found)]
+    if not len(defined):
+        return np.nan, np.nan
+    known = SimpleNamespace(bootstrap_distribution=defined)
+    options: dict[str, Any] = {"vectorized": False, "confidence_level": wide, "method": "BCa"}
+    ends = bootstrap((np.arange(n),), value, n_resamples=0, bootstrap_result=known, **options).confidence_interval
+    if np.isfinite([ends.low, ends.high]).all():
+        return float(ends.low), float(ends.high)
+    low, high = np.quantile(defined, [(1 - wide) / 2, (1 + wide) / 2])
+    return float(low), float(high)
+
+
+def _drawn_resamples(values: Callable[..., Floats], n: int, count: int, seed: int) -> Floats:
+    """The values on resamples drawn at random, ``(V, count)``."""
+    draws = generator(seed, stream=_RESAMPLE_STREAM)
+    drawn = bootstrap((np.arange(n),), values, vectorized=False, n_resamples=count, method="percentile", rng=draws)
+    return np.atleast_2d(drawn.bootstrap_distribution)
 
 
 def _all_resamples(values: Callable[..., Floats], n: int) -> Floats:
