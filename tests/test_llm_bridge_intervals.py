@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from itertools import product
+
 import numpy as np
 import pytest
+from pages import said
 
-from llm_bridge.measurement.intervals import Interval, over_prompts, pairs_of, split_half_cosines, student_interval
+from llm_bridge.measurement.intervals import (
+    Interval,
+    _all_resamples,
+    _expanded,
+    _needed,
+    over_prompts,
+    pairs_of,
+    split_half_cosines,
+    student_interval,
+)
 from theory.errors import InputError
 
 
@@ -31,6 +44,72 @@ def test_the_interval_of_a_mean_covers_it_also_for_few_prompts(prompts: int) -> 
         assert found.high is not None
         covered += found.low <= 0.0 <= found.high
     assert 0.92 <= covered / 250 <= 0.99
+
+
+def _coverage(prompts: int, draw: Callable[[np.random.Generator], np.ndarray], trials: int) -> float:
+    """How often the interval of a mean of mean 0 holds it, where 199 resamples are asked for, as `reproduce` does."""
+    rng, covered = np.random.default_rng(100 + prompts), 0
+    for trial in range(trials):
+        values = draw(rng)
+        found = over_prompts(lambda index, v=values: float(v[index].mean()), prompts, resamples=199, seed=trial)
+        covered += found.low <= 0.0 <= found.high  # type: ignore[operator]
+    return covered / trials
+
+
+@pytest.mark.deep
+@pytest.mark.parametrize(("prompts", "drawn"), [(5, 0.902), (6, 0.914)])
+def test_few_resamples_do_not_shorten_the_intervals_of_few_prompts(prompts: int, drawn: float) -> None:
+    """With 199 resamples that were drawn, intervals held the mean in this share of 3000 cases."""
+    share = _coverage(prompts, lambda rng: rng.standard_normal(prompts), 2500)
+    assert drawn + 0.008 < share < 0.95
+
+
+@pytest.mark.deep
+def test_the_shares_that_the_page_on_measuring_tells() -> None:
+    """To within three standard errors of 800 to 2500 cases."""
+    words = (
+        "for the mean of 4, 5 and 6 normal numbers #%, #% and #% hold it, of 8 or more #%, of 8 exponential ones #%."
+    )
+    trials = {4: 2500, 5: 2500, 6: 2500, 8: 800}
+    shares = [_coverage(n, lambda rng, n=n: rng.standard_normal(n), count) for n, count in trials.items()]  # type: ignore[misc]
+    shares.append(_coverage(8, lambda rng: rng.exponential(size=8) - 1, 800))
+    for written, share, count in zip(said("measuring", words), shares, [*trials.values(), 800], strict=True):
+        assert abs(float(written) / 100 - share) < 3 * (share * (1 - share) / count) ** 0.5
+
+
+@pytest.mark.parametrize("prompts", [4, 5])
+def test_few_prompts_take_all_resamples_whatever_is_asked_for(prompts: int) -> None:
+    values = np.random.default_rng(prompts).exponential(size=prompts)
+    every = np.array([values[list(index)].mean() for index in product(range(prompts), repeat=prompts)])
+    distribution = _all_resamples(lambda index: np.array([values[index].mean()]), prompts)
+    np.testing.assert_allclose(np.sort(distribution[0]), np.sort(every), rtol=1e-13)
+    few, many = (
+        over_prompts(lambda index: float(values[index].mean()), prompts, resamples=resamples, seed=resamples)
+        for resamples in (1, 999)
+    )
+    assert few == many
+
+
+def test_a_few_resamples_without_a_value_do_not_cost_the_others_their_correction() -> None:
+    """Pairs have none where all prompts are one, which is among all resamples; the ends stay BCa's."""
+    values = np.random.default_rng(2).exponential(size=6)
+    everywhere, mostly = (
+        over_prompts(lambda index, least=least: float(values[index].mean()) if len({*index}) > least else None, 6)
+        for least in (0, 1)
+    )
+    assert (mostly.low, mostly.high) == pytest.approx((everywhere.low, everywhere.high), rel=0.02)
+    means = [values[list(index)].mean() for index in product(range(6), repeat=6)]
+    tail = (1 - _expanded(0.95, 6)) / 2
+    assert abs(float(np.quantile(means, 1 - tail)) - everywhere.high) > 0.03 * everywhere.high  # type: ignore[operator]
+
+
+def test_more_prompts_draw_as_many_resamples_as_their_level_needs_and_no_more() -> None:
+    wide = _expanded(0.95, 8)
+    assert _needed(wide) * (1 - wide) / 2 == pytest.approx(5, rel=0.01)
+    assert _needed(_expanded(0.9999, 7)) == 20_000
+    calls: list[int] = []
+    over_prompts(lambda index: float(len(calls.append(0) or calls)), 8, resamples=1)
+    assert _needed(wide) < len(calls) < _needed(wide) + 20
 
 
 @pytest.mark.parametrize("runs", [2, 5, 10])

@@ -54,7 +54,7 @@ def measure(
     memory: Annotated[float, typer.Option(help="GiB of rows held at most.")] = 2.0,
     curved: Annotated[int, typer.Option(help="How many prompts' Hessians to measure.")] = 1,
     ball: Annotated[int, typer.Option(help="Points of Lemma 3.3's ball at which to measure them too.")] = 2,
-    resamples: Annotated[int, typer.Option(help="Resamples of every interval.")] = 999,
+    resamples: Annotated[int, typer.Option(help="Resamples of an interval; more where its level needs it.")] = 999,
     preset: PresetName = None,
     dtype: Dtype = "auto",
     device: Device = "cpu",
