@@ -127,7 +127,7 @@ def _measure(settings: Any, options: Any, adapter: Path | None, every: int | Non
     from llm_bridge.experiment import prepare
     from llm_bridge.provenance import provenance
     from llm_bridge.weights.adapters import load_adapter
-    from whynorm.outputs import command_line
+    from whynorm.given import command_line
 
     loaded, chosen, batch = prepare(settings)
     if adapter is not None:
