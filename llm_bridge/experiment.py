@@ -116,7 +116,9 @@ class BridgeRun:
 def choose_prompts(
     loaded: LoadedModel, n: int, low: float, high: float, form: str = "auto", progress: Progress = no_progress
 ) -> tuple[Prompt, ...]:
-    """n arithmetic prompts whose success probabilities under this very model run from ``low`` to ``high``, evenly in log-odds.
+    """n arithmetic prompts whose success probabilities run from ``low`` to ``high``, evenly in log-odds.
+
+    The probabilities are those of the model as it stands, with whatever its adapter holds.
 
     Raises:
         InputError: n, the range or the form is not usable.

@@ -23,12 +23,14 @@ from llm_bridge.experiments.normalisation_run import (
     matched_ratio,
     predicted_curve,
 )
-from llm_bridge.experiments.normalisation_settings import PAIRINGS, Experiment
+from llm_bridge.experiments.normalisation_settings import PAIRINGS, PROVED, Experiment, Mode, pairings_of
 from llm_bridge.experiments.normalisation_summary import flow_speed_up, passage_times, summarise, verdict
 from llm_bridge.measurement.intervals import Interval
 from llm_bridge.training import train
 from simulator.families import make_problem
 from simulator.reference import simulate
+from simulator.sampled import get_any_rule
+from simulator.step_sizes import resolve_step
 from theory.claims.sharp_comparison import flow_mean_std
 from theory.errors import InputError
 from theory.rules import GRPO, REINFORCE
@@ -136,11 +138,28 @@ def test_a_damaged_run_is_named(tmp_path: Path) -> None:
         {"batch": 2},
         {"mode": "sampled", "group": 1},
         {"mode": "sampled", "batch": 9},
+        {"mode": "sampled", "pairings": ("same", "best")},
+        {"mode": "sampled", "pairings": ("theorem",)},
     ],
 )
 def test_bad_settings(change: dict[str, object]) -> None:
     with pytest.raises(InputError, match="expected"):
         replace(SMALL, **change)  # type: ignore[arg-type]
+
+
+def test_no_step_size_of_sampled_groups_is_said_to_be_proved() -> None:
+    """Theorem and best were taken in sampled mode too, where no theorem and no proved step size is known."""
+    with pytest.raises(InputError, match=r"pairing is \['best'\]; expected some of same, matched in sampled mode"):
+        replace(SMALL, mode="sampled", pairings=("same", "best"))
+    assert pairings_of("sampled") == ("same", "matched")
+    assert pairings_of("exact") == tuple(PAIRINGS)
+    # The ratios of the pairings left out are those of step sizes that belong to exact rules.
+    for label in PROVED:
+        no_std, std = (resolve_step(label, rule, 1.0) for rule in (REINFORCE, GRPO))
+        assert PAIRINGS[label] == pytest.approx(no_std / std)
+        with pytest.raises(InputError, match="exact rules"):
+            resolve_step(label, get_any_rule("paper:8"), 1.0)
+    assert summarise(_made(0.1, mode="sampled"))["parts"]["two"]["times_theorem"] is None
 
 
 def test_a_draw_depends_on_the_seed_only() -> None:
@@ -222,9 +241,9 @@ def test_passage_times_are_interpolated() -> None:
     assert passage_times(curve, 0.9) == float("inf")
 
 
-def _made(lead: float, seeds: int = 8) -> Runs:
+def _made(lead: float, seeds: int = 8, mode: Mode = "exact") -> Runs:
     """Runs in which std is ahead of no_std by about ``lead`` at the end, with noise that the pairs share."""
-    experiment = replace(SMALL, steps=10, every=5, seeds=seeds, pairings=("same",))
+    experiment = replace(SMALL, steps=10, every=5, seeds=seeds, pairings=("same",), mode=mode)
     runs = Runs(experiment)
     for seed in range(seeds):
         noise, own = np.random.default_rng(seed).normal(0, (0.05, 0.001))

@@ -103,10 +103,17 @@ def _part(runs: Runs, part: str, threshold: float, group: int) -> dict[str, Any]
         "zero_variance": {
             label: _numbers((J**group + (1 - J) ** group).mean(axis=(0, 2))) for label, J in curves.items()
         },
-        "times_theorem": [2 * experiment.eta * runs.x_max_sq[part, seed] for seed in range(experiment.seeds)],
+        "times_theorem": _times_theorem(runs, part),
         "weighted_mean_std": student_interval(_weighted_mean_std(curves["std"])).to_json(),
         "pairings": {label: _pairing(runs, part, label, threshold) for label in experiment.pairings},
     }
+
+
+def _times_theorem(runs: Runs, part: str) -> list[float] | None:
+    """Each seed's step size of std over its theorem's; None for sampled rules, which no theorem covers."""
+    if runs.experiment.mode == "sampled":
+        return None
+    return [2 * runs.experiment.eta * runs.x_max_sq[part, seed] for seed in range(runs.experiment.seeds)]
 
 
 def _stack(curves: Mapping[Any, Curve], experiment: Experiment, part: str, label: str) -> Floats:
@@ -132,12 +139,15 @@ def _pairing(runs: Runs, part: str, label: str, threshold: float) -> dict[str, A
     pairs = [(row, r) for row, r in zip(below, ratio, strict=True) if len(row)]
     flow = [np.log(flow_speed_up(row, threshold, r, *rules)).mean() for row, r in pairs]
     moves = [[runs.curves[part, one, seed].move.mean() for seed in seeds] for one in ("std", label)]
+    # Runs none of whose groups had variance never moved.
+    with np.errstate(divide="ignore", invalid="ignore"):
+        move_ratio = np.mean(moves[0]) / np.mean(moves[1])
     measured, predicted = (
         _compared(each, experiment, part, label, threshold) for each in (runs.curves, runs.predicted)
     )
     return {
         "step_ratio": float(ratio.mean()),
-        "move_ratio": _number(np.mean(moves[0]) / np.mean(moves[1])),
+        "move_ratio": _number(move_ratio),
         "measured": measured,
         "linearised": predicted,
         "flow_speed_up": float(np.exp(np.mean(flow))) if flow else None,

@@ -42,7 +42,7 @@ def measure(
     p0: Range = "0.03:0.9",
     only: Annotated[str, typer.Option(help=f"Some of: {_PARTS}; separated by commas.  [default: all]")] = "",
     adapter: Annotated[
-        Path | None, typer.Option(help="Measure with this saved adapter, a checkpoint's folder; prompts are chosen with it.")
+        Path | None, typer.Option(help="Measure (and choose prompts) with this adapter: a checkpoint's folder.")
     ] = None,
     along: Annotated[int, typer.Option(help="Train this many exact steps and measure along them.")] = 0,
     every: Annotated[int | None, typer.Option(help="Steps between checkpoints.  [default: a tenth]")] = None,
