@@ -24,7 +24,13 @@ from llm_bridge.experiments.normalisation_run import (
     predicted_curve,
 )
 from llm_bridge.experiments.normalisation_settings import PAIRINGS, PROVED, Experiment, Mode, pairings_of
-from llm_bridge.experiments.normalisation_summary import flow_speed_up, passage_times, summarise, verdict
+from llm_bridge.experiments.normalisation_summary import (
+    flow_speed_up,
+    passage_times,
+    summarise,
+    verdict,
+    weighted_mean_std,
+)
 from llm_bridge.measurement.intervals import Interval
 from llm_bridge.training import train
 from simulator.families import make_problem
@@ -239,6 +245,23 @@ def test_passage_times_are_interpolated() -> None:
     assert_agree(passage_times(curve, 0.35), 5.0, 1e-12)
     assert_agree(passage_times(curve, 0.65), 15.0, 1e-12)
     assert passage_times(curve, 0.9) == float("inf")
+
+
+def test_the_weighted_mean_std_is_that_of_the_claim() -> None:
+    """It was a plain mean over the looks: the end of the run, which the claim leaves out, counted like any other."""
+    problem = make_problem("orthogonal", 3, 4, p0=0.2, seed=0)
+    record = simulate(problem, GRPO, 2 / problem.x_max_sq, 23, seed=1, record="full")
+    std, weight = np.sqrt(record.J * record.q), record.q[0]
+    wanted = (weight * std[:-1].mean(axis=0)).sum() / weight.sum()
+    assert_agree(weighted_mean_std(record.J[None], np.arange(24)), [wanted], 1e-12)
+    # Looks at uneven times: the mean of what is linear between them, over t = 0, ..., 22.
+    t = evaluation_times(23, 5)
+    between = np.stack([np.interp(np.arange(23), t, each) for each in std[t].T], axis=1)
+    wanted = (weight * between.mean(axis=0)).sum() / weight.sum()
+    assert_agree(weighted_mean_std(record.J[t][None], t), [wanted], 1e-12)
+    # A prompt that is solved at the very last step has had its deviation until then.
+    late = np.array([[[0.5], [0.5], [1.0]]])
+    assert_agree(weighted_mean_std(late, np.array([0, 9, 10])), [0.5], 1e-12)
 
 
 def _made(lead: float, seeds: int = 8, mode: Mode = "exact") -> Runs:
