@@ -20,7 +20,7 @@ import numpy.typing as npt
 from scipy.stats import DegenerateDataWarning, bootstrap, norm
 from scipy.stats import t as student
 
-from simulator.random import generator
+from simulator.random import RESAMPLE_STREAM, generator
 from simulator.sampling import student_margin
 from theory.errors import expected
 
@@ -35,8 +35,6 @@ __all__ = [
 ]
 
 Floats = npt.NDArray[np.float64]
-# Of simulator.random; the streams in use there are below it.
-_RESAMPLE_STREAM = 65
 # Fewer prompts than this say nothing about their spread.
 _LEAST = 4
 
@@ -93,7 +91,7 @@ def intervals_over_prompts(
     names, point = list(statistic(np.arange(n))), values(np.arange(n))
     low, high = np.full((2, len(names)), np.nan)
     if n >= _LEAST and np.isfinite(point).any():
-        draws = generator(seed, stream=_RESAMPLE_STREAM)
+        draws = generator(seed, stream=RESAMPLE_STREAM)
         with warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore", DegenerateDataWarning)
             warnings.simplefilter("ignore", RuntimeWarning)
