@@ -75,3 +75,25 @@ def test_the_commands_of_the_real_models_runs(monkeypatch: Monkey) -> None:
     told = smollm2_exact.describe(out, dict.fromkeys(smollm2_exact.RUNS, 1.0))
     for name, run in told["runs"].items():
         assert shlex.split(run["command"]) == ["whynorm", *smollm2_exact.command(name, out)]
+
+
+def test_the_real_models_runs_end_to_end_on_the_packaged_one(tmp_path: Path, monkeypatch: Monkey) -> None:
+    def on_tiny(name: str, out: Path, most: int | None = None) -> list[str]:
+        chosen = real(name, out, most)
+        chosen[chosen.index("smollm2")] = "tiny"
+        return chosen
+
+    real = smollm2_exact.command
+    monkeypatch.setattr(smollm2_exact, "command", on_tiny)
+    monkeypatch.setattr(smollm2_exact, "weights_origin", lambda name: {})
+    monkeypatch.setattr(smollm2_exact, "machine", dict)
+    out = tmp_path / "two words"
+    assert smollm2_exact.main(["--steps", "1", "--out", str(out)]) == 0
+    runs = json.loads((out / "run.json").read_text())["runs"]
+    assert set(runs) == set(smollm2_exact.RUNS)
+    for name, run in runs.items():
+        called = ["whynorm", *on_tiny(name, out, 1)]
+        assert shlex.split(run["command"]) == called
+        # What the run itself says of its command is the same.
+        assert shlex.split(json.loads((out / name / "geometry.json").read_text())["command"]) == called
+        assert 0 < run["largest_error"] < run["largest_move"] < 1
