@@ -29,6 +29,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.bridge_peers import StepTime, Workload, prepare_trl, prepare_whynorm
+from benchmarks.commands import module_command
 from benchmarks.engines import machine
 from simulator.environment import package_versions
 from simulator.files import write_json
@@ -100,6 +101,15 @@ def show(work: Workload, rows: Sequence[dict[str, Any]], ratios: dict[str, float
         console.print(f"{name}: {value:.3f}")
 
 
+def _flags(options: argparse.Namespace) -> list[str]:
+    """All that was chosen, defaults too, as arguments; where it was written to is of no account."""
+    flags = []
+    for name, value in vars(options).items():
+        if name != "out":
+            flags += [f"--{name}", *map(str, value if isinstance(value, list) else [value])]
+    return flags
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run, print, write."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.bridge")
@@ -129,10 +139,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ratios = compared(rows)
     show(work, rows, ratios)
     if options.out is not None:
-        given = {name: value for name, value in vars(options).items() if name not in ("out", "peers")}
-        flags = " ".join(f"--{name} {value}" for name, value in given.items())
         content = {
-            "command": f"python -m benchmarks.bridge {flags}",
+            "command": module_command("bridge", _flags(options)),
             "machine": {**machine(), **package_versions(_PACKAGES), "threads": options.threads},
             "work": asdict(work),
             "rows": rows,

@@ -16,6 +16,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from benchmarks.commands import module_command
 from benchmarks.engines import machine
 from benchmarks.peers import load, make_case
 from simulator.files import write_json
@@ -95,7 +96,7 @@ def main() -> None:
         print(f"{row['varied']:>8} = {row[row['varied']]:<6} {row['ns']:10.1f} ns per replica-step")
     if arguments.out is not None:
         arguments.out.parent.mkdir(parents=True, exist_ok=True)
-        write_json(arguments.out, {"command": "python -m benchmarks.growth", "machine": described, "rows": rows})
+        write_json(arguments.out, {"command": module_command("growth"), "machine": described, "rows": rows})
     if arguments.figure is not None:
         save_png(growth_figure(rows), arguments.figure)
 

@@ -1,6 +1,6 @@
 """Exact GRPO on the real model, at the theorem's step and at 100 times it, each with its linearisation beside it.
 
-    python -m benchmarks.smollm2_exact [--out benchmarks/results/smollm2-exact]
+    python -m benchmarks.smollm2_exact [--steps N] [--out benchmarks/results/smollm2-exact]
 
 Runs `whynorm bridge run` on smollm2 with the talk's LoRA settings (rank 16, alpha 32): about five minutes and two
 minutes on one core. Each run leaves its records, geometry.json, summary.json and curves.png; run.json
@@ -10,7 +10,9 @@ says on what machine, with what versions and weights, and how far the linear pic
 from __future__ import annotations
 
 import argparse
+import shlex
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +35,11 @@ RUNS = {"theorem": (1, 8), "times100": (100, 36)}
 _OFF = 0.03
 
 
-def command(name: str, out: Path) -> list[str]:
-    """The arguments of `whynorm` for one of the runs."""
+def command(name: str, out: Path, most: int | None = None) -> list[str]:
+    """The arguments of `whynorm` for one of the runs, of at most so many steps."""
     scale, steps = RUNS[name]
+    if most is not None:
+        steps = min(steps, most)
     chosen = ["bridge", "run", "--model", "smollm2", "--preset", "talk", "--prompts", PROMPTS, "--rule", "grpo"]
     return [*chosen, "--steps", str(steps), "--eta-scale", str(scale), "--seed", "0", "--out", str(out / name)]
 
@@ -51,13 +55,13 @@ def horizon(model: Record, linear: Record) -> dict[str, Any]:
     }
 
 
-def describe(out: Path, seconds: dict[str, float]) -> dict[str, Any]:
+def describe(out: Path, seconds: dict[str, float], most: int | None = None) -> dict[str, Any]:
     """What run.json says about runs that lie under ``out``."""
     told = {}
     for name in RUNS:
         model, linear = Record.load(out / name), Record.load(out / name / "linearised")
-        quoted = [f"'{part}'" if " " in part else part for part in ["whynorm", *command(name, out)]]
-        told[name] = {"command": " ".join(quoted), "processor_seconds": seconds[name], **horizon(model, linear)}
+        quoted = shlex.join(["whynorm", *command(name, out, most)])
+        told[name] = {"command": quoted, "processor_seconds": seconds[name], **horizon(model, linear)}
     return {
         "machine": machine(),
         "versions": package_versions(MODEL_PACKAGES),
@@ -66,18 +70,21 @@ def describe(out: Path, seconds: dict[str, float]) -> dict[str, Any]:
     }
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run both, and say in run.json what came out; the exit code of a run that failed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/smollm2-exact"))
-    out: Path = parser.parse_args().out
+    parser.add_argument("--steps", type=int, help="of each run at most, for a look at whether all of it works")
+    options = parser.parse_args(arguments)
+    out: Path = options.out
     seconds = {}
     for name in RUNS:
         start = time.process_time()
-        code = whynorm(command(name, out))
+        code = whynorm(command(name, out, options.steps))
         if code != 0:
             return code
         seconds[name] = round(time.process_time() - start, 1)
-    write_json(out / "run.json", describe(out, seconds))
+    write_json(out / "run.json", describe(out, seconds, options.steps))
     return 0
 
 

@@ -28,6 +28,7 @@ import numpy as np
 import pyarrow
 
 import simulator.sweeps.perform as perform_module
+from benchmarks.commands import module_command
 from simulator.files import write_json
 from simulator.sweeps.coordinate import coordinate
 from simulator.sweeps.execute import execute, execute_many
@@ -147,7 +148,7 @@ def main() -> None:
     if arguments.out is not None:
         versions = {"python": platform.python_version(), "numpy": np.__version__, "pyarrow": pyarrow.__version__}
         machine = {**versions, "processor": platform.machine(), "cores": os.cpu_count()}
-        content = {"command": "python -m benchmarks.sweeps", "machine": machine, "limits": LIMITS, "figures": figures}
+        content = {"command": module_command("sweeps"), "machine": machine, "limits": LIMITS, "figures": figures}
         write_json(arguments.out, content)
     sys.exit(any(figures[name] > limit for name, limit in LIMITS.items()))
 

@@ -7,6 +7,7 @@ the same rule, step size and prompt order, so that the two learning curves can b
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
@@ -16,6 +17,7 @@ from llm_bridge.models import LoadedModel, LoraSettings, load_model
 from llm_bridge.policies import AnswerBatch, answer_logits, log_odds, p_and_q
 from llm_bridge.tasks import KINDS, Prompt, arithmetic_prompts, prompts_from_names, spread_prompts
 from llm_bridge.training import train
+from llm_bridge.weights.adapters import load_adapter
 from simulator.records import Record
 from simulator.reference import simulate
 from theory.errors import expected
@@ -47,6 +49,7 @@ class BridgeSettings:
         device: where the model computes.
         form: how prompts are put to the model, see ``AnswerBatch.of``.
         lora: adapter; None for ``LoraSettings()``.
+        adapter: file or folder of a saved one, whose numbers it gets before anything is asked.
         checkpointing: compute layers again in the backward pass, to save memory.
     """
 
@@ -64,17 +67,25 @@ class BridgeSettings:
     device: str = "cpu"
     form: str = "auto"
     lora: LoraSettings | None = None
+    adapter: Path | None = None
     checkpointing: bool = False
 
     def load(self) -> LoadedModel:
-        """The model that these settings name."""
-        return load_model(
+        """The model that these settings name, with the saved adapter if there is one.
+
+        Raises:
+            InputError: there is no such model, or the adapter is not one of it.
+        """
+        loaded = load_model(
             self.model,
             lora=self.lora,
             dtype=("float64" if self.model == "tiny" else "float32") if self.dtype == "auto" else self.dtype,
             device=self.device,
             checkpointing=self.checkpointing,
         )
+        if self.adapter is not None:
+            load_adapter(loaded, self.adapter)
+        return loaded
 
     def step_size(self, rule: Rule, x_max_sq: float) -> float:
         """The step size that these settings mean for a model with this ``X_max^2``.
@@ -106,6 +117,8 @@ def choose_prompts(
     loaded: LoadedModel, n: int, low: float, high: float, form: str = "auto", progress: Progress = no_progress
 ) -> tuple[Prompt, ...]:
     """n arithmetic prompts whose success probabilities run from ``low`` to ``high``, evenly in log-odds.
+
+    The probabilities are those of the model as it stands, with whatever its adapter holds.
 
     Raises:
         InputError: n, the range or the form is not usable.

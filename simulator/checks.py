@@ -19,7 +19,7 @@ from simulator.families import make_problem, success_targets
 from simulator.interacting import InteractingRun
 from simulator.joint import JointRun
 from simulator.problems import Problem
-from simulator.random import generator
+from simulator.random import DIRECTION_STREAM, generator
 from simulator.reference import simulate
 from simulator.steps import Step
 from theory.claim import Claim
@@ -81,7 +81,7 @@ def _visited() -> tuple[Instance, ...]:
     """States along runs of both rules on every problem, each with two directions."""
     found = []
     for index, problem in enumerate(_problems()):
-        rng = generator(index, stream=3)
+        rng = generator(index, stream=DIRECTION_STREAM)
         for rule, scale in ((REINFORCE, 1.0), (GRPO, 0.5)):
             run = simulate(problem, rule, scale / problem.x_max_sq, 300, seed=index)
             for theta in run.theta[::3]:

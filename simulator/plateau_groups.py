@@ -12,7 +12,7 @@ from math import comb, log, log1p
 import numpy as np
 import numpy.typing as npt
 
-from simulator.random import generator
+from simulator.random import ESCAPE_STREAM, generator
 from theory.advantages import PRESETS, Convention
 from theory.errors import expected
 from theory.groups import pair_of_advantages
@@ -46,7 +46,7 @@ def sampled_escape(
         raise expected("p0", p0, "from 1e-15 to below 1/2", "a waiting time must fit an integer")
     if size < 2 or not c > 0 or replicas < 1:
         raise expected("size, c, replicas", (size, c, replicas), "at least 2, above 0, at least 1", "correct them")
-    rng = generator(seed, stream=11)
+    rng = generator(seed, stream=ESCAPE_STREAM)
     k = np.arange(1, size)
     moves = np.array([c * pair_of_advantages(int(j), size, convention)[0] * j / size for j in k])
     binomials = np.array([float(comb(size, int(j))) for j in k])

@@ -7,13 +7,40 @@ import numpy.typing as npt
 
 from theory.errors import expected
 
-__all__ = ["generator", "philox", "uniform_order", "words"]
+__all__ = ["generator", "philox", "sample_stream", "uniform_order", "words"]
 
-# Streams of one (seed, run, replica): what each is for is written here and nowhere else.
-# Samples of attempt a (see simulator.sampled) have the stream SAMPLE_STREAM + 16 a.
+# Streams of one (seed, run, replica): what each is for is written here and nowhere else. Every stored result depends on
+# these numbers, so none may change.
+# Seeds of a language model's completions, and the words of each completion's tokens.
+COMPLETION_STREAM = 0
+# Prompt orders; features of problem families, and which questions are drawn; sampled outputs, first attempt; p0.
 ORDER_STREAM, FEATURE_STREAM, SAMPLE_STREAM, DIFFICULTY_STREAM = 1, 2, 3, 4
 # Values that a sweep draws; the run is a checksum of the key.
 VALUE_STREAM = 5
+# Samples of attempt a have the stream SAMPLE_STREAM + ATTEMPT_STRIDE a: see sample_stream.
+ATTEMPT_STRIDE = 16
+# The verifier's: directions of its instances, and the prompt orders of many runs at once.
+DIRECTION_STREAM, MANY_ORDERS_STREAM = 3, 5
+# Waiting times and groups of runs that escape from a hard prompt.
+ESCAPE_STREAM = 11
+# Measuring a model: rows that a sketch keeps, its signs and places; resampled prompts; groups of answers; permuted
+# prompts; where Lanczos starts; noise of curves without phases.
+HELD_OUT_STREAM, SKETCH_STREAM, RESAMPLE_STREAM, ROLLOUT_STREAM = 63, 64, 65, 66
+PERMUTATION_STREAM, START_STREAM, NOISE_STREAM = 67, 68, 69
+
+# The numbers that have two uses, as found when they were first compared, and why the same words are never used twice
+# in one statistic. No more may be added: a test compares all of them.
+COINCIDENCES = {
+    (
+        "DIRECTION_STREAM",
+        "SAMPLE_STREAM",
+    ): "the verifier's instances lie along runs of exact rules, without samples",
+    (
+        "MANY_ORDERS_STREAM",
+        "VALUE_STREAM",
+    ): "values have the checksum of their key for a run, orders have run 0",
+    ("PERMUTATION_STREAM", "SAMPLE_STREAM"): "permutations are of an exact run; the fifth attempt, of a sampled one",
+}
 
 
 def philox(seed: int, run: int = 0, replica: int = 0, stream: int = 0) -> np.random.Philox:
@@ -51,6 +78,11 @@ def words(
         state["state"]["counter"][0] = start // 4
         source.state = state
     return np.asarray(source.random_raw(start % 4 + count)[start % 4 :])
+
+
+def sample_stream(attempt: int) -> int:
+    """The stream of the outputs that are drawn at an attempt, 0, 1, ... (see ``simulator.sampled``)."""
+    return SAMPLE_STREAM + ATTEMPT_STRIDE * attempt
 
 
 def uniform_order(n: int, steps: int, seed: int, replica: int = 0) -> npt.NDArray[np.int64]:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from simulator.random import SAMPLE_STREAM, words
+from simulator.random import sample_stream, words
 from theory.advantages import PRESETS, Convention, zero_variance_groups
 from theory.errors import InputError, expected
 from theory.groups import group_weight
@@ -190,12 +190,12 @@ def sample_words(rule: SampledRule, batch: int, step: int, seed: int, replica: i
     """Words of a step for :func:`sampled_move`.
 
     The word of step t, drawn prompt b, output g and attempt a is number ``(t B + b) G + g`` of the stream
-    ``SAMPLE_STREAM + 16 a`` of (seed, replica).
+    ``sample_stream(a)`` of (seed, replica).
     """
     count = batch * rule.group
 
     def raw(attempt: int) -> Words:
-        stream = SAMPLE_STREAM + 16 * attempt
+        stream = sample_stream(attempt)
         return words(seed, step * count, count, replica=replica, stream=stream).reshape(batch, rule.group)
 
     return raw

@@ -16,7 +16,7 @@ from scipy import stats
 
 from simulator.interacting import LevelMeans, gains, node_states
 from simulator.problems import Problem
-from simulator.random import generator
+from simulator.random import MANY_ORDERS_STREAM, generator
 from simulator.reference import update_direction
 from theory.claim import Claim
 from theory.exact import spectral_norm_sq
@@ -99,7 +99,7 @@ def sample_run(problem: Problem, claim: Claim, steps: int, replicas: int, seed: 
     rule, step_size = claim.rule, claim.step_size
     assert rule is not None
     assert step_size is not None
-    orders = generator(seed, stream=5).integers(0, problem.n, size=(steps, replicas))
+    orders = generator(seed, stream=MANY_ORDERS_STREAM).integers(0, problem.n, size=(steps, replicas))
     x_sq = np.array([float(spectral_norm_sq(x)) for x in problem.features])
 
     def run(constants: Constants) -> tuple[list[States], list[Array]]:

@@ -21,6 +21,8 @@ from simulator.sweeps.plan import Plan, make_plan
 from simulator.sweeps.spec import load_sweep, parse_sweep
 from simulator.sweeps.store import Store
 
+# A finished one: its plan, its directory, and the content of its files.
+Sweep = tuple[Plan, Path, dict[str, bytes]]
 ROOT = Path(__file__).resolve().parent.parent
 
 SMALL = """

@@ -39,6 +39,7 @@ def _content() -> dict[str, Any]:
     sampled = {
         "rule": "paper:8", "seeds": 4, "bandit": [0.1, 0.2], "expected_rule": [0.1, 0.2], "measured": [0.1, 0.2],
         "measured_half_width": [0.0, 0.1], "largest_error_of_expected_rule": 0.01, "share_within_interval": 1.0,
+        "step": "5 times the step size of exact GRPO's theorem; no theorem covers paper:8",
     }  # fmt: skip
     return {
         "measured": {
@@ -117,6 +118,9 @@ def test_rows_on_the_model_follow_its_numbers() -> None:
     assert _verdicts(content)["P-T32-DESCENT-FIXED"] == ["supported"]
     assert _verdicts(content)["X-DIRECTIONAL-GRPO"] == ["supported"]
     assert _verdicts(content)["X-GROUP"] == ["supported"]
+    assert "no theorem covers paper:8" in next(
+        row.remark for row in evidence_rows(content, None) if row.id == "X-GROUP"
+    )
     assert _verdicts(content)["linear picture"] == ["supported"]
     content["gaps"][0]["prompts"][1]["own"]["value"] = 0.5
     content["step_rules"][0]["steps_that_lowered_the_drawn_J"] = 1

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from compare import assert_agree
-from scipy.integrate import quad
 
 from llm_bridge.asking.questions import get_task
 from llm_bridge.experiment import BridgeSettings, prepare
@@ -23,13 +21,12 @@ from llm_bridge.experiments.normalisation_run import (
     matched_ratio,
     predicted_curve,
 )
-from llm_bridge.experiments.normalisation_settings import PAIRINGS, Experiment
-from llm_bridge.experiments.normalisation_summary import flow_speed_up, passage_times, summarise, verdict
-from llm_bridge.measurement.intervals import Interval
+from llm_bridge.experiments.normalisation_settings import PAIRINGS, PROVED, Experiment, pairings_of
 from llm_bridge.training import train
 from simulator.families import make_problem
 from simulator.reference import simulate
-from theory.claims.sharp_comparison import flow_mean_std
+from simulator.sampled import get_any_rule
+from simulator.step_sizes import resolve_step
 from theory.errors import InputError
 from theory.rules import GRPO, REINFORCE
 
@@ -136,11 +133,27 @@ def test_a_damaged_run_is_named(tmp_path: Path) -> None:
         {"batch": 2},
         {"mode": "sampled", "group": 1},
         {"mode": "sampled", "batch": 9},
+        {"mode": "sampled", "pairings": ("same", "best")},
+        {"mode": "sampled", "pairings": ("theorem",)},
     ],
 )
 def test_bad_settings(change: dict[str, object]) -> None:
     with pytest.raises(InputError, match="expected"):
         replace(SMALL, **change)  # type: ignore[arg-type]
+
+
+def test_no_step_size_of_sampled_groups_is_said_to_be_proved() -> None:
+    """Theorem and best were taken in sampled mode too, where no theorem and no proved step size is known."""
+    with pytest.raises(InputError, match=r"pairing is \['best'\]; expected some of same, matched in sampled mode"):
+        replace(SMALL, mode="sampled", pairings=("same", "best"))
+    assert pairings_of("sampled") == ("same", "matched")
+    assert pairings_of("exact") == tuple(PAIRINGS)
+    # The ratios of the pairings left out are those of step sizes that belong to exact rules.
+    for label in PROVED:
+        no_std, std = (resolve_step(label, rule, 1.0) for rule in (REINFORCE, GRPO))
+        assert PAIRINGS[label] == pytest.approx(no_std / std)
+        with pytest.raises(InputError, match="exact rules"):
+            resolve_step(label, get_any_rule("paper:8"), 1.0)
 
 
 def test_a_draw_depends_on_the_seed_only() -> None:
@@ -180,90 +193,3 @@ def test_the_prediction_is_the_simulators() -> None:
     record = simulate(problem, GRPO, 1e-3, 5, seed=3, record="full")
     assert curve.t.tolist() == evaluation_times(5, 2).tolist() == [0, 2, 4, 5]
     assert (record.J[[0, 2, 4, 5]] == curve.J).all()
-
-
-def _time(weight: Callable[[float], float], p0: float, p1: float) -> float:
-    """Time of ``dL/dt = weight(p) p (1 - p)``, by quadrature over the log-odds."""
-
-    def slowness(log_odds: float) -> float:
-        p = 1 / (1 + np.exp(-log_odds))
-        return float(1 / (weight(p) * p * (1 - p)))
-
-    ends = [np.log(p / (1 - p)) for p in (p0, p1)]
-    return float(quad(slowness, *ends, epsrel=1e-12)[0])
-
-
-@pytest.mark.parametrize(("p0", "p1"), [(0.01, 0.8), (0.2, 0.8), (0.45, 0.9), (0.6, 0.61)])
-def test_the_speed_up_of_the_flow(p0: float, p1: float) -> None:
-    plain, normalised = _time(lambda p: 1.0, p0, p1), _time(lambda p: (p * (1 - p)) ** -0.5, p0, p1)
-    assert_agree(flow_speed_up(p0, p1, 2.5)[0], plain / normalised / 2.5, 1e-8)
-    # Two outputs halve the weight of no_std: E (1/2) sum (r - mean r)(...) = 1/2.
-    half = replace(SMALL, mode="sampled", group=2).expected_rule("no_std")
-    assert_agree(flow_speed_up(p0, p1, 1.0, REINFORCE, half)[0], 2.0, 1e-12)
-    # The time of GRPO's flow is that of the claim's closed form: a mean of sqrt(V) over it.
-    assert_agree((np.log(p1 / (1 - p1)) - np.log(p0 / (1 - p0))) / normalised, flow_mean_std(p0, p1), 1e-8)
-
-
-def test_the_theory_says_where_normalisation_helps() -> None:
-    """At equally good steps it helps hard prompts only; at equal first steps on hard prompts no_std is faster."""
-    best = PAIRINGS["best"]
-    assert best is not None
-    assert flow_speed_up(0.02, 0.8, best) > 1.2
-    assert flow_speed_up(0.45, 0.8, best) < 1
-    assert flow_speed_up(0.02, 0.8, (0.02 * 0.98) ** -0.5) < 1
-    assert flow_speed_up(0.5, 0.9, 2.0) > 1
-
-
-def test_passage_times_are_interpolated() -> None:
-    curve = Curve(np.array([0, 10, 20]), np.array([[0.1, 0.3], [0.4, 0.6], [0.9, 0.7]]), np.ones(20))
-    assert passage_times(curve, 0.2) == 0.0
-    assert_agree(passage_times(curve, 0.35), 5.0, 1e-12)
-    assert_agree(passage_times(curve, 0.65), 15.0, 1e-12)
-    assert passage_times(curve, 0.9) == float("inf")
-
-
-def _made(lead: float, seeds: int = 8) -> Runs:
-    """Runs in which std is ahead of no_std by about ``lead`` at the end, with noise that the pairs share."""
-    experiment = replace(SMALL, steps=10, every=5, seeds=seeds, pairings=("same",))
-    runs = Runs(experiment)
-    for seed in range(seeds):
-        noise, own = np.random.default_rng(seed).normal(0, (0.05, 0.001))
-        for label, gain in (("std", lead + own), ("same", 0.0)):
-            ends = np.array([0.3, 0.5 + noise + gain / 2, 0.7 + noise + gain])
-            curve = Curve(np.array([0, 5, 10]), np.stack([ends, ends], axis=1), np.ones(10))
-            runs.curves["two", label, seed] = runs.predicted["two", label, seed] = curve
-            runs.etas["two", label, seed] = runs.x_max_sq["two", seed] = 1.0
-    return runs
-
-
-@pytest.mark.parametrize(("lead", "ahead"), [(0.1, "std"), (-0.1, "no_std"), (0.0, "open")])
-def test_pairing_removes_what_the_pairs_share(lead: float, ahead: str) -> None:
-    content = summarise(_made(lead), threshold=0.6)["parts"]["two"]
-    measured = content["pairings"]["same"]["measured"]
-    assert measured["ahead"] == ahead
-    value, low, high = measured["end_difference"]
-    assert low < value < high
-    assert abs(value - lead) < 0.002
-    # A tenth of the spread that the accuracies themselves have.
-    assert high - low < 0.2 * (content["accuracy"]["std"]["high"][2] - content["accuracy"]["std"]["low"][2])
-    assert_agree(measured["mean_difference"][0], np.mean([0.25, 0.75]) * value, 0.05, atol=1e-3)
-    if lead > 0:
-        assert measured["speed_up"][1] > 1
-    assert content["pairings"]["same"]["prediction_error"] == 0.0
-    assert content["times_theorem"] == [2 * SMALL.eta] * 8
-    json.dumps(content, allow_nan=False)
-
-
-def test_runs_that_diverged_are_told_as_undefined() -> None:
-    runs = _made(0.1)
-    for seed in range(8):
-        runs.curves["two", "same", seed].J[1:] = np.nan
-    content = summarise(runs)["parts"]["two"]
-    assert content["pairings"]["same"]["measured"]["ahead"] == "open"
-    assert content["pairings"]["same"]["measured"]["mean"]["no_std"] is None
-    json.dumps(content, allow_nan=False)
-
-
-def test_verdicts_need_an_interval_that_leaves_out_zero() -> None:
-    assert [verdict(Interval(0.1, low, 0.2)) for low in (0.05, -0.05, None)] == ["std", "open", "open"]
-    assert verdict(Interval(-0.1, -0.2, -0.05)) == "no_std"

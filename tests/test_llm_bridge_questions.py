@@ -227,3 +227,10 @@ def test_the_hub_is_read_from_the_cache_only(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(datasets, "load_dataset", refuse)
     with pytest.raises(InputError, match=r"train\.jsonl"):
         get_task("gsm8k:hub")
+
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(datasets, "load_dataset", full)
+    with pytest.raises(InputError, match=r"No space left on device.*HF_HOME"):
+        get_task("gsm8k:hub")

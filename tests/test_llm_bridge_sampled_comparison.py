@@ -61,6 +61,8 @@ def test_seeds_give_intervals_and_the_expected_rule_is_the_mean_of_large_groups(
     assert found.model.shape == (2, 4, 2)
     told = found.to_json()
     assert told["largest_error_of_expected_rule"] < 0.02
+    # The step size is said to be proved nowhere: the theorem it is a multiple of is about another rule.
+    assert told["step"] == "20 times the step size of exact GRPO's theorem; no theorem covers paper:512"
     assert len(told["measured"]) == 4
     low, high = told["paired_difference_at_end"][1:]
     assert low <= told["paired_difference_at_end"][0] <= high
@@ -68,7 +70,7 @@ def test_seeds_give_intervals_and_the_expected_rule_is_the_mean_of_large_groups(
 
 def test_intervals_are_students() -> None:
     curves = np.array([[[0.1], [0.2]], [[0.1], [0.4]], [[0.1], [0.3]]])
-    found = SampledComparison(("a",), "r", 1.0, curves, curves, curves[0])
+    found = SampledComparison(("a",), "r", 1.0, "as given", curves, curves, curves[0])
     mean, half = found.interval(curves)
     assert_agree(mean, [0.1, 0.3], 1e-12)
     assert_agree(half, [0.0, 4.302652729911275 * 0.1 / 3**0.5], 1e-9, atol=1e-12)

@@ -13,28 +13,18 @@ import pytest
 from compare import assert_agree
 from sweeping import Inline, contents, plan_of
 
-import simulator.sweeps.execute as execute_module
-from simulator.engines.run import simulate_many
 from simulator.families import make_problem, success_targets
-from simulator.options import build_problem
-from simulator.records import Record
 from simulator.reference import simulate
-from simulator.sampled import get_any_rule
-from simulator.schedules import get_schedule
-from simulator.step_sizes import choose_step
 from simulator.sweeps.coordinate import coordinate
 from simulator.sweeps.estimate import estimate
-from simulator.sweeps.execute import ENGINE_VERSION, RESULTS, execute, execute_many
 from simulator.sweeps.pack import SCHEMA
 from simulator.sweeps.plan import Plan
-from simulator.sweeps.results import export, look, query, status
-from simulator.sweeps.runspec import ENGINES
+from simulator.sweeps.results import export, look, query
 from simulator.sweeps.store import Store
 from simulator.sweeps.summarise import summarise
 from theory.errors import InputError
 from theory.rules import GRPO
 
-GOLDEN = [0.5, 0.2, 0.9631528748356915, 2.424966576290919, 0.02671784837046807]
 SPEC: dict[str, Any] = {
     "pack": 5,
     "run": {"family": "gaussian", "n": 2, "k": 2, "steps": 30, "engine": "reference"},
@@ -51,14 +41,14 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> tuple[Plan, Store]:
     return plan, store
 
 
-def _rows(plan: Plan, store: Store) -> list[dict[str, Any]]:
+def rows_of(plan: Plan, store: Store) -> list[dict[str, Any]]:
     return [row for task in plan.tasks for row in store.table(task.id).to_pylist()]
 
 
 def test_a_row_says_what_the_run_says(sweep: tuple[Plan, Store]) -> None:
     plan, store = sweep
     runs = plan.runs(0, len(plan))
-    for index, row in enumerate(_rows(plan, store)):
+    for index, row in enumerate(rows_of(plan, store)):
         run = runs[index]
         assert {key: row[key] for key in run} == run
         assert row["run_id"] == plan.ids[index]
@@ -80,137 +70,9 @@ def test_a_row_says_what_the_run_says(sweep: tuple[Plan, Store]) -> None:
         assert row["steps_to_99"] is None
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-def test_the_engines_answer_as_their_version_says(engine: str) -> None:
-    """Where this fails an engine has changed: raise ENGINE_VERSION, then write the new values here."""
-    more = {"engine": engine, "record": "full"}
-    run = plan_of({"run": {"family": "tabular", "n": 2, "k": 3, "steps": 40, "seed": 5, "p0": "0.1:0.3", **more}})
-    row = execute(run.runs(0, 1)[0])
-    assert ENGINE_VERSION == "engines-2"
-    names = ("step_size", "mean_J_start", "mean_J_end", "gain_over_bound_min", "mean_grad_sq")
-    # Processors may round differently; that one of them gives the same bits again is for the other tests.
-    assert_agree(np.array([row[name] for name in names]), np.array(GOLDEN), 1e-12, "golden")
-    assert row["descending_steps"] == 0
-
-
-@pytest.mark.parametrize(("rule", "record"), [("grpo", "log"), ("grpo", "full"), ("trl:2", "full")])
-def test_lanes_and_reference_agree_on_every_column(rule: str, record: str) -> None:
-    """Replicas with a gap, each with several step sizes."""
-    given = {"rule": rule, "family": "gaussian", "n": 2, "k": 3, "steps": 30, "record": record}
-    grid = {"eta": [0.1, 0.5, 2], "engine": list(ENGINES)}
-    plan = plan_of({"run": given, "grid": grid, "repeat": {"replicas": [4, 0, 1, 7]}})
-    runs = plan.runs(0, len(plan))
-    rows = execute_many(runs)
-    half = len(rows) // 2
-    assert [run["engine"] for run in runs] == [name for name in ENGINES for _ in range(half)]
-    for lanes, reference in zip(rows[:half], rows[half:], strict=True):
-        for name in ("status", "error", "t", "steps_to_50", "steps_to_90", "steps_to_99"):
-            assert lanes[name] == reference[name], name
-        for name in ("step_size", "x_max_sq", "mean_J_start", "mean_J_end", "mean_grad_sq", "mean_J"):
-            assert_agree(np.array(lanes[name]), np.array(reference[name]), 1e-11, name)
-        every = [lanes[name] for name in ("descending_steps", "gain_over_bound_min")]
-        assert reference["descending_steps"] is not None
-        if record == "log":
-            assert every == [None, None]
-            continue
-        assert every[0] == reference["descending_steps"]
-        if rule == "grpo":
-            assert_agree(np.array(every[1]), np.array(reference["gain_over_bound_min"]), 1e-8, "gain")
-        else:
-            assert every[1] is reference["gain_over_bound_min"] is None
-
-
-def test_a_run_by_lanes_has_the_same_bits_in_any_company(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Alone, among many, in another order, beside other step sizes, and where little may be recorded at a time."""
-    given = {"family": "gaussian", "n": 2, "k": 2, "steps": 60, "p0": "0.1:0.4"}
-    runs = plan_of({"run": given, "grid": {"eta": [0.2, 0.3]}, "repeat": {"replicas": 80}}).runs(0, 160)
-    rows = execute_many(runs)
-    assert len({row["mean_J_end"] for row in rows}) == 160
-    for index in (0, 17, 159):
-        assert execute(runs[index]) == rows[index]
-    assert execute_many(runs[::-3]) == rows[::-3]
-    calls: list[int] = []
-
-    def count(*args: Any, **options: Any) -> Any:
-        calls.append(len(options["replicas"]))
-        return simulate_many(*args, **options)
-
-    monkeypatch.setattr(execute_module, "simulate_many", count)
-    assert execute_many(runs) == rows
-    assert calls == [80, 80]
-    monkeypatch.setattr(execute_module, "_RECORDED", 20 * 8 * (5 * 2 * len(rows[0]["t"]) + 2 * runs[0]["d"]))
-    assert execute_many(runs) == rows
-    assert calls[2:] == [20] * 8
-
-
-def test_a_run_that_records_too_much_is_refused_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("simulator.engines.plan.LARGEST_RECORD", 8 * (5 * 2 * 31 + 2 * 8))
-    run = {"n": 2, "k": 2, "d": 8, "family": "gaussian", "record": "full"}
-    plan = plan_of({"run": run, "grid": {"steps": [31, 30]}, "repeat": {"replicas": 2}})
-    monkeypatch.setattr(execute_module, "_RECORDED", 1)
-    rows = execute_many(plan.runs(0, 4))
-    assert [row["status"] for row in rows] == ["refused", "refused", "ok", "ok"]
-    assert rows[0]["error"].startswith("size of the records is 2688; expected at most 2608 bytes (1 replicas")
-
-
-def test_runs_that_cannot_be_run_and_runs_that_diverge_are_rows(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """One bad run of a task must not take the others with it."""
-
-    def diverge(*args: Any, **kwargs: Any) -> Record:
-        record = simulate(*args, **kwargs)
-        if record.eta == 7.0:
-            record.J[-2:] = np.nan
-        return record
-
-    monkeypatch.setattr(execute_module, "simulate", diverge)
-    plan = plan_of(
-        {"run": {"n": 1, "k": 2, "steps": 3, "engine": "reference"}, "lists": [{"eta": 7}, {"n": 90_000}, {"eta": 0.1}]}
-    )
-    store = Store(tmp_path, plan.engine)
-    assert coordinate(plan, store, Inline) == {}
-    diverged, fine, refused = _rows(plan, store)
-    assert (diverged["status"], diverged["mean_J_end"], diverged["mean_J"][-2:]) == ("diverged", None, [None, None])
-    assert refused["status"] == "refused"
-    assert refused["error"].startswith("n K d is ")
-    assert [refused[name] for name in RESULTS if name not in ("status", "error")] == [None] * (len(RESULTS) - 2)
-    assert fine["status"] == "ok"
-    now = status(plan, store)
-    assert (now.done, now.diverged, now.refused) == (3, 1, 1)
-
-
-@pytest.mark.parametrize(
-    ("rule", "schedule", "eta", "family"),
-    [
-        ("trl:4", "minibatch:2", "0.1", "drifting"),
-        ("reinforce", "all", "theorem", "gaussian"),
-        ("grpo", "cyclic", "best", "shared-skill"),
-        ("reinforce", "uniform", "relaxed", "shared-skill"),
-    ],
-)
-def test_every_key_reaches_the_engine(rule: str, schedule: str, eta: str, family: str) -> None:
-    given = {"rule": rule, "schedule": schedule, "eta": eta, "family": family, "strength": 0.25, "p0": "beta:2,5"}
-    given["engine"] = "reference"
-    (run,) = plan_of({"run": {**given, "n": 3, "k": 4, "steps": 12, "seed": 2, "replica": 1}}).runs(0, 1)
-    row = execute(run)
-    problem = build_problem(family, 3, 4, None, "beta:2,5", 2, 0.25)
-    update, plan = get_any_rule(rule), get_schedule(schedule)
-    size = choose_step(eta, problem, update, plan, 12, 2)
-    record = simulate(problem, update, size, 12, schedule=plan, seed=2, replica=1)
-    assert (row["status"], row["step_size"]) == ("ok", size)
-    assert row["mean_J"] == record.J.mean(axis=1).tolist()
-
-
-def test_many_are_the_same_as_one_by_one() -> None:
-    runs = plan_of({**SPEC, "repeat": {"seeds": 2, "replicas": 2}}).runs(0, 16)
-    assert execute_many(runs) == [execute(run) for run in runs]
-    assert execute_many(runs[::-1]) == [execute(run) for run in runs][::-1]
-
-
 def test_exports_hold_a_row_per_run_in_order(sweep: tuple[Plan, Store], tmp_path: Path) -> None:
     plan, store = sweep
-    found, rows = look(plan, store), _rows(plan, store)
+    found, rows = look(plan, store), rows_of(plan, store)
     assert export(plan, store, found, tmp_path / "runs.parquet") == len(plan)
     assert pq.read_table(tmp_path / "runs.parquet").to_pylist() == rows
     assert export(plan, store, found, tmp_path / "runs.csv") == len(plan)
@@ -229,7 +91,7 @@ def test_exports_hold_a_row_per_run_in_order(sweep: tuple[Plan, Store], tmp_path
 
 def test_queries_answer_and_change_nothing(sweep: tuple[Plan, Store], tmp_path: Path) -> None:
     plan, store = sweep
-    found, rows, before = look(plan, store), _rows(plan, store), contents(store.directory)
+    found, rows, before = look(plan, store), rows_of(plan, store), contents(store.directory)
     answer = query(store, found, "SELECT rule, count(*) AS runs, avg(mean_J_end) FROM runs GROUP BY rule ORDER BY rule")
     assert answer.columns == ("rule", "runs", "avg(mean_J_end)")
     for rule, count, mean in answer.rows:
@@ -260,7 +122,7 @@ def test_queries_answer_and_change_nothing(sweep: tuple[Plan, Store], tmp_path: 
 
 def test_intervals_are_students(sweep: tuple[Plan, Store]) -> None:
     plan, store = sweep
-    rows = _rows(plan, store)
+    rows = rows_of(plan, store)
     groups = summarise(store, look(plan, store), "mean_J_end", ("p0", "rule"))
     assert sorted(group.at for group in groups) == sorted({(row["p0"], row["rule"]) for row in rows})
     for group in groups:

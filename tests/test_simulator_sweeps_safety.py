@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from sweeping import (
     Inline,
+    Sweep,
     assert_whole,
     contents,
     finish,
@@ -18,11 +19,8 @@ from sweeping import (
 
 from simulator.sweeps.manifest import NAME
 from simulator.sweeps.pack import DamagedFileError, pack, unpack
-from simulator.sweeps.plan import Plan
 from simulator.sweeps.results import status
 from simulator.sweeps.store import Store
-
-Sweep = tuple[Plan, Path, dict[str, bytes]]
 
 
 def test_any_number_of_workers_writes_the_same_bytes(sweep: Sweep, tmp_path: Path) -> None:

@@ -14,10 +14,9 @@ from simulator.records import Record
 from theory.rules import GRPO
 
 
-def test_measure_then_simulate_then_train(capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_measure_then_simulate_then_train(capsys: Capture, tmp_path: Path) -> None:
     """The way from a language model to its bandit and back, as the README tells it."""
     prompts = ["--prompts", "3+5 6*7 17+26"]
-    monkeypatch.setattr("sys.argv", ["whynorm", "bridge", "...", *prompts])
     code, stdout, stderr = call(capsys, "bridge", "measure", *prompts, "--out", tmp_path / "g")
     assert code == 0
     assert stderr == f"measurements and linearised problem: {tmp_path / 'g'}\n"
@@ -35,10 +34,13 @@ def test_measure_then_simulate_then_train(capsys: Capture, tmp_path: Path, monke
     assert (code, stderr) == (0, f"record, linearised run, geometry and plot: {tmp_path / 'b'}\n")
     content = json.loads(stdout, parse_constant=pytest.fail)
     assert content["model"] == json.loads((tmp_path / "b" / "summary.json").read_text())
-    for written in ("g/measures.json", "b/geometry.json"):
-        command = json.loads((tmp_path / written).read_text())["command"]
-        # As a shell reads it: prompts with blanks between them are one word.
-        assert shlex.split(command) == ["whynorm", "bridge", "...", *prompts]
+    run = ["run", *prompts, "--steps", "3", "--seed", "2", "--json"]
+    for written, argv in (("g/measures.json", ["measure", *prompts]), ("b/geometry.json", run)):
+        path = tmp_path / written
+        # As a shell reads it, prompts with blanks between them are one word; and as the command was called, which is
+        # not the command line of this process.
+        called = ["whynorm", "bridge", *argv, "--out", str(path.parent)]
+        assert shlex.split(json.loads(path.read_text())["command"]) == called
     names = {str(path.relative_to(tmp_path / "b")) for path in (tmp_path / "b").rglob("*") if path.is_file()}
     inside = {"record.npz", "summary.json"}
     assert names == inside | {f"linearised/{name}" for name in inside} | {"geometry.json", "curves.png"}

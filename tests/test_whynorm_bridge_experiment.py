@@ -47,8 +47,17 @@ BAD = [
     (["--part", "a=arithmetic:sum", "--threshold", "1"], "threshold is 1.0"),
     (["--part", "a=arithmetic:sum", "--dtype", "int8"], "dtype is 'int8'"),
     (["--part", "a=arithmetic:sum", "--model", "none"], "model is 'none'"),
-    (["--part", "a=arithmetic:sum", "--mode", "sampled", "--group", "1"], "group size G is 1"),
+    (["--part", "a=arithmetic:sum", "--pairings", "same", "--mode", "sampled", "--group", "1"], "group size G is 1"),
+    (["--part", "a=arithmetic:sum", "--mode", "sampled"], "pairing is ['best']; expected some of same, matched in sam"),
+    (["--part", "a=arithmetic:sum", "--pairings", ""], "pairing is []"),
 ]
+
+
+def test_by_default_sampled_mode_has_the_pairings_that_mean_something(capsys: Capture, tmp_path: Path) -> None:
+    argv = ["bridge", "experiment", "--mode", "sampled", "--group", "2", "--n", "1", "--steps", "1", "--seeds", "2"]
+    code, text, _ = call(capsys, *argv, "--part", "one=arithmetic:3+5 2+2", "--out", tmp_path / "x", "--json")
+    assert code == 0
+    assert set(json.loads(text)["parts"]["one"]["pairings"]) == {"same", "matched"}
 
 
 @pytest.mark.parametrize(("argv", "message"), BAD, ids=name_case)

@@ -15,7 +15,7 @@ from rich.console import Console
 from safetensors.torch import save_file
 from test_whynorm_cli import Capture, call
 
-from llm_bridge.experiment import BridgeSettings, prepare
+from llm_bridge.experiment import BridgeSettings, choose_prompts, prepare
 from llm_bridge.measurement.along import measure_along, run_measures
 from llm_bridge.measurement.measuring import PARTS, MeasureOptions, measure, parse_parts
 from llm_bridge.models import TINY_FOLDER, LoraSettings, load_model
@@ -140,6 +140,25 @@ def test_an_adapter_is_measured_as_it_was_saved(capsys: Capture, tmp_path: Path)
     (tmp_path / "bad" / "adapter.safetensors").write_bytes(b"nothing")
     with pytest.raises(InputError, match="readable"):
         load_adapter(other, tmp_path / "bad")
+
+
+def test_prompts_are_chosen_by_the_model_that_is_measured(capsys: Capture, tmp_path: Path) -> None:
+    """They were chosen by the model without its adapter, whose success probabilities are others."""
+    trained = load_model("tiny")
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for parameter in trained.parameters.values():
+            parameter += 0.15 * torch.randn_like(parameter)
+    save_adapter(trained, tmp_path / "adapter")
+    wanted = [prompt.question for prompt in choose_prompts(trained, 3, 0.1, 0.6)]
+    assert wanted != [prompt.question for prompt in choose_prompts(load_model("tiny"), 3, 0.1, 0.6)]
+    argv = ["--only", "gram", "--n", 3, "--p0", "0.1:0.6", "--json", "--adapter", tmp_path / "adapter"]
+    code, stdout, _ = call(capsys, "bridge", "measure", *argv)
+    assert code == 0
+    told = json.loads(stdout)
+    assert told["prompts"] == wanted
+    # As asked for: evenly spread in log-odds, as far as the pool has such prompts.
+    assert np.log(np.array(told["p"]) / (1 - np.array(told["p"]))) == pytest.approx([-2.2, -0.9, 0.4], abs=0.5)
 
 
 def test_an_adapter_of_another_scale_is_refused(capsys: Capture, tmp_path: Path) -> None:

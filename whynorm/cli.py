@@ -10,6 +10,7 @@ import typer
 from theory.errors import InputError
 from whynorm import __version__
 from whynorm.commands import audit, bridge, recheck, refute, reproduce, simulate, study, sweep, verify
+from whynorm.given import given_arguments
 
 __all__ = ["app", "entry", "main"]
 
@@ -50,7 +51,8 @@ def main(argv: list[str] | None = None) -> int:
     usage_error = typer.BadParameter.__base__
     assert usage_error is not None
     try:
-        code = app(args=argv, prog_name="whynorm", standalone_mode=False)
+        with given_arguments(argv):
+            code = app(args=argv, prog_name="whynorm", standalone_mode=False)
         # Some versions of typer turn an interrupt into this code without a word, others into Abort.
         if code == _INTERRUPTED:
             raise typer.Abort

@@ -1,17 +1,15 @@
-"""Output directories that exist only if something was put into them, the command they are from, and the cores."""
+"""Output directories that exist only if something was put into them, and the cores."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import shlex
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 from simulator.files import prepare_directory
 
-__all__ = ["command_line", "output_directory", "usable_cores"]
+__all__ = ["output_directory", "usable_cores"]
 
 
 @contextlib.contextmanager
@@ -34,11 +32,6 @@ def output_directory(path: Path | None) -> Iterator[None]:
             with contextlib.suppress(OSError):
                 each.rmdir()
         raise
-
-
-def command_line() -> str:
-    """The command that is being run, quoted so that a shell reads it as it was given."""
-    return shlex.join(["whynorm", *sys.argv[1:]])
 
 
 def usable_cores() -> int:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from llm_bridge.asking.items import need_package
+from llm_bridge.disk import disk_error
 from theory.errors import expected
 
 __all__ = ["HubSource", "hub_lines"]
@@ -53,6 +54,9 @@ def _load(source: HubSource, configuration: str, fold: str) -> Any:
         except Exception as error:
             # A missing data set is a ConnectionError, a damaged cache anything.
             where = f"{source.repository} ({configuration}, {fold})"
+            if (full := disk_error(error)) is not None:
+                wanted = f"a cache that can be written to, for the package datasets ({full})"
+                raise expected("hub data set", where, wanted, "make room, or set HF_HOME to another place") from error
             remedy = f"give a file from {source.files}, or once, online: from datasets import load_dataset; {call}"
             raise expected("hub data set", where, f"it in the cache ({type(error).__name__})", remedy) from error
 

@@ -13,7 +13,7 @@ from llm_bridge.models import LoadedModel
 from llm_bridge.policies import AnswerBatch, answer_logits, log_odds, p_and_q
 from llm_bridge.sampled.decoding import Sampling
 from llm_bridge.sampled.rollouts import generate
-from simulator.random import words
+from simulator.random import COMPLETION_STREAM, words
 
 __all__ = ["exact_rate", "model_sampler", "sampled_rate"]
 
@@ -50,7 +50,7 @@ def sampled_rate(
     """The share of right completions; question i has a seed of its own, so a rate depends on no other question."""
 
     def rate(index: int, question: Question) -> PassRate:
-        own = int(words(seed, index, 1)[0])
+        own = int(words(seed, index, 1, stream=COMPLETION_STREAM)[0])
         return measure_rate(task, question, sampler, samples, own, interval, confidence)
 
     return rate

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from llm_bridge.comparing.feature_shares import own_blocks
 from llm_bridge.measurement.gram import AnswerGram, answer_gram
 from llm_bridge.models import LoadedModel
 from llm_bridge.policies import AnswerBatch
@@ -25,9 +26,7 @@ ModelStep = Callable[[LoadedModel, AnswerBatch], float]
 
 def along_of(gram: AnswerGram) -> Along:
     """Every prompt along its own gradient of the log-odds."""
-    n, outputs = gram.logits.shape
-    own = gram.gram.reshape(n, outputs, n, outputs)[np.arange(n), :, np.arange(n), :]
-    u: Array = np.einsum("ikl,il->ik", own, gram.gap_coefficients)
+    u: Array = np.einsum("ikl,il->ik", own_blocks(gram), gram.gap_coefficients)
     state = gram.odds
     return Along(u, state.wrong, gram.answers, state.p, state.q)
 

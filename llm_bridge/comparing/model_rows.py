@@ -75,5 +75,6 @@ def _group_row(sampled: Mapping[str, Any]) -> EvidenceRow:
         f"{sampled['measured'][-1]:.3f} +- {sampled['measured_half_width'][-1]:.2g}; largest error "
         f"{sampled['largest_error_of_expected_rule']:.2g}",
         "supported" if inside == 1 else "refuted" if inside < 0.5 else "undecided",
-        remark=f"within the 95% interval of the mean at {inside:.0%} of the steps; X-GROUP is about one step",
+        remark=f"within the 95% interval of the mean at {inside:.0%} of the steps; X-GROUP is about one step; run at "
+        f"{sampled['step']}",
     )

@@ -43,6 +43,7 @@ class SampledComparison:
         prompts: names.
         rule: name of the sampled rule.
         eta: step size.
+        step: where it is from, in words; no theorem covers it.
         model, bandit: ``J`` of the model's and of the bandit's runs, ``(R, T + 1, n)``.
         expected: the bandit under the expected rule, the mean over the seeds' prompt orders, ``(T + 1, n)``.
     """
@@ -50,6 +51,7 @@ class SampledComparison:
     prompts: tuple[str, ...]
     rule: str
     eta: float
+    step: str
     model: Floats
     bandit: Floats
     expected: Floats
@@ -71,6 +73,7 @@ class SampledComparison:
             "prompts": list(self.prompts),
             "rule": self.rule,
             "eta": self.eta,
+            "step": self.step,
             "seeds": len(self.model),
             "steps": self.model.shape[1] - 1,
             "measured": measured.tolist(),
@@ -144,7 +147,8 @@ def compare_sampled(
     """Train the model and its bandit under each seed, and predict their mean.
 
     Args:
-        settings: of the runs; the step size is its eta, or eta_scale times exact GRPO's theorem's.
+        settings: of the runs; the step size is its eta, or that of exact GRPO's theorem, times eta_scale. Nothing is
+            proved about it here: the theorems are about exact rules.
         rule: sampled.
         seeds: R, at least 2: seed, seed + 1, ...
         progress: called with the number of seeds done.
@@ -156,6 +160,8 @@ def compare_sampled(
     loaded, prompts, batch = prepare(settings)
     problem = answer_gram(loaded, batch).problem(f"{loaded.name} linearised")
     eta = replace(settings, rule=GRPO.name).step_size(GRPO, problem.x_max_sq)
+    base = "the step size of exact GRPO's theorem" if settings.eta is None else f"the step size {settings.eta:g}"
+    step = f"{settings.eta_scale:g} times {base}; no theorem covers {rule.name}"
     model, bandit, means = [], [], []
     for number in range(seeds):
         seed = settings.seed + number
@@ -165,4 +171,4 @@ def compare_sampled(
         means.append(simulate(problem, weighted, eta, settings.steps, seed=seed, record="full").J)
         progress(number + 1)
     names = tuple(prompt.question for prompt in prompts)
-    return SampledComparison(names, rule.name, eta, np.array(model), np.array(bandit), np.mean(means, axis=0))
+    return SampledComparison(names, rule.name, eta, step, np.array(model), np.array(bandit), np.mean(means, axis=0))

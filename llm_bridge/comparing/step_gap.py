@@ -20,16 +20,16 @@ import numpy as np
 import torch
 
 from llm_bridge.comparing.directional import along_of
+from llm_bridge.comparing.feature_shares import feature_shares, largest_eigenvalues, own_blocks
 from llm_bridge.comparing.lines import Largest, largest, log_odds_at, log_odds_direction
 from llm_bridge.gradients import surrogate_loss
-from llm_bridge.measurement.feature_sizes import place_of
 from llm_bridge.measurement.gram import AnswerGram
 from llm_bridge.measurement.moves import kept_parameters, move
 from llm_bridge.models import LoadedModel
 from llm_bridge.policies import AnswerBatch, answer_logits
-from simulator.directional import Along, largest_linear, step_rule
+from simulator.directional import largest_linear, step_rule
 from theory.directional import output_range
-from theory.policy import Array, logistic
+from theory.policy import logistic
 from theory.rules import Rule
 
 __all__ = ["FACTORS", "PromptGap", "StepGap", "measure_gap"]
@@ -80,7 +80,7 @@ class StepGap:
         x_max_sq: what it comes from.
         prompts: one by one.
         epoch_own, epoch_mean: over the theorem's step size.
-        features: what makes X_max as large as it is, see :func:`feature_shares`.
+        features: what makes X_max as large as it is, see ``feature_shares``.
     """
 
     step: int
@@ -127,9 +127,9 @@ def measure_gap(
     """
     n, outputs = gram.logits.shape
     along = along_of(gram)
-    own = gram.gram.reshape(n, outputs, n, outputs)[np.arange(n), :, np.arange(n), :]
+    own = own_blocks(gram)
     middle = np.eye(outputs) - 1 / outputs
-    raw, flat = _top(own), _top(middle @ own @ middle)
+    raw, flat = largest_eigenvalues(own), largest_eigenvalues(middle @ own @ middle)
     assert rule.step_size is not None
     eta = float(rule.step_size(raw.max()))
     sizes = {name: step_rule(name, rule).sizes(along) / eta for name in ("directional", "peak")}
@@ -159,10 +159,6 @@ def measure_gap(
     over_own, over_mean = _epochs(loaded, batch, rule, eta, near) if whole else (None, None)
     shares = feature_shares(gram, batch, along)
     return StepGap(step, rule.name, eta, float(raw.max()), tuple(found), over_own, over_mean, shares)
-
-
-def _top(matrices: Array) -> Array:
-    return np.array([np.linalg.eigvalsh(matrix)[-1] for matrix in matrices])
 
 
 def _scaled(found: Largest, scale: float) -> Largest:
@@ -214,38 +210,3 @@ def _epochs(loaded: LoadedModel, batch: AnswerBatch, rule: Rule, eta: float, nea
         _scaled(largest(lambda step: passed(step)[0], start, eta * MOST), eta),
         _scaled(largest(lambda step: passed(step)[1], start, eta * MOST), eta),
     )
-
-
-def feature_shares(gram: AnswerGram, batch: AnswerBatch, along: Along) -> dict[str, Any]:
-    """What makes X_max as large as it is, at the prompt with the largest ``||X_i||^2``.
-
-    Returns:
-        ``common``: the mean feature's part of ``||X_i||_F^2``, which softmax ignores. ``top``: the part along the top
-        direction. ``update``: ``||X_i g||^2 / (||X_i||^2 ||g||^2)`` along the gradient g, for every prompt. ``layers``:
-        each layer's part of ``||X_i||_F^2``, largest first. ``parts``: LoRA's A and B. ``tokens``:
-        correlation of ``||x_j||^2`` with the number of tokens of answer j, None if all answers have as many.
-    """
-    n, outputs = gram.logits.shape
-    own = gram.gram.reshape(n, outputs, n, outputs)[np.arange(n), :, np.arange(n), :]
-    norms = _top(own)
-    worst = int(np.argmax(norms))
-    total = float(np.trace(own[worst]))
-    blocks = np.trace(gram.blocks[:, worst], axis1=1, axis2=2) / total
-    layers: dict[str, float] = {}
-    parts: dict[str, float] = {}
-    for name, share in zip(gram.names, blocks, strict=True):
-        place = place_of(name)
-        layer, part = "other" if place["layer"] == "-" else f"layer {place['layer']}", place["part"]
-        layers[layer] = layers.get(layer, 0.0) + float(share)
-        parts[part] = parts.get(part, 0.0) + float(share)
-    tokens = (batch.targets >= 0).sum(dim=1).cpu().numpy()
-    sizes = np.diagonal(own, axis1=1, axis2=2).ravel()
-    return {
-        "prompt": worst,
-        "common": float(own[worst].sum() / outputs / total),
-        "top": float(norms[worst] / total),
-        "update": [float(value) for value in np.sum(along.u**2, axis=1) / along.gap_sq / norms],
-        "layers": dict(sorted(layers.items(), key=lambda item: -item[1])),
-        "parts": parts,
-        "tokens": float(np.corrcoef(tokens, sizes)[0, 1]) if len(set(tokens.tolist())) > 1 else None,
-    }

@@ -8,6 +8,8 @@ is compared with. One run of std serves four comparisons; no_std runs with the s
     best      3 sqrt(3) / 2: each at the same multiple of the best step size that is proved (X-SHARP)
     matched   the ratio at which the first steps are as long on average
 
+``theorem`` and ``best`` are for exact mode only: of sampled groups no step size is proved.
+
 A seed draws the prompts of the part, the adapter's A and the prompt order, all of them the same for every rule. Every
 run is one file, named by pairing and seed in the folder of its part, so that a killed experiment goes on where it was.
 """

@@ -11,10 +11,19 @@ from simulator.sampled import SampledRule, get_any_rule
 from theory.errors import expected
 from theory.rules import Rule
 
-__all__ = ["PAIRINGS", "Experiment"]
+__all__ = ["PAIRINGS", "PROVED", "Experiment", "Mode", "pairings_of"]
+
+Mode = Literal["exact", "sampled"]
 
 # Step size of no_std over that of std; None is measured.
 PAIRINGS: dict[str, float | None] = {"same": 1.0, "theorem": 2.0, "best": 27**0.5 / 2, "matched": None}
+# Those that stand for step sizes of theorems, which are about exact rules.
+PROVED = ("theorem", "best")
+
+
+def pairings_of(mode: Mode) -> tuple[str, ...]:
+    """The pairings that mean something in a mode: of sampled rules no step size is proved."""
+    return tuple(label for label in PAIRINGS if mode == "exact" or label not in PROVED)
 
 
 @dataclass(frozen=True)
@@ -29,13 +38,13 @@ class Experiment:
         every: steps between two looks.
         eta: step size of std.
         seeds: number of seeds, 0 .. seeds - 1.
-        pairings: which of ``PAIRINGS``.
+        pairings: which of ``PAIRINGS``; in sampled mode none of ``PROVED``.
         dtype: of the base model.
         mode: ``exact`` (Algorithms 1 and 2) or ``sampled`` (group advantages of G completions).
         group, batch, max_new_tokens: in sampled mode, G, prompts of a step, and the longest completion.
 
     Raises:
-        InputError: a number is out of range, or a pairing is unknown.
+        InputError: a number is out of range, or a pairing is unknown or of no meaning in the mode.
     """
 
     model: str
@@ -47,7 +56,7 @@ class Experiment:
     seeds: int = 10
     pairings: tuple[str, ...] = tuple(PAIRINGS)
     dtype: str = "float64"
-    mode: Literal["exact", "sampled"] = "exact"
+    mode: Mode = "exact"
     group: int = 8
     batch: int = 1
     max_new_tokens: int = 6
@@ -61,9 +70,7 @@ class Experiment:
             raise expected("eta", self.eta, "a finite number above 0", "0.002 suits tiny")
         if not self.parts:
             raise expected("parts", {}, "at least one NAME=TASK", "e.g. hard=arithmetic:product")
-        unknown = [name for name in self.pairings if name not in PAIRINGS]
-        if unknown or not self.pairings:
-            raise expected("pairing", unknown, f"some of {', '.join(PAIRINGS)}", "pick from those")
+        _check_pairings(self.pairings, self.mode)
         for label in ("std", "no_std"):
             self.rule(label)
         if self.mode == "exact" and self.batch != 1:
@@ -97,3 +104,13 @@ class Experiment:
             order="uniform",
             seed=seed,
         )
+
+
+def _check_pairings(pairings: tuple[str, ...], mode: Mode) -> None:
+    unknown = [name for name in pairings if name not in PAIRINGS]
+    if unknown or not pairings:
+        raise expected("pairing", unknown, f"some of {', '.join(PAIRINGS)}", "pick from those")
+    unproved = [name for name in pairings if name not in pairings_of(mode)]
+    if unproved:
+        wanted = f"some of {', '.join(pairings_of(mode))} in {mode} mode: no step size of sampled groups is proved"
+        raise expected("pairing", unproved, wanted, "leave them out, or use --mode exact")

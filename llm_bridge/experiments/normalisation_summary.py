@@ -21,7 +21,7 @@ from llm_bridge.measurement.intervals import Interval, student_interval
 from theory.claims.sharp_comparison import THRESHOLD
 from theory.rules import GRPO, REINFORCE, Rule
 
-__all__ = ["flow_speed_up", "passage_times", "summarise", "verdict"]
+__all__ = ["flow_speed_up", "passage_times", "summarise", "verdict", "weighted_mean_std"]
 
 Floats = npt.NDArray[np.float64]
 # Gauss-Legendre on [-1, 1]: the integrands are sums of exponentials of the log-odds.
@@ -66,6 +66,27 @@ def passage_times(curve: Curve, threshold: float) -> float:
     return float(curve.t[k - 1] + share * (curve.t[k] - curve.t[k - 1]))
 
 
+def weighted_mean_std(J: Floats, t: npt.NDArray[np.int64]) -> Floats:
+    r"""What X-COMPARE compares with its threshold, with a run's own ``sqrt(V)`` in place of the bound C.
+
+        sum_i (1 - p0_i) (1/T) sum_{t < T} sqrt(V_{i,t}) / sum_i (1 - p0_i)
+
+    The steps before each update count, all of them alike and the end of the run not; between two looks sqrt(V) is taken
+    to be linear. C bounds sqrt(V) on every realisation, so this is a low estimate.
+
+    Args:
+        J: success probabilities at the looks of every seed, ``(seeds, S, n)``.
+        t: steps of the looks, from 0 to T, ``(S,)``.
+
+    Returns:
+        Shape ``(seeds,)``.
+    """
+    shares = np.array([np.interp(np.arange(t[-1]), t, look).mean() for look in np.eye(len(t))])
+    mean = np.einsum("s,ksn->kn", shares, np.sqrt(np.clip(J * (1 - J), 0, None)))
+    weight = 1 - J[:, 0]
+    return np.asarray((weight * mean).sum(axis=1) / weight.sum(axis=1))
+
+
 def verdict(difference: Interval) -> str:
     """``std`` or ``no_std``, whichever is ahead by an interval that leaves out 0; otherwise ``open``."""
     if difference.low is None or difference.high is None:
@@ -94,31 +115,31 @@ def _part(runs: Runs, part: str, threshold: float, group: int) -> dict[str, Any]
     experiment = runs.experiment
     labels = ("std", *experiment.pairings)
     curves = {label: _stack(runs.curves, experiment, part, label) for label in labels}
-    start = curves["std"][:, 0]
+    start, t = curves["std"][:, 0], runs.curves[part, "std", 0].t
     return {
         "seeds": experiment.seeds,
-        "t": runs.curves[part, "std", 0].t.tolist(),
+        "t": t.tolist(),
         "p0": {"mean": float(start.mean()), "least": float(start.min()), "most": float(start.max())},
         "accuracy": {label: _series(J.mean(axis=2)) for label, J in curves.items()},
         "zero_variance": {
             label: _numbers((J**group + (1 - J) ** group).mean(axis=(0, 2))) for label, J in curves.items()
         },
-        "times_theorem": [2 * experiment.eta * runs.x_max_sq[part, seed] for seed in range(experiment.seeds)],
-        "weighted_mean_std": student_interval(_weighted_mean_std(curves["std"])).to_json(),
+        "times_theorem": _times_theorem(runs, part),
+        "weighted_mean_std": student_interval(weighted_mean_std(curves["std"], t)).to_json(),
         "pairings": {label: _pairing(runs, part, label, threshold) for label in experiment.pairings},
     }
+
+
+def _times_theorem(runs: Runs, part: str) -> list[float] | None:
+    """Each seed's step size of std over its theorem's; None for sampled rules, which no theorem covers."""
+    if runs.experiment.mode == "sampled":
+        return None
+    return [2 * runs.experiment.eta * runs.x_max_sq[part, seed] for seed in range(runs.experiment.seeds)]
 
 
 def _stack(curves: Mapping[Any, Curve], experiment: Experiment, part: str, label: str) -> Floats:
     """Success probabilities of all seeds, ``(seeds, S, n)``."""
     return np.stack([curves[part, label, seed].J for seed in range(experiment.seeds)])
-
-
-def _weighted_mean_std(J: Floats) -> Floats:
-    """What X-COMPARE compares with its threshold, ``(seeds,)``: the mean of sqrt(V) over time, weighted with 1 - p0."""
-    weight = 1 - J[:, 0]
-    mean = np.sqrt(np.clip(J * (1 - J), 0, None)).mean(axis=1)
-    return np.asarray((weight * mean).sum(axis=1) / weight.sum(axis=1))
 
 
 def _pairing(runs: Runs, part: str, label: str, threshold: float) -> dict[str, Any]:
@@ -132,12 +153,15 @@ def _pairing(runs: Runs, part: str, label: str, threshold: float) -> dict[str, A
     pairs = [(row, r) for row, r in zip(below, ratio, strict=True) if len(row)]
     flow = [np.log(flow_speed_up(row, threshold, r, *rules)).mean() for row, r in pairs]
     moves = [[runs.curves[part, one, seed].move.mean() for seed in seeds] for one in ("std", label)]
+    # Runs none of whose groups had variance never moved.
+    with np.errstate(divide="ignore", invalid="ignore"):
+        move_ratio = np.mean(moves[0]) / np.mean(moves[1])
     measured, predicted = (
         _compared(each, experiment, part, label, threshold) for each in (runs.curves, runs.predicted)
     )
     return {
         "step_ratio": float(ratio.mean()),
-        "move_ratio": _number(np.mean(moves[0]) / np.mean(moves[1])),
+        "move_ratio": _number(move_ratio),
         "measured": measured,
         "linearised": predicted,
         "flow_speed_up": float(np.exp(np.mean(flow))) if flow else None,

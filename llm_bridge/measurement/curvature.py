@@ -23,14 +23,12 @@ from llm_bridge.measurement.gram import AnswerGram
 from llm_bridge.measurement.moves import moved
 from llm_bridge.models import LoadedModel
 from llm_bridge.policies import AnswerBatch, answer_logits, log_odds
-from simulator.random import generator
+from simulator.random import START_STREAM, generator
 from theory.policy import PolicyState
 
 __all__ = ["HessianProduct", "largest_eigenvalue", "prompt_curvature", "softmax_eigenvalue"]
 
 Floats = npt.NDArray[np.float64]
-# Of simulator.random; the streams in use there are below it.
-_START_STREAM = 68
 _FORMS = {
     "success": lambda z, answers: torch.sigmoid(log_odds(z[None, :], answers))[0],
     "network": lambda z, answers: (_slopes(z, answers) * z).sum(),
@@ -83,7 +81,7 @@ def largest_eigenvalue(
         ``(0, None)`` where the operator vanishes on the start, and its Rayleigh quotient there, a lower bound in
         absolute value, with None if Lanczos does not converge.
     """
-    first = generator(seed, stream=_START_STREAM).standard_normal(size)
+    first = generator(seed, stream=START_STREAM).standard_normal(size)
     if start is not None and np.linalg.norm(start) > 0:
         # A little of everything: a start within an invariant subspace would never leave it.
         first = start / np.linalg.norm(start) + 0.01 * first / np.linalg.norm(first)
@@ -238,7 +236,7 @@ def _on_ball(
         value, vector = largest_eigenvalue(product, len(top), start=top, tolerance=tolerance, seed=seed)
         return abs(value), product.count, _converged(value, vector)
 
-    draws = generator(seed, run=1, stream=_START_STREAM)
+    draws = generator(seed, run=1, stream=START_STREAM)
     directions = [top, -top, *draws.standard_normal((max(number - 2, 0), len(top)))][:number]
     found = [moved(loaded, radius * each / np.linalg.norm(each), norm) for each in directions]
     values, counts, converged = zip(*found, strict=True)

@@ -26,14 +26,12 @@ from llm_bridge.measurement.gram import AnswerGram
 from llm_bridge.measurement.intervals import intervals_over_prompts
 from llm_bridge.models import LoadedModel
 from llm_bridge.policies import AnswerBatch
-from simulator.random import generator
+from simulator.random import PERMUTATION_STREAM, generator
 from theory.errors import expected
 
 __all__ = ["fisher_against_variance", "fisher_diagonal", "fisher_traces"]
 
 Floats = npt.NDArray[np.float64]
-# Of simulator.random; the streams in use there are below it.
-_PERMUTATION_STREAM = 67
 _PERMUTATIONS = 9999
 
 
@@ -102,7 +100,7 @@ def _table(f: Floats, v: Floats, resamples: int, seed: int, change: Callable[[Fl
         a, b = _standard(change(f[:, index])), _standard(change(v[:, index]))
         return {name: float(value[0]) for name, value in _means(a, b, np.arange(len(index))[None]).items()}
 
-    draws = generator(seed, stream=_PERMUTATION_STREAM)
+    draws = generator(seed, stream=PERMUTATION_STREAM)
     orders = draws.permuted(np.tile(np.arange(n), (_PERMUTATIONS, 1)), axis=1)
     shuffled = _means(_standard(change(f)), _standard(change(v)), orders)
     for name, interval in intervals_over_prompts(correlations, n, resamples=resamples, seed=seed).items():

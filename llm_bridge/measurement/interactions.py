@@ -10,15 +10,13 @@ import numpy.typing as npt
 from llm_bridge.measurement.gram import AnswerGram
 from llm_bridge.measurement.interaction_measures import gram_measures
 from llm_bridge.measurement.intervals import intervals_over_prompts, pairs_of, split_half_of_grams
-from simulator.random import generator
+from simulator.random import ROLLOUT_STREAM, generator
 from theory.assumptions import cosine_statistics, gram_cosines
 from theory.interaction import pair_constants
 
 __all__ = ["gradient_gram", "interactions", "pair_arrays", "projections", "sampled_cosines"]
 
 Floats = npt.NDArray[np.float64]
-# Of simulator.random; the streams in use there are below it.
-_ROLLOUT_STREAM = 66
 
 
 def gradient_gram(measured: AnswerGram) -> Floats:
@@ -103,7 +101,7 @@ def sampled_cosines(measured: AnswerGram, group: int, *, trials: int = 20, seed:
         ``reliability``, its median over prompts.
     """
     exact = gram_cosines(gradient_gram(measured))
-    draws = generator(seed, run=group, stream=_ROLLOUT_STREAM)
+    draws = generator(seed, run=group, stream=ROLLOUT_STREAM)
     rows: list[dict[str, Any]] = []
     for _ in range(trials):
         one, two = (_estimate(measured, group // 2, draws) for _ in range(2))

@@ -27,7 +27,7 @@ import numpy.typing as npt
 from scipy.stats import DegenerateDataWarning, bootstrap, norm
 from scipy.stats import t as student
 
-from simulator.random import generator
+from simulator.random import RESAMPLE_STREAM, generator
 from simulator.sampling import student_margin
 from theory.errors import expected
 
@@ -42,8 +42,6 @@ __all__ = [
 ]
 
 Floats = npt.NDArray[np.float64]
-# Of simulator.random; the streams in use there are below it.
-_RESAMPLE_STREAM = 65
 # Fewer prompts than this say nothing about their spread.
 _LEAST = 4
 # Up to so many prompts there are fewer different resamples than are usually drawn.
@@ -138,7 +136,7 @@ def _ends_of(value: Callable[..., float], found: Floats, n: int, wide: float) ->
 
 def _drawn_resamples(values: Callable[..., Floats], n: int, count: int, seed: int) -> Floats:
     """The values on resamples drawn at random, ``(V, count)``."""
-    draws = generator(seed, stream=_RESAMPLE_STREAM)
+    draws = generator(seed, stream=RESAMPLE_STREAM)
     drawn = bootstrap((np.arange(n),), values, vectorized=False, n_resamples=count, method="percentile", rng=draws)
     return np.atleast_2d(drawn.bootstrap_distribution)
 

@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from llm_bridge.measurement.smooth_curves import SmoothCurves
 from llm_bridge.measurement.straight_pieces import best_pieces, line_residual, piece_squares
-from simulator.random import generator
+from simulator.random import NOISE_STREAM, generator
 from theory.errors import expected
 
 __all__ = ["Phases", "find_phases"]
@@ -33,8 +33,6 @@ MARGIN, LEVEL = 10.0, 0.05
 _MOST = 240
 # Relative to a curve's spread; differences below it mean nothing.
 _FLOOR = 1e-4
-# Of simulator.random; the streams in use there are below it.
-_NOISE_STREAM = 69
 
 
 @dataclass(frozen=True)
@@ -117,7 +115,7 @@ def find_phases(
     chosen: tuple[int, ...] = ()
     p = None
     if margin >= MARGIN:
-        rng = generator(seed, stream=_NOISE_STREAM)
+        rng = generator(seed, stream=NOISE_STREAM)
         null = search.without_phases(y, draws, rng)
         as_large = sum(search.margin(search.compare(each)[0])[1] >= margin for each in null)
         p = (1 + as_large) / (1 + draws)

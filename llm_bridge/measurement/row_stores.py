@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from simulator.random import generator
+from simulator.random import HELD_OUT_STREAM, SKETCH_STREAM, generator
 from theory.errors import expected
 
 __all__ = ["RowStore", "Sketch"]
@@ -24,8 +24,6 @@ _PIECE = 2**26
 _HELD_OUT = 8
 # Places that each coordinate of a row goes to: with more, single large coordinates that meet do less harm.
 _REPEATS = 4
-# Stream of the sketch's signs and places; the streams of simulator.random are below it.
-_SKETCH_STREAM = 64
 
 Floats = npt.NDArray[np.float64]
 
@@ -83,13 +81,13 @@ class Sketch:
         self._sizes, self._parts, self._width, self._seed = sizes, parts, width, seed
         self._numbers = {name: number for number, name in enumerate(sizes)}
         self._sketched = {part: torch.zeros(rows, width, dtype=torch.float64) for part in dict.fromkeys(parts.values())}
-        chosen = generator(seed, stream=_SKETCH_STREAM - 1).permutation(rows)[:_HELD_OUT]
+        chosen = generator(seed, stream=HELD_OUT_STREAM).permutation(rows)[:_HELD_OUT]
         self._kept: dict[int, dict[str, Floats]] = {int(row): {} for row in np.sort(chosen)}
         self.held = rows * width * 8 * len(self._sketched) + len(self._kept) * sum(sizes.values()) * 8
 
     def put(self, first: int, name: str, values: torch.Tensor) -> None:
         """Add one parameter's entries to the sketch of the rows from ``first`` on; ``values`` is ``(K, size)``."""
-        draws = generator(self._seed, run=self._numbers[name], stream=_SKETCH_STREAM)
+        draws = generator(self._seed, run=self._numbers[name], stream=SKETCH_STREAM)
         size, room = self._sizes[name], self._width // _REPEATS
         wide = values.double()
         target = self._sketched[self._parts[name]][first : first + len(values)]

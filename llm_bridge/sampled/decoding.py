@@ -21,7 +21,7 @@ import torch
 from transformers import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
 from llm_bridge.models import full_precision
-from simulator.random import words
+from simulator.random import COMPLETION_STREAM, words
 from theory.errors import expected
 
 __all__ = [
@@ -92,7 +92,7 @@ def precision(dtype: str) -> AbstractContextManager[Any]:
 
 def uniforms(seeds: npt.NDArray[np.uint64], count: int) -> torch.Tensor:
     """Uniform numbers on [0, 1) with 53 bits, float64 ``(rows, count)``; row r is the Philox stream of its seed."""
-    drawn = np.stack([words(int(seed), 0, count) for seed in seeds])
+    drawn = np.stack([words(int(seed), 0, count, stream=COMPLETION_STREAM) for seed in seeds])
     return torch.from_numpy((drawn >> np.uint64(11)).astype(np.float64) * 2.0**-53)
 
 

@@ -15,7 +15,7 @@ from llm_bridge.chat import prompt_ids
 from llm_bridge.models import LoadedModel
 from llm_bridge.sampled.decoding import Sampling, end_tokens, mask_to_first_end, sample_tokens, uniforms
 from llm_bridge.sampled.merging import merged_adapter
-from simulator.random import words
+from simulator.random import COMPLETION_STREAM, words
 from theory.errors import expected
 
 __all__ = ["Rollouts", "Sampling", "evaluating", "generate", "joined", "prompt_tokens"]
@@ -169,7 +169,7 @@ def generate(
     if isinstance(generator_seed, np.ndarray):
         seeds = generator_seed.reshape(n * group)
     else:
-        seeds = words(generator_seed, 0, n * group)
+        seeds = words(generator_seed, 0, n * group, stream=COMPLETION_STREAM)
     prompts = [prompt_tokens(loaded.tokenizer, question.prompt) for question in questions]
     _check_room(loaded, prompts, sampling)
     device, ends = loaded.device, end_tokens(loaded)

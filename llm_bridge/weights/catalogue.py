@@ -28,6 +28,7 @@ __all__ = [
     "cached_folder",
     "find_model",
     "hub_id",
+    "is_hub_id",
     "model_folder",
     "names_here",
 ]
@@ -104,7 +105,7 @@ def hub_id(name: str) -> str:
     """
     if name in CATALOGUE:
         return CATALOGUE[name].hub_id
-    if not _is_hub_id(name):
+    if not is_hub_id(name):
         wanted = f"{', '.join(CATALOGUE)} or a model id of the hub, ORG/NAME"
         raise expected("model", name, wanted, "give for example smollm2")
     return name
@@ -128,7 +129,7 @@ def find_model(name: str) -> ModelFiles:
         places = [cached_folder(name)]
     else:
         places = [Path(name)]
-        if _is_hub_id(name):
+        if is_hub_id(name):
             places.append(cached_folder(name))
     for place in places:
         found = _in_folder(place) if name else None
@@ -149,7 +150,8 @@ def model_folder(name: str) -> Path:
     return find_model(name).folder
 
 
-def _is_hub_id(name: str) -> bool:
+def is_hub_id(name: str) -> bool:
+    """Whether a name has the form of a hub id, ORG/NAME."""
     # Two dots or dashes in a row are not allowed on the hub either, and two dashes stand for the slash in the cache.
     return _HUB_ID.fullmatch(name) is not None and ".." not in name and "--" not in name
 
@@ -174,7 +176,7 @@ def _missing(name: str) -> InputError:
     if name in CATALOGUE:
         return expected("model", name, "a model that was fetched", f"run `whynorm bridge fetch {name}` first")
     wanted = 'the word "tiny", smollm2, or a local folder with a config.json or a .gguf file'
-    if _is_hub_id(name):
+    if is_hub_id(name):
         return expected(
             "model", name, wanted, f"check the folder, or run `whynorm bridge fetch {name}` for a hub model"
         )

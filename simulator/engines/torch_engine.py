@@ -18,7 +18,7 @@ from simulator.engines.draws import draw_prompts, sample_words
 from simulator.engines.ensemble import Ensemble, ensemble_of
 from simulator.engines.functions import LARGEST_EXPONENT
 from simulator.engines.plan import Plan
-from simulator.random import SAMPLE_STREAM
+from simulator.random import sample_stream
 from theory.errors import expected
 
 __all__ = ["torch_runs"]
@@ -187,7 +187,7 @@ def _draws(plan: Plan, device: torch.device) -> Iterator[tuple[Tensor, list[Any]
             words = []
             for attempt in range(plan.sampling.attempts if group else 0):
                 raw = np.empty((replicas, batch * group), np.uint64)
-                stream = np.uint64(SAMPLE_STREAM + 16 * attempt)
+                stream = np.uint64(sample_stream(attempt))
                 sample_words(t * batch * group, plan.draws.seed, plan.replicas[0], stream, raw)
                 below, above = raw.astype(np.float64) * 2.0**-64, ((~raw).astype(np.float64) + 1.0) * 2.0**-64
                 shape = (replicas, batch, group)

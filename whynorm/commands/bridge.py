@@ -114,7 +114,7 @@ def _run(settings: Any, out: Path | None) -> Any:
     from llm_bridge.provenance import provenance
     from simulator.files import write_json
     from whynorm.figures import curves_figure, save_png
-    from whynorm.outputs import command_line
+    from whynorm.given import command_line
 
     # At large steps a prompt may become solved to the last digit; ratios of its bounds are then NaN and left out.
     with np.errstate(all="ignore"):

@@ -68,7 +68,8 @@ def compare(
     The bandit with the model's Gram matrix runs ahead of the model, anchored at the start and anew every few steps. The
     gap is the largest step for which descent holds over the theorem's own, with what it is made of.
     """
-    from whynorm.outputs import command_line, output_directory
+    from whynorm.given import command_line
+    from whynorm.outputs import output_directory
 
     check_run(rule, eta, eta_scale, steps, seed)
     periods = _periods(anchors)

@@ -43,7 +43,9 @@ def experiment(
     every: Annotated[int, typer.Option(help="Steps between two looks at the success probabilities.")] = 5,
     eta: Annotated[float, typer.Option(help="Step size of std; those of no_std follow from the pairings.")] = 4e-3,
     seeds: Annotated[int, typer.Option(help="Number of seeds: prompts, adapter and order.")] = 10,
-    pairings: Annotated[str, typer.Option(help="Some of same, theorem, best, matched.")] = "same theorem best matched",
+    pairings: Annotated[
+        str | None, typer.Option(help="Some of same, theorem, best, matched; sampled: same, matched.  [default: all]")
+    ] = None,
     threshold: Annotated[float, typer.Option(help="Mean success probability by which steps are counted.")] = 0.8,
     group: Annotated[int, typer.Option(help="Completions G, in sampled mode.")] = 8,
     batch: Annotated[int, typer.Option(help="Prompts of a step, in sampled mode.")] = 1,
@@ -54,13 +56,14 @@ def experiment(
     """Does normalisation help, where, and is it where the theory says? std against no_std on each part.
 
     No_std runs once for each pairing, a ratio of step sizes: same (1), theorem (2), best (2.6) or matched (equally long
-    first steps). Two predictions stand beside: the linearised model's, and that of the flow of a single prompt.
+    first steps); theorem and best in exact mode only, as no step size of sampled groups is proved. Two predictions
+    stand beside: the linearised model's, and that of the flow of a single prompt.
     """
     if not 0 < threshold < 1:
         raise expected("threshold", threshold, "between 0 and 1", "e.g. 0.8")
     named = _named(part)
     require_llm(model)
-    from llm_bridge.experiments.normalisation_settings import Experiment
+    from llm_bridge.experiments.normalisation_settings import Experiment, pairings_of
     from llm_bridge.models import DTYPES
 
     if dtype not in DTYPES:
@@ -73,7 +76,7 @@ def experiment(
         every=every,
         eta=eta,
         seeds=seeds,
-        pairings=tuple(pairings.split()),
+        pairings=pairings_of(mode) if pairings is None else tuple(pairings.split()),
         dtype=dtype,
         mode=mode,
         group=group,

@@ -42,7 +42,7 @@ def measure(
     p0: Range = "0.03:0.9",
     only: Annotated[str, typer.Option(help=f"Some of: {_PARTS}; separated by commas.  [default: all]")] = "",
     adapter: Annotated[
-        Path | None, typer.Option(help="Measure with this saved adapter: a checkpoint's folder.")
+        Path | None, typer.Option(help="Measure (and choose prompts) with this adapter: a checkpoint's folder.")
     ] = None,
     along: Annotated[int, typer.Option(help="Train this many exact steps and measure along them.")] = 0,
     every: Annotated[int | None, typer.Option(help="Steps between checkpoints.  [default: a tenth]")] = None,
@@ -79,9 +79,8 @@ def measure(
     check_run(rule, eta, eta_scale, along or 1, seed)
     name, loading = model_options(model, preset, dtype, device, form, checkpointing)
     loading["lora"] = lora_settings(loading["lora"], lora_r, lora_alpha)
-    settings = bridge_settings(
-        name, prompts, n, p0, rule=rule, eta=eta, eta_scale=eta_scale, steps=along, seed=seed, **loading
-    )
+    run = {"rule": rule, "eta": eta, "eta_scale": eta_scale, "steps": along, "seed": seed}
+    settings = bridge_settings(name, prompts, n, p0, adapter=adapter, **run, **loading)
     from llm_bridge.measurement.measuring import MeasureOptions, parse_parts
 
     options = MeasureOptions(
@@ -94,7 +93,7 @@ def measure(
         seed=seed,
     )
     with memory_errors(), output_directory(out):
-        content = _measure(settings, options, adapter, every, out)
+        content = _measure(settings, options, every, out)
     if json_output:
         typer.echo(json.dumps(content, indent=2, allow_nan=False))
     else:
@@ -120,18 +119,15 @@ def _check(along: int, every: int | None, curved: int, memory: float, resamples:
         raise expected("resamples", resamples, "at least 1", "use for example 999")
 
 
-def _measure(settings: Any, options: Any, adapter: Path | None, every: int | None, out: Path | None) -> dict[str, Any]:
+def _measure(settings: Any, options: Any, every: int | None, out: Path | None) -> dict[str, Any]:
     """Measure, and write what was asked for."""
     import numpy as np
 
     from llm_bridge.experiment import prepare
     from llm_bridge.provenance import provenance
-    from llm_bridge.weights.adapters import load_adapter
-    from whynorm.outputs import command_line
+    from whynorm.given import command_line
 
     loaded, chosen, batch = prepare(settings)
-    if adapter is not None:
-        load_adapter(loaded, adapter)
     record = None
     with np.errstate(all="ignore"):
         if settings.steps:

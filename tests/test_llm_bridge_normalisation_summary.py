@@ -1,0 +1,141 @@
+"""What the runs of std and no_std say, beside the flow of a single prompt."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from compare import assert_agree
+from scipy.integrate import quad
+from test_llm_bridge_normalisation import SMALL
+
+from llm_bridge.experiments.normalisation import Runs
+from llm_bridge.experiments.normalisation_run import (
+    Curve,
+    evaluation_times,
+)
+from llm_bridge.experiments.normalisation_settings import PAIRINGS, Mode
+from llm_bridge.experiments.normalisation_summary import (
+    flow_speed_up,
+    passage_times,
+    summarise,
+    verdict,
+    weighted_mean_std,
+)
+from llm_bridge.measurement.intervals import Interval
+from simulator.families import make_problem
+from simulator.reference import simulate
+from theory.claims.sharp_comparison import flow_mean_std
+from theory.rules import GRPO, REINFORCE
+
+
+def _time(weight: Callable[[float], float], p0: float, p1: float) -> float:
+    """Time of ``dL/dt = weight(p) p (1 - p)``, by quadrature over the log-odds."""
+
+    def slowness(log_odds: float) -> float:
+        p = 1 / (1 + np.exp(-log_odds))
+        return float(1 / (weight(p) * p * (1 - p)))
+
+    ends = [np.log(p / (1 - p)) for p in (p0, p1)]
+    return float(quad(slowness, *ends, epsrel=1e-12)[0])
+
+
+@pytest.mark.parametrize(("p0", "p1"), [(0.01, 0.8), (0.2, 0.8), (0.45, 0.9), (0.6, 0.61)])
+def test_the_speed_up_of_the_flow(p0: float, p1: float) -> None:
+    plain, normalised = _time(lambda p: 1.0, p0, p1), _time(lambda p: (p * (1 - p)) ** -0.5, p0, p1)
+    assert_agree(flow_speed_up(p0, p1, 2.5)[0], plain / normalised / 2.5, 1e-8)
+    # Two outputs halve the weight of no_std: E (1/2) sum (r - mean r)(...) = 1/2.
+    half = replace(SMALL, mode="sampled", group=2).expected_rule("no_std")
+    assert_agree(flow_speed_up(p0, p1, 1.0, REINFORCE, half)[0], 2.0, 1e-12)
+    # The time of GRPO's flow is that of the claim's closed form: a mean of sqrt(V) over it.
+    assert_agree((np.log(p1 / (1 - p1)) - np.log(p0 / (1 - p0))) / normalised, flow_mean_std(p0, p1), 1e-8)
+
+
+def test_the_theory_says_where_normalisation_helps() -> None:
+    """At equally good steps it helps hard prompts only; at equal first steps on hard prompts no_std is faster."""
+    best = PAIRINGS["best"]
+    assert best is not None
+    assert flow_speed_up(0.02, 0.8, best) > 1.2
+    assert flow_speed_up(0.45, 0.8, best) < 1
+    assert flow_speed_up(0.02, 0.8, (0.02 * 0.98) ** -0.5) < 1
+    assert flow_speed_up(0.5, 0.9, 2.0) > 1
+
+
+def test_passage_times_are_interpolated() -> None:
+    curve = Curve(np.array([0, 10, 20]), np.array([[0.1, 0.3], [0.4, 0.6], [0.9, 0.7]]), np.ones(20))
+    assert passage_times(curve, 0.2) == 0.0
+    assert_agree(passage_times(curve, 0.35), 5.0, 1e-12)
+    assert_agree(passage_times(curve, 0.65), 15.0, 1e-12)
+    assert passage_times(curve, 0.9) == float("inf")
+
+
+def test_the_weighted_mean_std_is_that_of_the_claim() -> None:
+    """It was a plain mean over the looks: the end of the run, which the claim leaves out, counted like any other."""
+    problem = make_problem("orthogonal", 3, 4, p0=0.2, seed=0)
+    record = simulate(problem, GRPO, 2 / problem.x_max_sq, 23, seed=1, record="full")
+    std, weight = np.sqrt(record.J * record.q), record.q[0]
+    wanted = (weight * std[:-1].mean(axis=0)).sum() / weight.sum()
+    assert_agree(weighted_mean_std(record.J[None], np.arange(24)), [wanted], 1e-12)
+    # Looks at uneven times: the mean of what is linear between them, over t = 0, ..., 22.
+    t = evaluation_times(23, 5)
+    between = np.stack([np.interp(np.arange(23), t, each) for each in std[t].T], axis=1)
+    wanted = (weight * between.mean(axis=0)).sum() / weight.sum()
+    assert_agree(weighted_mean_std(record.J[t][None], t), [wanted], 1e-12)
+    # A prompt that is solved at the very last step has had its deviation until then.
+    late = np.array([[[0.5], [0.5], [1.0]]])
+    assert_agree(weighted_mean_std(late, np.array([0, 9, 10])), [0.5], 1e-12)
+
+
+def _made(lead: float, seeds: int = 8, mode: Mode = "exact") -> Runs:
+    """Runs in which std is ahead of no_std by about ``lead`` at the end, with noise that the pairs share."""
+    experiment = replace(SMALL, steps=10, every=5, seeds=seeds, pairings=("same",), mode=mode)
+    runs = Runs(experiment)
+    for seed in range(seeds):
+        noise, own = np.random.default_rng(seed).normal(0, (0.05, 0.001))
+        for label, gain in (("std", lead + own), ("same", 0.0)):
+            ends = np.array([0.3, 0.5 + noise + gain / 2, 0.7 + noise + gain])
+            curve = Curve(np.array([0, 5, 10]), np.stack([ends, ends], axis=1), np.ones(10))
+            runs.curves["two", label, seed] = runs.predicted["two", label, seed] = curve
+            runs.etas["two", label, seed] = runs.x_max_sq["two", seed] = 1.0
+    return runs
+
+
+@pytest.mark.parametrize(("lead", "ahead"), [(0.1, "std"), (-0.1, "no_std"), (0.0, "open")])
+def test_pairing_removes_what_the_pairs_share(lead: float, ahead: str) -> None:
+    content = summarise(_made(lead), threshold=0.6)["parts"]["two"]
+    measured = content["pairings"]["same"]["measured"]
+    assert measured["ahead"] == ahead
+    value, low, high = measured["end_difference"]
+    assert low < value < high
+    assert abs(value - lead) < 0.002
+    # A tenth of the spread that the accuracies themselves have.
+    assert high - low < 0.2 * (content["accuracy"]["std"]["high"][2] - content["accuracy"]["std"]["low"][2])
+    assert_agree(measured["mean_difference"][0], np.mean([0.25, 0.75]) * value, 0.05, atol=1e-3)
+    if lead > 0:
+        assert measured["speed_up"][1] > 1
+    assert content["pairings"]["same"]["prediction_error"] == 0.0
+    assert content["times_theorem"] == [2 * SMALL.eta] * 8
+    json.dumps(content, allow_nan=False)
+
+
+def test_runs_that_diverged_are_told_as_undefined() -> None:
+    runs = _made(0.1)
+    for seed in range(8):
+        runs.curves["two", "same", seed].J[1:] = np.nan
+    content = summarise(runs)["parts"]["two"]
+    assert content["pairings"]["same"]["measured"]["ahead"] == "open"
+    assert content["pairings"]["same"]["measured"]["mean"]["no_std"] is None
+    json.dumps(content, allow_nan=False)
+
+
+def test_verdicts_need_an_interval_that_leaves_out_zero() -> None:
+    assert [verdict(Interval(0.1, low, 0.2)) for low in (0.05, -0.05, None)] == ["std", "open", "open"]
+    assert verdict(Interval(-0.1, -0.2, -0.05)) == "no_std"
+
+
+def test_a_sampled_run_is_no_multiple_of_a_theorems_step() -> None:
+    assert summarise(_made(0.1, mode="sampled"))["parts"]["two"]["times_theorem"] is None
+    assert summarise(_made(0.1))["parts"]["two"]["times_theorem"] == [2 * SMALL.eta] * 8
