@@ -72,6 +72,8 @@ TEXTS = {
     "no.json": '{"claims": []}',
     "unknown.json": '{"claims": [{"id": "P-NO", "verdict": "proved", "evidence": [], "counterexample": null}]}',
     "evidence.json": '{"claims": [{"id": "P-EQ5", "verdict": "proved", "evidence": [3], "counterexample": null}]}',
+    "id.json": '{"claims": [{"id": ["P-EQ5"], "verdict": "proved", "evidence": [], "counterexample": null}]}',
+    "table.json": '{"claims": [{"id": "P-EQ5", "verdict": "proved", "evidence": {}, "counterexample": null}]}',
     "deep.json": "[" * 100_000,
 }
 
@@ -112,6 +114,8 @@ CASES: list[tuple[list[str], str]] = [
     (["recheck", "numbers.json"], "JSON with a list of claims"),
     (["recheck", "no.json"], "JSON with a list of claims"),
     (["recheck", "evidence.json"], "JSON with a list of claims"),
+    (["recheck", "id.json"], "JSON with a list of claims"),
+    (["recheck", "table.json"], "JSON with a list of claims"),
     (["recheck", "deep.json"], "JSON with a list of claims"),
     (["recheck", "bytes.json"], "JSON with a list of claims"),
     (["recheck", "unknown.json"], "claim is 'P-NO'"),
