@@ -18,6 +18,8 @@ __all__ = ["is_json", "read_counterexample"]
 def is_json(path: Path) -> bool:
     """Whether a file, or ``FILE:ID``, holds JSON rather than arrays, by its first character."""
     file, _ = _split(path)
+    if not file.is_file():  # a pipe would be waited for
+        return False
     try:
         with file.open("rb") as handle:
             return handle.read(64).lstrip()[:1] in (b"{", b"[")
