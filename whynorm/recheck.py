@@ -2,8 +2,8 @@
 
 What a claim says in the file must be what it says. What a proof assumes (its symbols with their signs, its relations
 and cited facts), what its steps show and what it concludes must be what the claim of that id assumes, needs and
-concludes; only how a step is shown (its witness) is the file's own. The figures of searches (tightness, worst ratios)
-are not repeated.
+concludes; only how a step is shown (its witness) is the file's own. The claims that a proof cites are proved anew. The
+figures of searches (tightness, worst ratios) are not repeated.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from simulator.problems import Problem
 from theory.checker import CertificateError, check
 from theory.claim import Claim, Registry
 from theory.claims import load_registry
+from theory.hypotheses import founded
 from theory.instances import Instance
 from theory.judge import Counterexample
 from theory.judge import recheck as confirm
@@ -69,14 +70,15 @@ def recheck_claim(row: Mapping[str, Any], registry: Registry | None = None) -> I
     Raises:
         InputError: there is no claim of that id.
     """
-    claim = (registry or load_registry())[row["id"]]
+    known = registry or load_registry()
+    claim = known[row["id"]]
     differing = _differing(claim, row)
     if differing:
         yield Finding(False, f"{claim.id}: entry REJECTED: {differing} is not as the claim has it")
     certificates = [item["certificate"] for item in row["evidence"] if "certificate" in item]
     proved = refuted = False
     for certificate in certificates:
-        finding = _certificate(claim, certificate)
+        finding = _certificate(claim, certificate, known)
         proved = proved or bool(finding.holds)
         yield finding
     if row["counterexample"] is not None:
@@ -102,7 +104,7 @@ def _differing(claim: Claim, row: Mapping[str, Any]) -> str:
     return next((name for name in _OF_THE_CLAIM if name in row and row[name] != own[name]), "")
 
 
-def _certificate(claim: Claim, certificate: Any) -> Finding:
+def _certificate(claim: Claim, certificate: Any, registry: Registry) -> Finding:
     try:
         if not isinstance(certificate, dict):
             raise CertificateError("not a certificate")
@@ -115,6 +117,7 @@ def _certificate(claim: Claim, certificate: Any) -> Finding:
                 raise CertificateError(f"its {name} are not those of the claim")
         if [_goal(step) for step in certificate["steps"]] != [_goal(step) for step in own["steps"]]:
             raise CertificateError("its steps do not show what the claim needs")
+        founded(claim, registry)
     except CertificateError as error:
         return Finding(False, f"{claim.id}: certificate REJECTED: {' '.join(str(error).split())}")
     return Finding(True, f"{claim.id}: certificate holds, {steps} step{'s' if steps > 1 else ''}")
