@@ -18,7 +18,7 @@ from theory.found import SearchResult
 from theory.hypotheses import founded
 from theory.judge import Counterexample
 
-__all__ = ["Evidence", "Verdict", "decide", "proof_evidence", "search_evidence"]
+__all__ = ["Evidence", "Name", "Verdict", "decide", "proof_evidence", "search_evidence"]
 
 Outcome = Literal["holds", "violated", "vacuous", "undecided"]
 Name = Literal["proved", "supported", "refuted", "vacuous", "undecided"]
