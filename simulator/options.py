@@ -7,7 +7,7 @@ from simulator.families import make_problem
 from simulator.problems import Problem
 from theory.errors import expected
 
-__all__ = ["build_problem", "check_size"]
+__all__ = ["build_problem"]
 
 # Two gigabytes of features; beyond it a machine starts to swap rather than to say that its memory is full.
 _LARGEST = 250_000_000
@@ -23,16 +23,7 @@ def build_problem(
             many features.
     """
     difficulty = get_difficulty(p0)
-    check_size(n, k, d)
-    return make_problem(family, n, k, d, p0=difficulty.targets(max(n, 1), seed), seed=seed, strength=strength)
-
-
-def check_size(n: int, k: int, d: int | None) -> None:
-    """Refuse more features than :func:`build_problem` builds, without building them.
-
-    Raises:
-        InputError: n K d is too large.
-    """
     numbers = n * k * (n * k if d is None else d)
     if numbers > _LARGEST:
         raise expected("n K d", numbers, f"at most {_LARGEST} features", "lower --n, --k or --d")
+    return make_problem(family, n, k, d, p0=difficulty.targets(max(n, 1), seed), seed=seed, strength=strength)

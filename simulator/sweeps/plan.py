@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from simulator.options import build_problem, check_size
+from simulator.options import build_problem
 from simulator.schedules import get_schedule
 from simulator.sweeps.execute import ENGINE_VERSION
 from simulator.sweeps.runspec import DEFAULTS, ID_LENGTH, KEYS, check_together
@@ -213,14 +213,13 @@ def _probe(values: dict[str, list[Any]], codes: dict[str, Codes], place: str) ->
     probed = 0
     shape = ("family", "n", "k", "d", "strength", "schedule")
     for family, n, k, d, strength, schedule in _distinct(shape, values, codes):
-        try:
-            check_size(n, k, d)
-            if n * k * d <= _PROBED_FEATURES and probed < _PROBED_PROBLEMS:
-                probed += 1
+        if n * k * d <= _PROBED_FEATURES and probed < _PROBED_PROBLEMS:
+            probed += 1
+            try:
                 get_schedule(schedule).batch(n)
                 build_problem(family, n, k, d, values["p0"][0], 0, strength)
-        except InputError as error:
-            raise InputError(f"{family} with n = {n}, k = {k}, d = {d} {place}: {error}") from None
+            except InputError as error:
+                raise InputError(f"{family} with n = {n}, k = {k}, d = {d} {place}: {error}") from None
 
 
 def _ids(values: dict[str, list[Any]], codes: dict[str, Codes], engine: str) -> list[str]:

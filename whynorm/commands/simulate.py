@@ -99,10 +99,10 @@ def simulate(
         bandit, rule, eta, steps, schedule = _refuting(problem, rule, eta, steps, schedule)
     else:
         bandit = load_problem(problem) if problem else build_problem(family, n, k, d, p0, seed, strength)
-    chosen, plan = (
-        get_any_rule("grpo" if rule is None else rule),
-        get_schedule("uniform" if schedule is None else schedule),
-    )
+    if bandit.order is not None and schedule is not None:
+        raise expected("--schedule", schedule, "nothing, as the problem brings its own order", "leave it out")
+    chosen = get_any_rule("grpo" if rule is None else rule)
+    plan = get_schedule("uniform" if schedule is None else schedule)
     length = 1000 if steps is None else steps
     if eta is not None and eta in STATE_FORMS and many is None:
         step_size: Any = step_rule(eta, chosen)
