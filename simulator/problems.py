@@ -126,7 +126,11 @@ class Problem:
         if skew > 1e-8 * float(np.abs(matrix).max()):
             raise expected("largest |gram - gram^T|", skew, "0: a symmetric matrix", "pass X X^T")
         values, vectors = np.linalg.eigh((matrix + matrix.T) / 2)
-        if values[-1] <= 0 or values[0] < -1e-8 * values[-1]:
+        if values[-1] <= 0 <= values[0]:
+            raise expected(
+                "largest eigenvalue of gram", float(values[-1]), "above 0", "pass X X^T of features that differ"
+            )
+        if values[0] < -1e-8 * values[-1]:
             raise expected("smallest eigenvalue of gram", float(values[0]), "at least 0", "pass X X^T")
         keep = values > 1e-13 * values[-1]
         features = vectors[:, keep] * np.sqrt(values[keep])
@@ -212,9 +216,11 @@ def check_step(eta: float, steps: int) -> None:
     """Validate a step size and a number of steps.
 
     Raises:
-        InputError: eta is not a finite positive number, or steps is not at least 1.
+        InputError: eta is not a finite positive number, or steps is not from 1 to 2^53.
     """
     if not (np.isfinite(eta) and eta > 0):
         raise expected("eta", eta, "a finite number above 0", "omit it for the theorem's own step size")
     if steps < 1:
         raise expected("steps", steps, "at least 1", "choose how many updates to run")
+    if steps > 2**53:
+        raise expected("steps", steps, "at most 2^53", "no run of that length ever ends")

@@ -51,5 +51,7 @@ def read_toml(path: Path, name: str) -> dict[str, Any]:
         return tomllib.loads(path.read_text())
     except OSError as error:
         raise expected(name, str(path), f"a readable TOML file ({error.strerror})", "check the path") from None
+    except RecursionError:
+        raise InputError(f"{name} {path} is not TOML that can be read: nested too deeply; correct that") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{name} {path} is not TOML: {' '.join(str(error).split())}; correct that place") from None

@@ -208,7 +208,7 @@ BAD_GRAM: list[tuple[str, Any, Any, Any, str]] = [
     ("NaN", EYE * NAN, FLAT, [0, 0], "gram[0, 0] is nan"),
     ("too large", EYE * 1e308, FLAT, [0, 0], "gram[0, 0] is 1e+308"),
     ("negative eigenvalue", np.diag([1.0, 1.0, 1.0, -1e-3]), FLAT, [0, 0], "smallest eigenvalue of gram is -0.001"),
-    ("zero", 0 * EYE, FLAT, [0, 0], "smallest eigenvalue of gram is 0.0"),
+    ("zero", 0 * EYE, FLAT, [0, 0], "largest eigenvalue of gram is 0.0; expected above 0"),
     ("asymmetric", EYE + np.diag([0.5, 0, 0], 1) - np.diag([0.5, 0, 0], -1), FLAT, [0, 0], "|gram - gram^T| is 1.0"),
     ("empty", np.zeros((0, 0)), np.zeros((0, 2)), [], "shape of logits is (0, 2)"),
     ("one output", np.eye(2), np.zeros((2, 1)), [0, 0], "K is 1"),

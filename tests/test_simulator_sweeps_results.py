@@ -109,6 +109,8 @@ def test_queries_answer_and_change_nothing(sweep: tuple[Plan, Store], tmp_path: 
         "SET enable_external_access = true",
         "SELECT nothing FROM runs",
         "SELECT",
+        "",
+        "-- nothing",
         "INSTALL httpfs",
     )
     for sql in refused:

@@ -82,6 +82,8 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"distributions": {"samples": 9, "n": {"kind": U, "low": 2, "high": 3}}}, "n in [distributions] in x is 2."),
     ({"grid": {"n": [1, 2], "d": [3]}, "run": {"k": 3}}, "orthogonal with n = 2, k = 3, d = 3 in x: d is 3"),
     ({"grid": {"rule": ["grpo", "power:0.3"]}}, "eta in x, for rule power:0.3 and schedule uniform: eta is"),
+    ({"repeat": {"seeds": 5_000_000, "replicas": 5_000_000}}, "number of runs in x is 25000000000000; expected at mo"),
+    ({"grid": {"n": [1] * 2000, "k": [2] * 3000}}, "number of runs in x is 6000000; expected at most"),
     ({"repeat": {"seeds": 4000, "replicas": 4000}}, "number of runs in x is 16000000; expected at most"),
 ]
 
@@ -101,6 +103,9 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "bad.toml").write_text("[grid\n")
     with pytest.raises(InputError, match="is not TOML"):
         load_sweep(tmp_path / "bad.toml")
+    (tmp_path / "deep.toml").write_text("x = " + "[" * 5000)
+    with pytest.raises(InputError, match="nested too deeply"):
+        load_sweep(tmp_path / "deep.toml")
 
 
 def test_left_out_keys_have_the_defaults_of_one_run() -> None:

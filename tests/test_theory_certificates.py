@@ -128,6 +128,20 @@ def test_division_needs_a_positive_divisor() -> None:
         check(Certificate("T", content).to_json())
 
 
+def test_a_derivation_has_to_respect_the_relations() -> None:
+    """With p' = 1 and q' = 0 the sum p + q would change, which is 1; then anything could be derived."""
+    proof = _small_proof()
+    p, q = sp.symbols("p q", positive=True)
+    proof.derive({p: sp.Integer(1), q: sp.Integer(-1)})
+    proof.derivative(p * q, q - p, "product rule")
+    content = dict(proof.done("x").content)
+    assert check(Certificate("T", content).to_json()) == 1
+    content["derivation"] = {"p": "1"}
+    content["steps"] = [{"kind": "derivative", "of": "p*q", "image": "q", "because": "q stays"}]
+    with pytest.raises(CertificateError, match="does not respect a relation"):
+        check(Certificate("T", content).to_json())
+
+
 @pytest.mark.parametrize("junk", [{}, {"format": 1}, {"format": 2}])
 def test_junk_is_not_a_certificate(junk: dict) -> None:
     with pytest.raises(CertificateError):

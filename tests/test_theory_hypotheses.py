@@ -15,7 +15,7 @@ from theory.certificates import Certificate, Proof, digest
 from theory.checker import CertificateError, check
 from theory.claim import Claim, Registry
 from theory.claims import load_registry
-from theory.hypotheses import basis
+from theory.hypotheses import basis, founded
 
 REGISTRY = load_registry()
 PROVED = [claim for claim in REGISTRY if claim.proof is not None]
@@ -23,7 +23,7 @@ PROVED = [claim for claim in REGISTRY if claim.proof is not None]
 
 @pytest.mark.parametrize("claim", PROVED, ids=lambda claim: claim.id)
 def test_a_proof_uses_no_assumption_that_the_claim_does_not_make(claim: Claim) -> None:
-    found = basis(claim, REGISTRY)
+    found = founded(claim, REGISTRY)
     assert found.assumptions <= {assumption.id for assumption in claim.assumptions}
     assert found.claims[0] == claim.id
     assert all(REGISTRY[name].fixed_by is None for name in found.claims)
@@ -88,6 +88,16 @@ def test_proofs_do_not_rest_on_nothing(facts: dict[str, str], message: str) -> N
     registry.add(*(_claim(name, f"By {fact}.") for name, fact in facts.items()))
     with pytest.raises(CertificateError, match=message):
         basis(registry["X-ONE"], registry)
+
+
+def test_what_the_claim_does_not_assume_or_what_is_refuted_cannot_carry_a_proof() -> None:
+    registry = Registry()
+    registry.add(_claim("X-ONE", "By Assumption 2."), _claim("X-TWO", "By X-THREE."))
+    registry.add(replace(_claim("X-THREE", "It is so."), fixed_by="X-ONE"))
+    with pytest.raises(CertificateError, match="rests on A2, which the claim does not assume"):
+        founded(registry["X-ONE"], registry)
+    with pytest.raises(CertificateError, match="rests on X-THREE, which is refuted"):
+        founded(registry["X-TWO"], registry)
 
 
 def test_a_claim_without_a_proof_proves_nothing() -> None:

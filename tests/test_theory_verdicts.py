@@ -65,8 +65,8 @@ def test_what_a_search_saw_becomes_evidence(seen: dict[str, Any], outcome: str) 
 def test_a_proof_must_carry_the_id_of_its_claim() -> None:
     other = load_registry()["P-L32"]
     with pytest.raises(ValueError, match="carries the id P-L32"):
-        proof_evidence(replace(CLAIM, proof=other.proof))
-    assert proof_evidence(replace(CLAIM, proof=None)) is None
+        proof_evidence(replace(CLAIM, proof=other.proof), load_registry())
+    assert proof_evidence(replace(CLAIM, proof=None), load_registry()) is None
 
 
 def test_json_names_everything_a_reader_needs() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,7 @@ PROBLEMS: dict[str, dict[str, Any]] = {
     "orderbad.npz": _problem(order=np.array([0, 2] * 600)),
     "ordershape.npz": _problem(order=np.zeros((2, 2), dtype=int)),
     "objects.npz": _problem(answers=np.array([{}, {}], dtype=object)),
+    "gram0.npz": {"gram": np.zeros((6, 6)), "logits": np.zeros((2, 3)), "answers": np.array([0, 1])},
     "partial.npz": {"features": _problem()["features"]},
 }
 TEXTS = {
@@ -72,6 +74,8 @@ TEXTS = {
     "no.json": '{"claims": []}',
     "unknown.json": '{"claims": [{"id": "P-NO", "verdict": "proved", "evidence": [], "counterexample": null}]}',
     "evidence.json": '{"claims": [{"id": "P-EQ5", "verdict": "proved", "evidence": [3], "counterexample": null}]}',
+    "id.json": '{"claims": [{"id": ["P-EQ5"], "verdict": "proved", "evidence": [], "counterexample": null}]}',
+    "table.json": '{"claims": [{"id": "P-EQ5", "verdict": "proved", "evidence": {}, "counterexample": null}]}',
     "deep.json": "[" * 100_000,
 }
 
@@ -89,6 +93,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "flipped.npz").write_bytes(whole[:200] + bytes([whole[200] ^ 255]) + whole[201:])
     np.save(tmp_path / "array.npy", np.zeros(3))
     (tmp_path / "array.npy").rename(tmp_path / "array.npz")
+    os.mkfifo(tmp_path / "pipe")
     (tmp_path / "bytes.toml").write_bytes(b"\xff\xfe")
     (tmp_path / "bytes.json").write_bytes(b"\xff\xfe")
     return tmp_path
@@ -104,6 +109,9 @@ def _config(name: str, *argv: str) -> list[str]:
 
 CASES: list[tuple[list[str], str]] = [
     # files to recheck
+    (_file("order3.npz", "--steps", "3", "--schedule", "all"), "--schedule is 'all'; expected nothing, as the problem"),
+    (_file("pipe"), "problem file is 'pipe'; expected an existing .npz file"),
+    (_file("gram0.npz"), "largest eigenvalue of gram is 0.0; expected above 0"),
     (["recheck", "missing.json"], "file is 'missing.json'; expected a readable file (No such file or directory)"),
     (["recheck", "."], "file is '.'"),
     (["recheck", "broken.json"], "JSON with a list of claims"),
@@ -112,6 +120,8 @@ CASES: list[tuple[list[str], str]] = [
     (["recheck", "numbers.json"], "JSON with a list of claims"),
     (["recheck", "no.json"], "JSON with a list of claims"),
     (["recheck", "evidence.json"], "JSON with a list of claims"),
+    (["recheck", "id.json"], "JSON with a list of claims"),
+    (["recheck", "table.json"], "JSON with a list of claims"),
     (["recheck", "deep.json"], "JSON with a list of claims"),
     (["recheck", "bytes.json"], "JSON with a list of claims"),
     (["recheck", "unknown.json"], "claim is 'P-NO'"),

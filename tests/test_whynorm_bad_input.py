@@ -79,6 +79,12 @@ CASES: list[tuple[list[str], str]] = [
     (["verify", "--json", "file/x.json"], "output directory is 'file'"),
     (["verify", "--json", "."], "json is '.'; expected a file"),
     # rules, families, sizes
+    (_sim("--rule", ""), "rule is ''; expected one of reinforce"),
+    (_sim("--schedule", ""), "schedule is ''; expected one of uniform"),
+    (_sim("--steps", TOO_LARGE), f"steps is {TOO_LARGE}; expected at most 2^53"),
+    (_sim("--steps", TOO_LARGE, "--replicas", "2", "--out", "new"), f"steps is {TOO_LARGE}; expected at most 2^53"),
+    (_sim("--steps", TOO_LARGE, "--eta", "relaxed"), f"steps is {TOO_LARGE}"),
+    (_sim("--steps", "-3", "--eta", "relaxed"), "steps is -3"),
     (_sim("--rule", "adam"), "rule is 'adam'; expected one of reinforce, grpo, power:ALPHA, paper:G"),
     (_sim("--rule", "trl:1"), "group size G is 1; expected from 2"),
     (_sim("--rule", "trl:8"), "pass --eta, e.g. 0.114, that of exact grpo"),

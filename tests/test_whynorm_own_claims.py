@@ -10,6 +10,7 @@ import pytest
 from test_whynorm_cli import ROOT, Capture, call
 
 import whynorm.verify
+from theory.claims import load_claims
 from whynorm.verify import Effort
 
 # The example of CONTRIBUTING.md, as it stands there.
@@ -27,6 +28,36 @@ CLAIMS = (
     replace(L32, id="X-FALSE", proof=None, right=lambda point: 0.1 * L32.right(point)),
 )
 """
+
+# Each proof is a true step and a citation; none of them shows its claim.
+CITING = """
+from dataclasses import replace
+from functools import partial
+from theory.certificates import Proof
+from theory.claims import load_registry
+
+def proof(name, cited):
+    proof = Proof(name)
+    x = proof.symbol("x", "positive", "a number")
+    proof.fact(f"By {cited}.")
+    proof.equal(x, x, "the same")
+    return proof.done("what was wanted")
+
+def claim(name, cited):
+    return replace(load_registry()["P-L32"], id=name, proof=partial(proof, name, cited))
+
+CLAIMS = (
+    claim("X-EGG", "X-HEN"), claim("X-HEN", "X-EGG"), claim("X-SHAKY", "P-T32-SUM"), claim("X-VOID", "X-NOWHERE"),
+    claim("X-TACIT", "Assumption 2"), claim("X-SOUND", "P-L31-VAR"),
+)
+"""
+FORGED = {
+    "X-EGG": "a circle of proofs: X-EGG -> X-HEN -> X-EGG",
+    "X-HEN": "a circle of proofs: X-HEN -> X-EGG -> X-HEN",
+    "X-SHAKY": "P-T32-SUM has no proof to rest on",
+    "X-VOID": "X-VOID cites X-NOWHERE, which is no claim",
+    "X-TACIT": "its proof rests on A2, which the claim does not assume",
+}
 
 
 @pytest.fixture(autouse=True)
@@ -80,6 +111,36 @@ def test_an_exception_in_one_claim_leaves_the_others_alone(workers: int, tmp_pat
     assert (item["kind"], "no such thing" in item["summary"], "mine.py:6" in item["summary"]) == ("error", True, True)
 
 
+def test_a_proof_is_worth_what_it_cites(tmp_path: Path, capsys: Capture) -> None:
+    """A circle, a refuted claim, one that does not exist, or a tacit assumption under a proof: no proof."""
+    mine, file = _write(tmp_path / "mine.py", CITING), tmp_path / "v.json"
+    chosen = [word for name in (*FORGED, "X-SOUND") for word in ("--claim", name)]
+    assert call(capsys, "verify", "--claims-from", mine, *chosen, "--workers", 1, "--json", file)[0] == 1
+    rows = {row["id"]: row for row in json.loads(file.read_text())["claims"]}
+    assert rows.pop("X-SOUND")["verdict"] == "proved"
+    for name, row in rows.items():
+        assert row["verdict"] == "undecided"
+        assert FORGED[name] in row["evidence"][0]["summary"]
+
+
+def test_recheck_follows_citations(tmp_path: Path, capsys: Capture) -> None:
+    """Certificates that hold by themselves, as a forger would write them under the verdict ``proved``."""
+    mine, file = _write(tmp_path / "mine.py", CITING), tmp_path / "v.json"
+    registry = load_claims(mine)
+    rows = []
+    for name in (*FORGED, "X-SOUND"):
+        proof = registry[name].proof
+        assert proof is not None
+        evidence = [{"certificate": proof().to_json()}]
+        rows.append({"id": name, "verdict": "proved", "evidence": evidence, "counterexample": None})
+    file.write_text(json.dumps({"claims": rows}))
+    code, out, _ = call(capsys, "recheck", file, "--claims-from", mine)
+    assert code == 1
+    for name, reason in FORGED.items():
+        assert f"{name}: certificate REJECTED: {reason}" in out
+    assert "X-SOUND: certificate holds, 1 step" in out
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -87,6 +148,7 @@ def test_an_exception_in_one_claim_leaves_the_others_alone(workers: int, tmp_pat
         ("1 / 0", "ZeroDivisionError"),
         ("CLAIMS = (", "SyntaxError"),
         ("x = 1", "expected a tuple CLAIMS"),
+        ("import sys; sys.exit(0)", "SystemExit"),
         ("CLAIMS = (1,)", "expected a tuple CLAIMS"),
         (EXAMPLE.replace("X-MINE", "P-L32"), "claim P-L32 is registered twice"),
     ],

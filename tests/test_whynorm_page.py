@@ -117,7 +117,7 @@ def _refutation() -> Counterexample:
 def _verdicts() -> list[dict[str, Any]]:
     rows = []
     for claim in load_registry():
-        proof = proof_evidence(claim)
+        proof = proof_evidence(claim, load_registry())
         evidence = [proof] if proof is not None else [Evidence("property", "undecided", "not looked at")]
         if claim.id == "P-T32-SUM":
             evidence = [Evidence("property", "violated", "by hand", 1, 0, 1.001, _refutation())]

@@ -101,6 +101,10 @@ def _assuming(certificate: Row) -> None:
     certificate["assumptions"].append("A3")
 
 
+def _nested(depth: int) -> Any:
+    return [_nested(depth - 1)] if depth else "1"
+
+
 FORGERIES: dict[str, tuple[str, Callable[[Row], None], str]] = {
     "a step": ("P-L31-VAR", _unsealed, "the digest does not fit"),
     "a step, sealed": ("P-L31-VAR", _sealed(_set("steps", 0, "terms", "5*g_u")), "does not hold"),
@@ -135,6 +139,36 @@ FORGERIES: dict[str, tuple[str, Callable[[Row], None], str]] = {
     "ragged features": ("P-T32-SUM", _counter(_set("instance", "features", [[["1"], []]])), "cannot be read"),
     "a quotient by 0": ("P-T32-SUM", _counter(_set("instance", "theta", ["1/0"])), "cannot be read"),
     "T = 0": ("P-T32-SUM", _counter(_set("instance", "steps", 0)), "cannot be read"),
+    "half a step": ("P-T32-SUM", _counter(_set("instance", "steps", 76.5)), "steps is 76.5, no integer"),
+    "a run without end": ("P-T32-SUM", _counter(_set("instance", "steps", 10**12)), "more than 10000"),
+    "a group without end": ("P-T32-SUM", _counter(_set("instance", "group", 10**12)), "more than 1000"),
+    "a group of one": ("P-T32-SUM", _counter(_set("instance", "group", 1)), "a group of one"),
+    "half an answer": ("P-T32-SUM", _counter(_set("instance", "answers", [0.5])), "an answer is 0.5, no integer"),
+    "a number that is rounded": ("P-T32-SUM", _counter(_set("instance", "theta", ["1/3"])), "'1/3' is no float64"),
+    "a number below all floats": ("P-T32-SUM", _counter(_set("instance", "theta", [f"1/1{'0' * 400}"])), "no float64"),
+    "a number without end": ("P-T32-SUM", _counter(_set("instance", "theta", ["1e999999999"])), "no rational number"),
+    "a yes for a number": ("P-T32-SUM", _counter(_set("instance", "theta", [True])), "True is no rational number"),
+    "depth without end": ("P-T32-SUM", _counter(_set("instance", "theta", _nested(700))), "cannot be read"),
+    "sides that are nothing": ("P-T32-SUM", _counter(lambda c: c.update(left="nan", right="nan")), "not what the file"),
+    "a side that is anything": ("P-T32-SUM", _counter(_set("left", "[0 +/- 1e300]")), "not what the file says"),
+    "another claim's name": ("P-T32-SUM", _counter(_set("claim", "P-L32")), "about 'P-L32'"),
+    "another format": ("P-T32-SUM", _counter(_set("format", 9)), "of format 9"),
+    "another entry": ("P-T32-SUM", _counter(_set("index", 3)), "what fails is entry 75"),
+    "another link": ("P-T32-SUM", _counter(_set("link", "the second")), "what fails is entry 75"),
+    "another statement": ("P-L31-VAR", _set("statement", "1 = 2"), "statement is not as the claim has it"),
+    "another title": ("P-L31-VAR", _set("title", "all is well"), "title is not as the claim has it"),
+    "no assumptions": ("P-T31-SUM", _set("assumptions", []), "assumptions is not as the claim has it"),
+    "another repair": ("P-T32-SUM", _set("fixed_by", "P-EQ5"), "fixed_by is not as the claim has it"),
+    "an unknown verdict": ("P-L31-VAR", lambda row: row.update(verdict="PROVED", evidence=[]), "there is no verdict"),
+    "a list for a verdict": ("P-L31-VAR", _set("verdict", [1]), "there is no verdict [1]"),
+    "a proof called support": ("P-L31-VAR", _set("verdict", "supported"), "the file holds a proof"),
+    "a proof called a doubt": ("P-L31-VAR", _set("verdict", "undecided"), "the file holds a proof"),
+    "an exponent without end": ("P-L31-VAR", _sealed(_set("steps", 0, "terms", "2**10**9*p")), "is not an integer"),
+    "a large exponent": ("P-L31-VAR", _sealed(_set("steps", 0, "terms", "(p+q)**999999999")), "above 100"),
+    "powers of powers": ("P-L31-VAR", _sealed(_set("steps", 0, "terms", "(((p+q+1)**90)**90)**90")), "too large"),
+    "quotients without end": ("P-L31-VAR", _sealed(_set("steps", 0, "terms", "+".join(["1/(p+q+1)"] * 900))), "too la"),
+    "a long formula": ("P-L31-VAR", _sealed(_set("steps", 0, "terms", "+".join(["p"] * 20000))), "39999 characters"),
+    "a deep formula": ("P-L31-VAR", _sealed(_set("steps", 0, "terms", "-" * 3000 + "p")), "cannot read"),
     "an empty counterexample": ("P-T32-SUM", _set("counterexample", {}), "cannot be read"),
     "a word for a counterexample": ("P-T32-SUM", _set("counterexample", "trust me"), "cannot be read"),
 }
@@ -154,6 +188,26 @@ def test_recheck_finds_forgeries(name: str, rows: dict[str, Row], tmp_path: Path
     assert all(line.startswith(f"{claim_id}: ") for line in rejected)
     assert any(reason in line for line in rejected), rejected
     assert lines[-1].endswith(f"{len(rejected)} rejected")
+
+
+def test_a_verdict_that_leaves_nothing_to_recheck_is_not_counted(
+    rows: dict[str, Row], tmp_path: Path, capsys: Capture
+) -> None:
+    row = copy.deepcopy(rows["P-L31-VAR"])
+    _drop_evidence(row)
+    row["verdict"] = "supported"
+    code, lines = _recheck([row], tmp_path / "supported.json", capsys)
+    assert code == 0
+    assert lines == ["P-L31-VAR: verdict supported: the file holds nothing to recheck", "0 checked, 0 rejected"]
+
+
+def test_a_name_that_occurs_twice_is_refused(file: Path, tmp_path: Path, capsys: Capture) -> None:
+    """A reader who sees the first of two verdicts would be shown another one than the checker."""
+    twice = file.read_text().replace('"verdict": "proved"', '"verdict": "refuted", "verdict": "proved"', 1)
+    (tmp_path / "twice.json").write_text(twice)
+    capsys.readouterr()
+    assert main(["recheck", str(tmp_path / "twice.json")]) == 2
+    assert "JSON with a list of claims" in capsys.readouterr().err
 
 
 def test_one_bad_file_among_good_ones_is_enough(

@@ -204,6 +204,21 @@ SPOILS: dict[str, tuple[str, Callable[[Path], Any], str]] = {
     "no prompts": ("geometry.json", lambda p: _change(p, lambda g: g.pop("prompts")), "prompts"),
     "no claims": ("verdicts.json", lambda p: p.write_text("{}"), "claims"),
     "half a claim": ("verdicts.json", lambda p: _change(p, lambda v: v["claims"][0].pop("title")), "claims as"),
+    "an unknown verdict": (
+        "verdicts.json",
+        lambda p: _change(p, lambda v: v["claims"][0].update(verdict="PROVED")),
+        "claims as",
+    ),
+    "evidence that is a number": (
+        "verdicts.json",
+        lambda p: _change(p, lambda v: v["claims"][0].update(evidence=5)),
+        "evidence as this version writes it",
+    ),
+    "a certificate of another version": (
+        "verdicts.json",
+        lambda p: _change(p, lambda v: v["claims"][0].update(evidence=[{"kind": "proof", "certificate": {}}])),
+        "evidence as this version writes it",
+    ),
     "a number for a claim": ("verdicts.json", lambda p: p.write_text('{"claims": [1]}'), "claims as"),
     "no machine": ("settings.json", lambda p: _change(p, lambda s: s.pop("machine")), "machine"),
     "a strange setting": ("settings.json", lambda p: _change(p, lambda s: s.update(colour=1)), "'colour'"),

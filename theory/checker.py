@@ -16,6 +16,7 @@ from typing import Any
 import flint
 
 from theory.declared import misdeclared
+from theory.formulas import CertificateError, ball, integer, tree
 
 __all__ = ["CertificateError", "check"]
 
@@ -32,10 +33,6 @@ _STEP_KEYS = {
 }
 
 _MAX_CELLS = 100_000
-
-
-class CertificateError(ValueError):
-    """A certificate that does not prove what it says; the message names the step."""
 
 
 class _Rational:
@@ -69,9 +66,11 @@ class _Replay:
         self.derivation = {name: self.parse(image) for name, image in certificate["derivation"].items()}
         if set(self.derivation) - set(self.signs):
             raise CertificateError("the derivation names an undeclared symbol")
+        if not all(self.vanishes(self.derived(relation)) for relation in self.relations if self.derivation):
+            raise CertificateError("the derivation does not respect a relation")
 
     def parse(self, text: str) -> _Rational:
-        return self.value(ast.parse(text, mode="eval").body)
+        return self.value(tree(text))
 
     def value(self, node: ast.expr) -> _Rational:
         match node:
@@ -89,7 +88,7 @@ class _Replay:
             case ast.BinOp(left=left, op=ast.Div(), right=right):
                 return self.value(left).times(self.inverse(right))
             case ast.BinOp(left=left, op=ast.Pow(), right=right):
-                exponent = _integer(right)
+                exponent = integer(right)
                 base = self.value(left) if exponent >= 0 else self.inverse(left)
                 return _Rational(base.num ** abs(exponent), base.den ** abs(exponent))
         raise CertificateError(f"cannot read {ast.unparse(node)}")
@@ -127,7 +126,7 @@ class _Replay:
             case ast.BinOp(left=left, op=ast.Div(), right=right):
                 return self.is_nonnegative(left) and self.is_positive(right)
             case ast.BinOp(left=left, op=ast.Pow(), right=right):
-                exponent = _integer(right)
+                exponent = integer(right)
                 return self.is_positive(left) or (exponent >= 0 and (exponent % 2 == 0 or self.is_nonnegative(left)))
         return False
 
@@ -155,12 +154,16 @@ class _Replay:
     def _equal(self, step: Mapping[str, Any]) -> None:
         self._require(self.parse(step["left"]).plus(self.parse(step["right"]), -1), step)
 
-    def _derivative(self, step: Mapping[str, Any]) -> None:
-        of = self.parse(step["of"])
+    def derived(self, of: _Rational) -> _Rational:
+        """What the derivation maps an expression to."""
         total = _Rational(self.ring.constant(0), self.one)
         for name, rate in self.derivation.items():
             top = of.num.derivative(name) * of.den - of.num * of.den.derivative(name)
             total = total.plus(_Rational(top, of.den * of.den).times(rate))
+        return total
+
+    def _derivative(self, step: Mapping[str, Any]) -> None:
+        total = self.derived(self.parse(step["of"]))
         self._require(total.plus(self.parse(step["image"]), -1), step)
 
     def _moments(self, step: Mapping[str, Any]) -> None:
@@ -184,16 +187,14 @@ class _Replay:
         self._require(total.plus(self.parse(step["total"]), -1), step)
 
     def _nonnegative(self, step: Mapping[str, Any]) -> None:
-        if not self.is_nonnegative(ast.parse(step["terms"], mode="eval").body):
+        if not self.is_nonnegative(tree(step["terms"])):
             raise CertificateError(f"step {step['because']!r}: {step['terms']} is not visibly non-negative")
         self._require(self.parse(step["expression"]).plus(self.parse(step["terms"]), -1), step)
 
     def _bound(self, step: Mapping[str, Any]) -> None:
-        body = ast.parse(step["expression"], mode="eval").body
-        ends = {
-            name: [_ball(ast.parse(end, mode="eval").body, {}) for end in pair] for name, pair in step["box"].items()
-        }
-        limit = _ball(ast.parse(step["at_most"], mode="eval").body, {})
+        body = tree(step["expression"])
+        ends = {name: [ball(tree(end), {}) for end in pair] for name, pair in step["box"].items()}
+        limit = ball(tree(step["at_most"]), {})
         cells = [{name: low.union(high) for name, (low, high) in ends.items()}]
         looked_at = 0
         while cells:
@@ -201,7 +202,7 @@ class _Replay:
             looked_at += 1
             if looked_at > _MAX_CELLS:
                 raise CertificateError(f"step {step['because']!r}: not decided on {_MAX_CELLS} boxes")
-            value = _ball(body, cell)
+            value = ball(body, cell)
             if value <= limit:
                 continue
             if value > limit:
@@ -209,44 +210,6 @@ class _Replay:
             name = max(cell, key=lambda each: float(cell[each].rad()))
             middle = cell[name].mid()
             cells += [{**cell, name: end.union(middle)} for end in (cell[name].lower(), cell[name].upper())]
-
-
-def _ball(node: ast.expr, values: Mapping[str, Any]) -> Any:
-    """The value of an expression with exponentials and square roots in ball arithmetic."""
-    match node:
-        case ast.Constant(value=int(number)) if not isinstance(number, bool):
-            return flint.arb(number)
-        case ast.Name(id=name) if name in values:
-            return values[name]
-        case ast.UnaryOp(op=ast.USub(), operand=operand):
-            return -_ball(operand, values)
-        case ast.BinOp(left=left, op=ast.Add(), right=right):
-            return _ball(left, values) + _ball(right, values)
-        case ast.BinOp(left=left, op=ast.Sub(), right=right):
-            return _ball(left, values) - _ball(right, values)
-        case ast.BinOp(left=left, op=ast.Mult(), right=right):
-            return _ball(left, values) * _ball(right, values)
-        case ast.BinOp(left=left, op=ast.Div(), right=right):
-            return _ball(left, values) / _ball(right, values)
-        case ast.BinOp(left=left, op=ast.Pow(), right=right):
-            exponent, power = _integer(right), flint.arb(1)
-            for _ in range(abs(exponent)):
-                power = power * _ball(left, values)
-            return power if exponent >= 0 else 1 / power
-        case ast.Call(func=ast.Name(id="exp"), args=[inner], keywords=[]):
-            return _ball(inner, values).exp()
-        case ast.Call(func=ast.Name(id="sqrt"), args=[inner], keywords=[]):
-            return _ball(inner, values).sqrt()
-    raise CertificateError(f"cannot evaluate {ast.unparse(node)}")
-
-
-def _integer(node: ast.expr) -> int:
-    match node:
-        case ast.Constant(value=int(number)):
-            return number
-        case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int(number))):
-            return -number
-    raise CertificateError(f"the exponent {ast.unparse(node)} is not an integer")
 
 
 def check(certificate: Mapping[str, Any]) -> int:
@@ -275,6 +238,6 @@ def check(certificate: Mapping[str, Any]) -> int:
             replay.step(step)
     except CertificateError:
         raise
-    except (SyntaxError, KeyError, TypeError, ValueError, AttributeError, ZeroDivisionError) as error:
-        raise CertificateError(f"cannot read the certificate: {error!r}") from error
+    except (SyntaxError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
+        raise CertificateError(f"cannot read the certificate: {repr(error)[:160]}") from error
     return len(certificate["steps"])

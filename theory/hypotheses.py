@@ -13,7 +13,7 @@ from functools import cache
 from theory.checker import CertificateError, check
 from theory.claim import Claim, Registry
 
-__all__ = ["Basis", "basis"]
+__all__ = ["Basis", "basis", "founded"]
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,26 @@ def basis(claim: Claim, registry: Registry) -> Basis:
     parts = [_replayed(each) for each in order]
     used = frozenset(name for assumptions, _, _ in parts for name in assumptions)
     return Basis(used, tuple(each.id for each in reversed(order)), sum(steps for _, _, steps in parts))
+
+
+def founded(claim: Claim, registry: Registry) -> Basis:
+    """:func:`basis`, where the claim makes every assumption that its proof rests on and rests on no refuted claim.
+
+    Args:
+        claim: one with a proof.
+        registry: where cited claims are looked up.
+
+    Raises:
+        CertificateError: that is not so, or see :func:`basis`.
+    """
+    found = basis(claim, registry)
+    missing = sorted(found.assumptions - {assumption.id for assumption in claim.assumptions})
+    if missing:
+        raise CertificateError(f"its proof rests on {', '.join(missing)}, which the claim does not assume")
+    for name in found.claims[1:]:
+        if registry[name].fixed_by is not None:
+            raise CertificateError(f"its proof rests on {name}, which is refuted")
+    return found
 
 
 def _descend(claim: Claim, registry: Registry, order: list[Claim], path: tuple[str, ...]) -> None:

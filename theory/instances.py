@@ -6,6 +6,7 @@ one that is rechecked in ball arithmetic and exported.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
@@ -57,13 +58,25 @@ class Instance:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Instance:
-        """Inverse of :meth:`to_json`."""
+        """Inverse of :meth:`to_json`; what it returns is exactly what the data says, or nothing.
+
+        Raises:
+            ValueError: a number that no float64 is; an answer, length or group size that is no integer, or is too large
+                for anything to be calculated.
+            KeyError, TypeError, OverflowError: something is missing, of another type, or beyond all floats.
+        """
         arrays = {name: _floats(data[name]) for name in _ARRAYS}
-        answers = np.array(data["answers"], dtype=np.int64)
-        return cls(**arrays, answers=answers, steps=int(data["steps"]), group=int(data.get("group", 2)))
+        answers = np.array([_integer("an answer", each) for each in data["answers"]], dtype=np.int64)
+        steps = _integer("steps", data["steps"], MOST_STEPS)
+        return cls(**arrays, answers=answers, steps=steps, group=_integer("group", data.get("group", 2), MOST_GROUP))
 
 
 _ARRAYS = ("features", "theta", "direction", "displacement")
+# Beyond what any search looks at; in exact arithmetic such a run or group would take hours.
+MOST_STEPS = 10_000
+MOST_GROUP = 1000
+# As to_json writes them. Fraction reads exponents too, and "1e999999999" would keep it busy for good.
+_QUOTIENT = re.compile(r"-?[0-9]{1,1100}(/[0-9]{1,1100})?")
 
 
 def _rationals(values: Any) -> Any:
@@ -75,4 +88,22 @@ def _rationals(values: Any) -> Any:
 def _floats(values: Any) -> Array:
     if isinstance(values, list):
         return np.array([_floats(row) for row in values], dtype=np.float64)
-    return np.float64(Fraction(values))  # type: ignore[return-value]
+    if isinstance(values, bool) or (isinstance(values, str) and not _QUOTIENT.fullmatch(values)):
+        raise ValueError(f"{_short(values)} is no rational number such as -3/4")
+    exact = Fraction(values)
+    if Fraction(float(exact)) != exact:
+        raise ValueError(f"{_short(values)} is no float64, and another number would be looked at")
+    return np.float64(exact)  # type: ignore[return-value]
+
+
+def _integer(name: str, value: Any, most: int = 2**62) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ValueError(f"{name} is {_short(value)}, no integer")
+    if abs(value) > most:
+        raise ValueError(f"{name} is {_short(value)}, more than {most}")
+    return value
+
+
+def _short(value: Any) -> str:
+    shown = repr(value)
+    return shown if len(shown) <= 60 else f"{shown[:57]}..."

@@ -13,11 +13,12 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from theory.checker import check
-from theory.claim import Claim
+from theory.claim import Claim, Registry
 from theory.found import SearchResult
+from theory.hypotheses import founded
 from theory.judge import Counterexample
 
-__all__ = ["Evidence", "Verdict", "decide", "proof_evidence", "search_evidence"]
+__all__ = ["Evidence", "Name", "Verdict", "decide", "proof_evidence", "search_evidence"]
 
 Outcome = Literal["holds", "violated", "vacuous", "undecided"]
 Name = Literal["proved", "supported", "refuted", "vacuous", "undecided"]
@@ -140,14 +141,20 @@ class Verdict:
         }
 
 
-def proof_evidence(claim: Claim) -> Evidence | None:
-    """Build the claim's certificate, pass it through JSON, and replay it with the independent checker."""
+def proof_evidence(claim: Claim, registry: Registry) -> Evidence | None:
+    """Build the claim's certificate and replay it, and those of all claims that it cites, with the independent checker.
+
+    Raises:
+        CertificateError: one of them fails, or see :func:`theory.hypotheses.founded`.
+        ValueError: the certificate is about another claim.
+    """
     if claim.proof is None:
         return None
     certificate = claim.proof().to_json()
     if certificate["claim"] != claim.id:
         raise ValueError(f"the proof of {claim.id} carries the id {certificate['claim']}")
     steps = check(certificate)
+    founded(claim, registry)
     facts = len(certificate["facts"])
     summary = f"{steps} machine-checked steps, replayed by an independent checker; {facts} textbook facts cited"
     return Evidence("proof", "holds", summary, data={"certificate": certificate})

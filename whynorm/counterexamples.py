@@ -18,6 +18,8 @@ __all__ = ["is_json", "read_counterexample"]
 def is_json(path: Path) -> bool:
     """Whether a file, or ``FILE:ID``, holds JSON rather than arrays, by its first character."""
     file, _ = _split(path)
+    if not file.is_file():  # a pipe would be waited for
+        return False
     try:
         with file.open("rb") as handle:
             return handle.read(64).lstrip()[:1] in (b"{", b"[")
@@ -51,16 +53,19 @@ def read_counterexample(path: Path) -> tuple[str, Instance]:
     claim, data = found.popitem()
     try:
         instance = Instance.from_json(data["instance"])
-    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
-        reason = " ".join(str(error).split())
+    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
+        reason = " ".join(str(error).split())[:160]
         raise InputError(f"counterexample of {claim} in {file} cannot be read ({reason}); write it anew") from None
     return claim, _checked(instance)
 
 
 def _checked(instance: Instance) -> Instance:
     problem = Problem(instance.features, instance.answers, instance.theta)
-    if instance.steps < 1:
-        raise expected("steps of the counterexample", instance.steps, "at least 1", "write it anew")
+    for name, least in (("steps", 1), ("group", 2)):
+        if getattr(instance, name) < least:
+            raise expected(
+                f"{name} of the counterexample", getattr(instance, name), f"at least {least}", "write it anew"
+            )
     for name in ("direction", "displacement"):
         if np.shape(getattr(instance, name)) != (problem.d,):
             raise expected(f"shape of {name}", np.shape(getattr(instance, name)), f"({problem.d},)", "write it anew")

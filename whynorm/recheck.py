@@ -1,8 +1,9 @@
 """Checking a file of verdicts: replay its certificates, confirm its counterexamples, and see that they fit the verdict.
 
-Nothing in the file is taken on trust. What a proof assumes (its symbols with their signs, its relations and cited
-facts), what its steps show and what it concludes must be what the claim of that id assumes, needs and concludes; only
-how a step is shown (its witness) is the file's own.
+What a claim says in the file must be what it says. What a proof assumes (its symbols with their signs, its relations
+and cited facts), what its steps show and what it concludes must be what the claim of that id assumes, needs and
+concludes; only how a step is shown (its witness) is the file's own. The claims that a proof cites are proved anew. The
+figures of searches (tightness, worst ratios) are not repeated.
 """
 
 from __future__ import annotations
@@ -18,16 +19,32 @@ from simulator.problems import Problem
 from theory.checker import CertificateError, check
 from theory.claim import Claim, Registry
 from theory.claims import load_registry
+from theory.hypotheses import founded
 from theory.instances import Instance
 from theory.judge import Counterexample
 from theory.judge import recheck as confirm
+from theory.verdicts import Verdict
 
 __all__ = ["Finding", "recheck_claim"]
+
+_OF_THE_CLAIM = ("source", "place", "title", "statement", "scope", "assumptions", "fixed_by", "remark")
 
 _PREMISES = ("assumptions", "cites", "symbols", "relations", "facts", "derivation", "conclusion")
 
 # How a step is shown; all else of a step is what it shows.
 _WITNESSES = {"terms"}
+
+# What must be there: a proof, and a counterexample. Both together are a bug of the toolkit, which leaves it undecided.
+_SHOWN_BY = {
+    "proved": ((True, False),),
+    "refuted": ((False, True),),
+    "supported": ((False, False),),
+    "vacuous": ((False, False),),
+    "undecided": ((False, False), (True, True)),
+}
+
+# Fifteen digits are written of each side; a file that says less than this says nothing.
+_STATED_WITHIN = 1e-9
 
 
 @dataclass(frozen=True)
@@ -35,11 +52,11 @@ class Finding:
     """What became of one certificate, counterexample or verdict.
 
     Attributes:
-        holds: whether it checks out.
+        holds: whether it checks out; None if there was nothing to check.
         text: one line for a person.
     """
 
-    holds: bool
+    holds: bool | None
     text: str
 
 
@@ -53,25 +70,41 @@ def recheck_claim(row: Mapping[str, Any], registry: Registry | None = None) -> I
     Raises:
         InputError: there is no claim of that id.
     """
-    claim = (registry or load_registry())[row["id"]]
+    known = registry or load_registry()
+    claim = known[row["id"]]
+    differing = _differing(claim, row)
+    if differing:
+        yield Finding(False, f"{claim.id}: entry REJECTED: {differing} is not as the claim has it")
     certificates = [item["certificate"] for item in row["evidence"] if "certificate" in item]
     proved = refuted = False
     for certificate in certificates:
-        finding = _certificate(claim, certificate)
-        proved = proved or finding.holds
+        finding = _certificate(claim, certificate, known)
+        proved = proved or bool(finding.holds)
         yield finding
     if row["counterexample"] is not None:
         finding = _counterexample(claim, row["counterexample"])
-        refuted = finding.holds
+        refuted = bool(finding.holds)
         yield finding
-    needed = {"proved": (True, False), "refuted": (False, True)}.get(row["verdict"])
-    if needed is not None and needed != (proved, refuted):
+    verdict = row["verdict"]
+    if not isinstance(verdict, str) or verdict not in _SHOWN_BY:
+        yield Finding(
+            False, f"{claim.id}: verdict REJECTED: there is no verdict {' '.join(repr(verdict).split())[:60]}"
+        )
+    elif (proved, refuted) not in _SHOWN_BY[verdict]:
         found = [name for name, held in (("a proof", proved), ("a counterexample", refuted)) if held]
         reason = f"the file holds {' and '.join(found) or 'nothing that shows it'}"
-        yield Finding(False, f"{claim.id}: verdict {row['verdict']} REJECTED: {reason}")
+        yield Finding(False, f"{claim.id}: verdict {verdict} REJECTED: {reason}")
+    elif not (certificates or row["counterexample"] is not None):
+        yield Finding(None, f"{claim.id}: verdict {verdict}: the file holds nothing to recheck")
 
 
-def _certificate(claim: Claim, certificate: Any) -> Finding:
+def _differing(claim: Claim, row: Mapping[str, Any]) -> str:
+    """The name of the first thing that the file says of the claim itself and that is not so; empty if there is none."""
+    own = Verdict(claim, "undecided", ()).to_json()
+    return next((name for name in _OF_THE_CLAIM if name in row and row[name] != own[name]), "")
+
+
+def _certificate(claim: Claim, certificate: Any, registry: Registry) -> Finding:
     try:
         if not isinstance(certificate, dict):
             raise CertificateError("not a certificate")
@@ -84,6 +117,7 @@ def _certificate(claim: Claim, certificate: Any) -> Finding:
                 raise CertificateError(f"its {name} are not those of the claim")
         if [_goal(step) for step in certificate["steps"]] != [_goal(step) for step in own["steps"]]:
             raise CertificateError("its steps do not show what the claim needs")
+        founded(claim, registry)
     except CertificateError as error:
         return Finding(False, f"{claim.id}: certificate REJECTED: {' '.join(str(error).split())}")
     return Finding(True, f"{claim.id}: certificate holds, {steps} step{'s' if steps > 1 else ''}")
@@ -99,15 +133,30 @@ def _counterexample(claim: Claim, data: Any) -> Finding:
         problem = Problem(instance.features, instance.answers, instance.theta)
         if instance.direction.shape != (problem.d,) or instance.displacement.shape != (problem.d,):
             raise ValueError("a direction of the wrong length")
-        if instance.steps < 1:
-            raise ValueError("a run without steps")
-        stated = [flint.arb(str(data[side])) for side in ("left", "right")]
+        if min(instance.steps, instance.group - 1) < 1:
+            raise ValueError("a run without steps, or a group of one")
+        if data["format"] != 1 or data["claim"] != claim.id:
+            raise ValueError(f"of format {data['format']!r} and about {data['claim']!r}")
+        stated, place = [flint.arb(str(data[side])) for side in ("left", "right")], (data["index"], data["link"])
         found = confirm(claim, build_context, instance)
-    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
-        return Finding(False, f"{claim.id}: counterexample REJECTED: cannot be read ({' '.join(str(error).split())})")
+    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
+        reason = " ".join(str(error).split())[:160]
+        return Finding(False, f"{claim.id}: counterexample REJECTED: cannot be read ({reason})")
     if not isinstance(found, Counterexample):
         return Finding(False, f"{claim.id}: counterexample REJECTED: the claim holds there, or that cannot be decided")
     shown = f"{found.left} against {found.right}"
-    if not all(ball.overlaps(flint.arb(own)) for ball, own in zip(stated, (found.left, found.right), strict=True)):
+    if not _agree(stated, [flint.arb(found.left), flint.arb(found.right)]):
         return Finding(False, f"{claim.id}: counterexample REJECTED: the sides are {shown}, not what the file says")
+    if place != (found.index, found.link):
+        entry = f"entry {found.index}" + (f" of {found.link}" if found.link else "")
+        return Finding(False, f"{claim.id}: counterexample REJECTED: what fails is {entry}, not what the file says")
     return Finding(True, f"{claim.id}: counterexample holds, {shown}")
+
+
+def _agree(stated: list[Any], own: list[Any]) -> bool:
+    """Whether the stated sides are numbers, and those that were found."""
+    size = max(abs(side).upper() for side in own)
+    return all(
+        ball.is_finite() and ball.rad() <= _STATED_WITHIN * size and ball.overlaps(side)
+        for ball, side in zip(stated, own, strict=True)
+    )

@@ -6,8 +6,9 @@ import json
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+from jinja2 import TemplateError
 from markupsafe import Markup
 
 from simulator.expectations import expectation
@@ -18,6 +19,7 @@ from simulator.records import Record
 from theory.errors import expected
 from theory.instances import Instance
 from theory.rules import get_rule
+from theory.verdicts import Name
 from whynorm import __version__
 from whynorm.comparison import read_comparison
 from whynorm.constants import breaking_time, constants_table, prediction_error
@@ -36,6 +38,8 @@ _CLAIM_KEYS = {
     "id", "source", "place", "title", "statement", "scope", "verdict", "tightness", "slack", "links", "assumptions",
     "evidence", "counterexample", "fixed_by", "remark",
 }  # fmt: skip
+
+_VERDICTS = list(get_args(Name))
 
 
 def write_report(directory: Path) -> tuple[Path, Path]:
@@ -64,9 +68,13 @@ def write_report(directory: Path) -> tuple[Path, Path]:
         "headline": _headline(claims, runs, parsed),
         "comparison": comparison,
     }
-    figures = _figures(runs, problem, claims, parsed) | _study_figures(directory / "plateau.json")
-    figures |= _comparison_figures(comparison)
-    page = render(content, figures)
+    figures = _study_figures(directory / "plateau.json") | _comparison_figures(comparison)
+    try:
+        page = render(content, _figures(runs, problem, claims, parsed) | figures)
+    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError, TemplateError) as error:
+        # Certificates, counterexamples and evidence are as free as JSON; those of another version look different.
+        told = f"evidence as this version writes it ({' '.join(str(error).split())[:120]})"
+        raise expected("results", str(directory / "verdicts.json"), told, _REMEDY) from error
     write_json(directory / "report.json", content)
     write_text(directory / "report.html", page)
     return directory / "report.json", directory / "report.html"
@@ -74,7 +82,9 @@ def write_report(directory: Path) -> tuple[Path, Path]:
 
 def _claims(path: Path) -> list[dict[str, Any]]:
     claims: list[dict[str, Any]] = _read(path, {"claims": list})["claims"]
-    if not all(isinstance(claim, dict) and set(claim) >= _CLAIM_KEYS for claim in claims):
+    if not all(
+        isinstance(claim, dict) and set(claim) >= _CLAIM_KEYS and claim["verdict"] in _VERDICTS for claim in claims
+    ):
         raise expected("results", str(path), "claims as `whynorm verify --json` writes them", _REMEDY)
     return claims
 

@@ -18,7 +18,7 @@ from simulator.checks import build_context, trajectory_check
 from simulator.families import make_problem, success_targets
 from simulator.sampling import sampled_check
 from theory.assumptions import INTERACTION
-from theory.claim import Claim
+from theory.claim import Claim, Registry
 from theory.claims import load_claims
 from theory.known import measure_witness, recheck_kept
 from theory.search import search
@@ -54,14 +54,20 @@ def _evaluations(claim: Claim, effort: Effort) -> int:
     return effort.evaluations if claim.rule is None else max(effort.evaluations // 3, 1)
 
 
-def verify_claim(claim: Claim, effort: Effort = QUICK, seed: int = 0) -> Verdict:
+def verify_claim(claim: Claim, effort: Effort = QUICK, seed: int = 0, registry: Registry | None = None) -> Verdict:
     """All evidence for one claim, and the verdict; what fails leaves the claim undecided and says why.
+
+    Args:
+        claim: the claim.
+        effort: how hard to look.
+        seed: of all random draws.
+        registry: where the claims are that its proof cites; whynorm's own if None.
 
     Raises:
         MemoryError: not the claim's fault.
     """
     try:
-        evidence = _gather(claim, effort, seed)
+        evidence = _gather(claim, effort, seed, registry or load_claims())
     except MemoryError:
         raise
     except Exception as error:
@@ -76,9 +82,9 @@ def _failure(error: Exception) -> Evidence:
     return Evidence("error", "undecided", message)
 
 
-def _gather(claim: Claim, effort: Effort, seed: int) -> list[Evidence]:
+def _gather(claim: Claim, effort: Effort, seed: int, registry: Registry) -> list[Evidence]:
     evidence: list[Evidence] = []
-    proof = proof_evidence(claim)
+    proof = proof_evidence(claim, registry)
     if proof is not None:
         evidence.append(proof)
     kept = recheck_kept(claim, build_context)
@@ -119,7 +125,8 @@ def _sampled(claim: Claim, effort: Effort, seed: int) -> Evidence:
 
 def _task(claim_id: str, more: Path | None, effort: Effort, seed: int) -> tuple[Evidence, ...]:
     # Claims hold functions and do not travel between processes; ids and evidence do.
-    return verify_claim(load_claims(more)[claim_id], effort, seed).evidence
+    registry = load_claims(more)
+    return verify_claim(registry[claim_id], effort, seed, registry).evidence
 
 
 def verify(
@@ -156,7 +163,7 @@ def _cost(claim: Claim) -> int:
 
 def _stream(claims: Sequence[Claim], effort: Effort, seed: int, processes: int, more: Path | None) -> Iterator[Verdict]:
     if processes == 1 or len(claims) == 1:
-        yield from (verify_claim(claim, effort, seed) for claim in claims)
+        yield from (verify_claim(claim, effort, seed, load_claims(more)) for claim in claims)
         return
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(min(processes, len(claims)), mp_context=context) as pool:

@@ -105,6 +105,7 @@ def make_plan(
             asked for in Gram space, or records above 4 GiB.
     """
     numbers = _numbers(replicas)
+    check_step(1.0, steps)
     _check_memory(problem, len(numbers), steps, record, keep_theta)
     etas = _per_replica("eta", eta, (len(numbers),))
     for value in (etas.min(), etas.max()):

@@ -162,6 +162,8 @@ def query(store: Store, found: Scan, sql: str) -> Answer:
         connection.register("runs", runs)
         try:
             cursor = connection.execute(sql)
+            if cursor is None:
+                raise ValueError("there is no statement in it")
             names = tuple(column[0] for column in cursor.description or ())
             return Answer(names, cursor.fetchall() if names else [])
         except (duckdb.Error, ValueError) as error:

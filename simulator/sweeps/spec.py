@@ -7,6 +7,7 @@ runs share; what is named nowhere takes its default (:class:`simulator.sweeps.ru
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass as plain_dataclass
 from dataclasses import field
@@ -116,15 +117,28 @@ def parse_sweep(values: Mapping[str, Any], place: str) -> Sweep:
     """
     layout = _typed(_Layout, values, place)
     repeat = _typed(_Repeat, layout.repeat, f"in [repeat] {place}")
+    _check_size(_announced(layout, repeat), place)
     shared = {key: validate_value(key, value, f"in [run] {place}") for key, value in layout.run.items()}
     axes = [*_grid(layout, place), *_zip(layout, place), *_lists(layout, place), *_samples(layout, place)]
     repeats = [*_repeat("seed", repeat.seeds, place), *_repeat("replica", repeat.replicas, place)]
     _refuse_double(layout, [key for axis in repeats for key in axis.points[0]], place)
     defaults = {key: RunSpec.__dataclass_fields__[key].default for key in KEYS}
     sweep = Sweep(layout.title, layout.pack, {**defaults, **shared}, (*axes, *repeats), place)
-    if sweep.size > LARGEST:
-        raise expected(f"number of runs {place}", sweep.size, f"at most {LARGEST}", "shorten an axis")
+    _check_size(sweep.size, place)
     return sweep
+
+
+def _announced(layout: _Layout, repeat: _Repeat) -> int:
+    """The number of runs by the lengths alone: millions of values are not looked at one by one to be refused then."""
+    lengths = [len(values) for values in (*layout.grid.values(), layout.lists) if values]
+    lengths += [max(map(len, layout.zip.values()), default=1) or 1]
+    lengths += [values if isinstance(values, int) else len(values) or 1 for values in (repeat.seeds, repeat.replicas)]
+    return math.prod(lengths)
+
+
+def _check_size(size: int, place: str) -> None:
+    if size > LARGEST:
+        raise expected(f"number of runs {place}", size, f"at most {LARGEST}", "shorten an axis")
 
 
 def load_sweep(path: Path) -> Sweep:

@@ -77,7 +77,7 @@ def _claims_of(path: Path) -> tuple[Claim, ...]:
         module = module_from_spec(spec)
         spec.loader.exec_module(module)
         return tuple(getattr(module, "CLAIMS", ()))
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         # It is somebody's own program: whatever it raises is bad input, and is told with its reason.
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
         raise expected("claims file", str(path), f"a Python file that runs ({reason})", "correct it") from None

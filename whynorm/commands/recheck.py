@@ -31,8 +31,8 @@ def recheck(
         for row in rows:
             for finding in recheck_claim(row, registry):
                 typer.echo(finding.text)
-                checked += 1
-                failures += not finding.holds
+                checked += finding.holds is not None
+                failures += finding.holds is False
     typer.echo(f"{checked} checked, {failures} rejected")
     return 1 if failures else 0
 
@@ -40,10 +40,12 @@ def recheck(
 def _claims(path: Path) -> list[dict[str, Any]]:
     remedy = "write one with `whynorm verify --json FILE`"
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(), object_pairs_hook=_unique)
         rows = content["claims"] if "claims" in content else [_alone(content)]
         usable = bool(rows) and all(
             {"id", "verdict", "evidence", "counterexample"} <= set(row)
+            and isinstance(row["id"], str)
+            and isinstance(row["evidence"], list)
             and all(isinstance(item, dict) for item in row["evidence"])
             for row in rows
         )
@@ -54,6 +56,14 @@ def _claims(path: Path) -> list[dict[str, Any]]:
         raise expected("file", str(path), f"a readable file ({error.strerror})", remedy) from None
     except (ValueError, KeyError, TypeError, RecursionError):
         raise expected("file", str(path), "JSON with a list of claims", remedy) from None
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object; one that says two things under one name could show a reader the other one."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a name that occurs twice")
+    return found
 
 
 def _alone(example: dict[str, Any]) -> dict[str, Any]:

@@ -99,7 +99,10 @@ def simulate(
         bandit, rule, eta, steps, schedule = _refuting(problem, rule, eta, steps, schedule)
     else:
         bandit = load_problem(problem) if problem else build_problem(family, n, k, d, p0, seed, strength)
-    chosen, plan = get_any_rule(rule or "grpo"), get_schedule(schedule or "uniform")
+    if bandit.order is not None and schedule is not None:
+        raise expected("--schedule", schedule, "nothing, as the problem brings its own order", "leave it out")
+    chosen = get_any_rule("grpo" if rule is None else rule)
+    plan = get_schedule("uniform" if schedule is None else schedule)
     length = 1000 if steps is None else steps
     if eta is not None and eta in STATE_FORMS and many is None:
         step_size: Any = step_rule(eta, chosen)
@@ -161,4 +164,4 @@ def _refuting(
         eta = repr(float(as_floats(build_context(claim, instance).eta)))
     if schedule is None and claim.scope == "joint":
         schedule = "all"
-    return bandit, rule or claim.rule.name, eta, instance.steps if steps is None else steps, schedule
+    return bandit, claim.rule.name if rule is None else rule, eta, instance.steps if steps is None else steps, schedule
