@@ -30,6 +30,7 @@ from simulator.families import make_problem
 from simulator.reference import simulate
 from theory.claims.sharp_comparison import flow_mean_std
 from theory.rules import GRPO, REINFORCE
+from whynorm.commands.bridge_experiment import experiment_notes, experiment_rows
 
 
 def _time(weight: Callable[[float], float], p0: float, p1: float) -> float:
@@ -139,3 +140,20 @@ def test_verdicts_need_an_interval_that_leaves_out_zero() -> None:
 def test_a_sampled_run_is_no_multiple_of_a_theorems_step() -> None:
     assert summarise(_made(0.1, mode="sampled"))["parts"]["two"]["times_theorem"] is None
     assert summarise(_made(0.1))["parts"]["two"]["times_theorem"] == [2 * SMALL.eta] * 8
+
+
+@pytest.mark.parametrize(("right", "differ"), [(0.5, False), (0.3, False), (0.01, True)])
+def test_completions_that_are_not_the_answer_sets_are_noticed(right: float, differ: bool) -> None:
+    """A chat model that seldom says one of the answers alone: J is 0.5 among them, and rewards are rare."""
+    runs = _made(0.0, mode="sampled")
+    for key, curve in runs.curves.items():
+        runs.curves[key] = replace(curve, reward=np.full(10, right), zero_share=np.zeros(10))
+    summary = summarise(runs)
+    found = summary["parts"]["two"]["completions"]
+    assert found["differ"] == differ
+    assert_agree(found["right"], right, 1e-12)
+    assert abs(found["answer_set"] - 0.5) < 0.05
+    (row,) = experiment_rows(summary)
+    assert (row["predicted"] == "-") == (row["flow"] == "-") == differ
+    assert len(experiment_notes(summary)) == differ
+    assert summarise(_made(0.0))["parts"]["two"]["completions"] is None

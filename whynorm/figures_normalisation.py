@@ -59,8 +59,10 @@ def _differences(axes: Axes, content: Mapping[str, Any]) -> None:
     axes.axhline(0, color=INK, linewidth=0.7)
     for label, pairing in content["pairings"].items():
         _band(axes, content["t"], pairing["measured"]["difference"], _COLOURS[label], label)
-        predicted = _floats(pairing["linearised"]["difference"]["value"])
-        axes.plot(content["t"], predicted, color=_COLOURS[label], linestyle=DASHED, linewidth=1.1)
+        # What the linearised model says of the answer set is no prediction where completions are others.
+        if not (content["completions"] and content["completions"]["differ"]):
+            predicted = _floats(pairing["linearised"]["difference"]["value"])
+            axes.plot(content["t"], predicted, color=_COLOURS[label], linestyle=DASHED, linewidth=1.1)
     axes.set_xlabel("step")
 
 

@@ -21,7 +21,7 @@ from llm_bridge.measurement.intervals import Interval, student_interval
 from theory.claims.sharp_comparison import THRESHOLD
 from theory.rules import GRPO, REINFORCE, Rule
 
-__all__ = ["flow_speed_up", "passage_times", "summarise", "verdict", "weighted_mean_std"]
+__all__ = ["completions", "flow_speed_up", "passage_times", "summarise", "verdict", "weighted_mean_std"]
 
 Floats = npt.NDArray[np.float64]
 # Gauss-Legendre on [-1, 1]: the integrands are sums of exponentials of the log-odds.
@@ -124,10 +124,30 @@ def _part(runs: Runs, part: str, threshold: float, group: int) -> dict[str, Any]
         "zero_variance": {
             label: _numbers((J**group + (1 - J) ** group).mean(axis=(0, 2))) for label, J in curves.items()
         },
+        "completions": completions(runs, part),
         "times_theorem": _times_theorem(runs, part),
         "weighted_mean_std": student_interval(weighted_mean_std(curves["std"], t)).to_json(),
         "pairings": {label: _pairing(runs, part, label, threshold) for label in experiment.pairings},
     }
+
+
+def completions(runs: Runs, part: str) -> dict[str, Any] | None:
+    """How often sampled completions were right, beside J; None in exact mode.
+
+    J and both predictions are about the policy among the answers of the set. A model that says other things samples
+    from another policy. ``differ``: the rate is beyond four standard deviations and a factor of 2 from the mean of J.
+    """
+    seeds = range(runs.experiment.seeds)
+    curves = [runs.curves[part, label, s] for label in ("std", *runs.experiment.pairings) for s in seeds]
+    rewards = np.concatenate([curve.reward for curve in curves])
+    if not len(rewards):
+        return None
+    right = float(rewards.mean())
+    J = float(np.mean([_mean_over_time(curve.J.mean(axis=1)[None], curve.t)[0] for curve in curves]))
+    drawn = len(rewards) * runs.experiment.group * runs.experiment.batch
+    noise = np.sqrt(max(J * (1 - J), 0) / drawn)
+    differ = bool(abs(right - J) > 4 * noise and not J / 2 <= right <= 2 * J)
+    return {"right": right, "answer_set": _number(J), "differ": differ}
 
 
 def _times_theorem(runs: Runs, part: str) -> list[float] | None:

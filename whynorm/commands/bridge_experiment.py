@@ -15,7 +15,7 @@ from theory.errors import expected
 from whynorm.commands.bridge_options import MODEL_HELP, AsJson, BaseDtype, memory_errors, require_llm
 from whynorm.console import progress, say
 
-__all__ = ["experiment", "experiment_rows"]
+__all__ = ["experiment", "experiment_notes", "experiment_rows"]
 
 _COLUMNS = {
     "part": "part (success at the start)",
@@ -88,7 +88,10 @@ def experiment(
     if json_output:
         typer.echo(json.dumps(summary, indent=2, allow_nan=False))
     else:
-        Console().print(_table(summary, f"std against no_std: {model}, {mode} mode, {seeds} seeds"))
+        console = Console()
+        console.print(_table(summary, f"std against no_std: {model}, {mode} mode, {seeds} seeds"))
+        for note in experiment_notes(summary):
+            console.print(Text(note))
     say(f"runs, summary.json, table.md and normalisation.png: {out}")
     return 0
 
@@ -128,6 +131,7 @@ def experiment_rows(summary: dict[str, Any]) -> list[dict[str, str]]:
     """The table, a row for each part and pairing; success is the mean over the run, brackets are 95% intervals."""
     rows = []
     for part, content in summary["parts"].items():
+        foreign = _other_policy(content)
         for label, pairing in content["pairings"].items():
             measured, predicted, flow = pairing["measured"], pairing["linearised"], pairing["flow_speed_up"]
             cells = (
@@ -135,14 +139,30 @@ def experiment_rows(summary: dict[str, Any]) -> list[dict[str, str]]:
                 f"{label} x{pairing['step_ratio']:.2f}",
                 *(_interval([measured["mean"][one], None, None], ".3f") for one in ("std", "no_std")),
                 _interval(measured["mean_difference"], "+.3f"),
-                _interval([predicted["mean_difference"][0], None, None], "+.3f"),
+                "-" if foreign else _interval([predicted["mean_difference"][0], None, None], "+.3f"),
                 _speed_up(measured, content["seeds"]),
-                _speed_up(predicted, content["seeds"]),
-                "-" if flow is None else f"{flow:.2f}",
+                "-" if foreign else _speed_up(predicted, content["seeds"]),
+                "-" if foreign or flow is None else f"{flow:.2f}",
                 measured["ahead"],
             )
             rows.append(dict(zip(_COLUMNS, cells, strict=True)))
     return rows
+
+
+def experiment_notes(summary: dict[str, Any]) -> list[str]:
+    """What must be known to read the table: parts whose sampled completions are not those of the answer set."""
+    return [
+        f"{part}: {content['completions']['right']:.1%} of the completions were right, where the answer set says "
+        f"{content['completions']['answer_set']:.1%}: the model says other things than the answers, so neither these "
+        "success probabilities nor predictions, which are left out, are about what was sampled."
+        for part, content in summary["parts"].items()
+        if _other_policy(content)
+    ]
+
+
+def _other_policy(content: dict[str, Any]) -> bool:
+    found = content.get("completions")
+    return bool(found and found["differ"])
 
 
 def _speed_up(compared: dict[str, Any], seeds: int) -> str:
@@ -176,4 +196,6 @@ def _table(summary: dict[str, Any], title: str) -> Table:
 def _markdown(summary: dict[str, Any]) -> str:
     lines = [list(_COLUMNS.values()), ["---"] * len(_COLUMNS)]
     lines += [list(row.values()) for row in experiment_rows(summary)]
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+    return "".join(
+        [*(f"| {' | '.join(cells)} |\n" for cells in lines), *(f"\n{n}\n" for n in experiment_notes(summary))]
+    )
