@@ -146,7 +146,7 @@ def test_a_real_model() -> None:
         "normalisation", "exact mode: # prompts, # steps, # seeds", settings["n"], settings["steps"], settings["seeds"]
     )
     easy, hard = (len(settings["questions"][part]) for part in ("easy", "hard"))
-    holds("normalisation", "(it solves # of # sums", easy, len(split.read_text().splitlines()))
+    holds("normalisation", "of cases: # of # sums", easy, len(split.read_text().splitlines()))
     holds("normalisation", "and hard ones (#, in", hard)
     holds("normalisation", "on easy prompts**, by # (# predicted). On hard ones # was measured and # predicted,",
           same[0][0], predicted["same"][0], same[1][0], predicted["same"][1])  # fmt: skip
@@ -177,3 +177,18 @@ def test_what_it_does_not_show() -> None:
         *(end for each in errors for end in (min(each), max(each))),
     )
     assert "a model of 0.3 million parameters" in page("normalisation")
+
+
+def test_sampled_completions_of_the_real_model() -> None:
+    """What completions say and what the answer set says; the table of that run has no predictions."""
+    found, tiny = (
+        [part["completions"] for part in stored(f"{name}-normalisation/sampled/summary.json")["parts"].values()]
+        for name in ("smollm2", "tiny")
+    )
+    assert all(each["differ"] for each in found)
+    assert not any(each["differ"] for each in tiny)
+    percent = [100 * found[i][key] for key in ("right", "answer_set") for i in (0, 1)]
+    holds("normalisation", "#% of the completions were right on easy questions and #% on hard ones, where the answer "
+          "set says #% and #%.", *percent)  # fmt: skip
+    holds("normalisation", "is right in #, # and # of its completions, where its answer sets say #, # and #",
+          *(each[key] for key in ("right", "answer_set") for each in tiny))  # fmt: skip
