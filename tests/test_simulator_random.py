@@ -84,7 +84,7 @@ def test_who_draws_from_which_stream() -> None:
 
 ESCAPED = [176.0, 98.0, 218.0]
 MEASURED: dict[str, Any] = {
-    "interval": (7.734888831205507, 34.898934118667285),
+    "interval": (8.626282796466004, 43.71439079094004),
     "start": [-1.340892398318779, -1.303348242298316, -0.9578910496911246],
     "permutations": [0.6236, 0.3446],
     "phases": ((21.0,), 0.05),
@@ -102,7 +102,7 @@ def _drawn_by_measuring() -> dict[str, Any]:
     from llm_bridge.measurement.row_stores import Sketch
 
     squares = np.arange(9.0) ** 2
-    interval = intervals_over_prompts(lambda k: {"m": float(squares[k].mean())}, 9, resamples=50, seed=5)["m"]
+    interval = intervals_over_prompts(lambda k: {"m": float(squares[k].mean())}, 9, resamples=2000, seed=5)["m"]
     starts: list[Any] = []
 
     def product(v: Any) -> Any:
