@@ -6,7 +6,7 @@
 Both train the same adapter on the same model with the same prompts, group size, temperature, longest completion,
 attention implementation and dtype (float32), with plain SGD and no reference model; TRL without activation
 checkpointing, logging or saving. Peers take turns, and a peer's median step counts: the fastest is one that happened to
-have groups without variance, or short completions.
+have short completions.
 Completions are drawn by each peer itself, so their lengths differ a little; what is compared is tokens per second,
 counting every token of every row, prompt and completion, that is not padding (TRL's num_tokens). The reward is 0 and 1
 by turns along each group, so that no group is without variance: whynorm would leave it out of the update, TRL not.

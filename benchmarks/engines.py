@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shlex
 import subprocess
 import sys
 import tempfile
@@ -23,6 +22,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from benchmarks.commands import module_command
 from benchmarks.limits import measure
 from benchmarks.peers import PEERS, Case, make_case
 from benchmarks.table import print_rows
@@ -150,7 +150,7 @@ def main() -> None:
     if arguments.out is not None:
         arguments.out.parent.mkdir(parents=True, exist_ok=True)
         threads = [str(number) for number in arguments.threads]
-        command = shlex.join(["python", "-m", "benchmarks.engines", *_same(arguments), "--threads", *threads])
+        command = module_command("engines", [*_same(arguments), "--threads", *threads])
         write_json(arguments.out, {"command": command, "machine": described, "cells": measured})
 
 

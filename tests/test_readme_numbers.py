@@ -51,6 +51,19 @@ def test_how_near_the_limits() -> None:
         assert f"{least} to {most} times" in text, name
 
 
+def test_where_c_is_ahead() -> None:
+    """In two cells of all, on one thread and on two."""
+    cells = [cell for run in stored("engines.json")["runs"] for cell in run["cells"]]
+    ratios = {
+        (cell["case"], cell["replicas"], cell["threads"]): peers["c"]["ns"] / peers["lanes"]["ns"]
+        for cell in cells
+        if "c" in (peers := {row["peer"]: row for row in cell["rows"]})
+    }
+    ahead = {key: ratio for key, ratio in ratios.items() if ratio < 1}
+    assert set(ahead) == {(f"({case}) features", 16384, 2) for case in ("4, 4, 4", "8, 8, 8")}
+    holds("README", "of the two small problems on two threads it takes # and # times as long", *ahead.values())
+
+
 def test_what_the_sources_contradict_themselves_in() -> None:
     apart = conflicts()
     within = sum(not check.between_sources for check in apart)

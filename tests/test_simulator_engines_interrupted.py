@@ -33,7 +33,7 @@ def _interrupted(threads: int) -> str:
         assert process.stdout is not None
         assert process.stdout.readline() == "compiled\n"
         try:
-            # Undisturbed, the steps would take some twenty minutes. The first signal may come before they begin.
+            # Undisturbed, the steps would take some twenty minutes.
             process.wait(1)
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGINT)

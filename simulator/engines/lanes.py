@@ -85,8 +85,7 @@ def _side_by_side(
     parts = min(count, pieces * threads)
     with ThreadPoolExecutor(threads) as pool:
         try:
-            for done in pool.map(part, pairwise(count * k // parts for k in range(parts + 1))):
-                assert done is None
+            list(pool.map(part, pairwise(count * k // parts for k in range(parts + 1))))
         except BaseException:
             stop[0] = 1
             raise
