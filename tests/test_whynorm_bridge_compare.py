@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ import pytest
 from simulator.records import Record
 from theory.errors import InputError
 from whynorm.cli import main
+from whynorm.commands import bridge_compare
 from whynorm.comparison import read_comparison
 from whynorm.figures_bridge import gap_figure, horizon_figure, multiples_figure
 
@@ -29,11 +32,30 @@ SMALL = [
 ]
 
 
+REPORTED: list[int] = []
+
+
+@contextmanager
+def _reported(label: str, total: int) -> Iterator[Callable[[int], None]]:
+    REPORTED.append(total)
+    yield REPORTED.append
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("compare")
-    assert main(["bridge", "compare", *SMALL, "--out", str(out)]) == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bridge_compare, "progress", _reported)
+        assert main(["bridge", "compare", *SMALL, "--out", str(out)]) == 0
     return out
+
+
+def test_progress_counts_every_part_and_ends_at_what_was_announced(folder: Path) -> None:
+    total, *ticks = REPORTED
+    # 4 steps, the gaps of 2 prompts, 3 runs of 2 steps. The gaps take longest: they have to be seen going on.
+    assert total == 4 + 2 + 3 * 2
+    assert sorted(ticks) == ticks
+    assert set(ticks) == set(range(1, total + 1))
 
 
 def test_everything_is_written(folder: Path) -> None:

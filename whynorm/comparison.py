@@ -16,7 +16,9 @@ _KEYS = ("model", "comparison", "gaps", "step_rules", "sampled", "measured", "ev
 
 def units(settings: Any, options: Any) -> int:
     """How much work :func:`compare_content` reports in all."""
-    return int(settings.steps + 3 * options.step_rule_steps + (options.seeds if options.sampled else 0))
+    from llm_bridge.comparing.headline import amounts
+
+    return sum(amounts(settings, options).values())
 
 
 def compare_content(
@@ -45,7 +47,12 @@ def compare_content(
     from llm_bridge.provenance import provenance
     from theory.consistency import checks
 
-    before = {"run": 0, "step rules": settings.steps, "sampled": settings.steps + 3 * options.step_rule_steps}
+    done_of: dict[str, int] = {}
+
+    def report(part: str, done: int) -> None:
+        done_of[part] = done
+        tick(sum(done_of.values()))
+
     # At large steps a prompt may become solved to the last digit; ratios are then NaN and left out.
     content: dict[str, Any] = {}
 
@@ -58,7 +65,7 @@ def compare_content(
             write_comparison(content, out)
 
     with np.errstate(all="ignore"):
-        compare(settings, options, lambda part, done: tick(before[part] + done), known)
+        compare(settings, options, report, known)
     return content
 
 

@@ -18,7 +18,8 @@ def prepare(case: Case, steps: int, replicas: int, threads: int, variant: str = 
         options = {"replicas": replicas, "space": case.layout, "record": "ends"}
         done = simulate_many(case.problem, GRPO, case.eta, steps, engine_options={"threads": threads}, **options)  # type: ignore[arg-type]
         scale = case.layout.scale**2
-        sums = done.sum_J.sum(axis=1), done.sum_grad_sq.sum(axis=1) * scale
+        # Of the two snapshots, 0 and T; a sum over so short an axis takes numpy ten times as long.
+        sums = done.sum_J[:, 0] + done.sum_J[:, 1], (done.sum_grad_sq[:, 0] + done.sum_grad_sq[:, 1]) * scale
         return Result(done.J[:, -1], done.grad_sq[:, -1] * scale, *sums, package_order(case.problem.n, steps))
 
     return run

@@ -30,7 +30,7 @@ from theory.assumptions import cosine_statistics, gradient_cosines
 from theory.errors import expected
 from theory.rules import get_rule
 
-__all__ = ["CompareOptions", "Headline", "compare"]
+__all__ = ["CompareOptions", "Headline", "amounts", "compare"]
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,25 @@ class Headline:
         }
 
 
+def amounts(settings: BridgeSettings, options: CompareOptions) -> dict[str, int]:
+    """How much of each part :func:`compare` reports in all: steps, prompts of each gap, steps, seeds.
+
+    Raises:
+        InputError: checkpoints out of range.
+    """
+    looks = len(_looks(options.checkpoints, settings.steps))
+    return {
+        "run": settings.steps,
+        "gaps": looks * _units_of_gap(len(settings.prompts) or settings.n, options),
+        "step rules": 3 * options.step_rule_steps,
+        "sampled": options.seeds if options.sampled else 0,
+    }
+
+
+def _units_of_gap(n: int, options: CompareOptions) -> int:
+    return n + options.whole
+
+
 def compare(
     settings: BridgeSettings,
     options: CompareOptions,
@@ -92,7 +111,8 @@ def compare(
     Args:
         settings: of the run; the rule is exact.
         options: what to compare.
-        progress: called with the name of a part (``run``, ``step rules``, ``sampled``) and how much of it is done.
+        progress: called with the name of a part (``run``, ``gaps``, ``step rules``, ``sampled``) and how much of it
+            is done, see :func:`amounts`.
         known: called with what is known after each part, so that it can be kept if a later one is cut off.
 
     Raises:
@@ -101,8 +121,6 @@ def compare(
     sampled = _sampled_rule(options.sampled)
     if sampled is not None:
         check_sampled(sampled, options.seeds)
-    if not 0 <= options.checkpoints <= 3:
-        raise expected("checkpoints", options.checkpoints, "0 to 3", "3 takes the start, the middle and the end")
     rule, looks = get_rule(settings.rule), _looks(options.checkpoints, settings.steps)
     if looks and rule.step_size is None:
         raise expected("checkpoints", options.checkpoints, f"0, as no theorem covers {rule.name}", "pass 0")
@@ -120,7 +138,19 @@ def compare(
             tables[step] = interactions(gram, resamples=options.resamples, seed=settings.seed)["all"]
         if step in looks:
             names = tuple(str(i) for i in range(gram.n))
-            gaps.append(measure_gap(loaded, batch, rule, gram, names, step=step, whole=options.whole))
+            before = len(gaps) * _units_of_gap(gram.n, options)
+            gaps.append(
+                measure_gap(
+                    loaded,
+                    batch,
+                    rule,
+                    gram,
+                    names,
+                    step=step,
+                    whole=options.whole,
+                    progress=lambda done: progress("gaps", before + done),
+                )
+            )
 
     found = compare_run(
         settings,
@@ -182,7 +212,9 @@ def _sampled_rule(name: str) -> SampledRule | None:
 
 
 def _looks(checkpoints: int, steps: int) -> tuple[int, ...]:
-    return {0: (), 1: (0,), 2: (0, steps), 3: (0, steps // 2, steps)}[checkpoints]
+    if not 0 <= checkpoints <= 3:
+        raise expected("checkpoints", checkpoints, "0 to 3", "3 takes the start, the middle and the end")
+    return ((), (0,), (0, steps), (0, steps // 2, steps))[checkpoints]
 
 
 def _named(gap: StepGap, names: tuple[str, ...]) -> StepGap:

@@ -123,7 +123,7 @@ def measure_gap(
         names: of the prompts.
         step: told in the result.
         whole: also ``mean`` and the epochs, which cost n times as much.
-        progress: called with the number of prompts done.
+        progress: called with the number of prompts done; the epochs count as one more.
     """
     n, outputs = gram.logits.shape
     along = along_of(gram)
@@ -157,6 +157,7 @@ def measure_gap(
         progress(i + 1)
     near = min(each.own.value for each in found)
     over_own, over_mean = _epochs(loaded, batch, rule, eta, near) if whole else (None, None)
+    progress(n + whole)
     shares = feature_shares(gram, batch, along)
     return StepGap(step, rule.name, eta, float(raw.max()), tuple(found), over_own, over_mean, shares)
 

@@ -51,15 +51,15 @@ class Sampling(NamedTuple):
 
 
 class Outputs(NamedTuple):
-    """What C columns of ``width`` lanes leave at S snapshots; the last two axes are one in compiled code.
+    """What the lanes of C columns, R = C * side runs, leave at S snapshots.
 
     Attributes:
-        p: ``(C, S, n, width)``.
+        p: ``(R, S, n)``.
         q: likewise.
         grad_sq: likewise, of the scaled features.
-        sum_p: sums of p over the times after the snapshot before, up to and with this one, ``(C, S, n, width)``.
+        sum_p: sums of p over the times after the snapshot before, up to and with this one, ``(R, S, n)``.
         sum_grad_sq: likewise.
-        state: ``(C, S, length, width)``, or ``(C, 0, length, width)`` where it is not wanted.
+        state: ``(R, S, length)``, or ``(R, 0, length)`` where it is not wanted.
     """
 
     p: npt.NDArray[np.float64]

@@ -20,9 +20,9 @@ class Columns:
         """Room for the results of ``replicas`` runs of n prompts."""
         self.n, self.length, self.side, self.replicas = n, layout.length, side, replicas
         self.count = -(-replicas // side)
-        rows = n + (-n % layout.across if layout.across else 0)
-        self.values = {name: np.empty((self.count, snapshots, rows * side)) for name in Outputs._fields[:-1]}
-        self.states = np.empty((self.count, snapshots if keep_state else 0, layout.length * side))
+        runs, rows = self.count * side, n + (-n % layout.across if layout.across else 0)
+        values = {name: np.empty((runs, snapshots, rows)) for name in Outputs._fields[:-1]}
+        self.outputs = Outputs(**values, state=np.empty((runs, snapshots if keep_state else 0, layout.length)))
 
     def spread(self, values: Floats) -> Floats:
         """``(R, m)`` -> ``(columns, m * side)``, the lanes innermost; padding repeats the last replica."""
@@ -30,24 +30,11 @@ class Columns:
         lanes = np.concatenate([values, padding]).reshape(self.count, self.side, -1)
         return np.ascontiguousarray(lanes.transpose(0, 2, 1)).reshape(self.count, -1)
 
-    def outputs(self) -> Outputs:
-        """Where the columns write."""
-        return Outputs(**self.values, state=self.states)
-
     def collect(self, scale: float) -> dict[str, Floats]:
-        """The arrays of an :class:`Ensemble`, of the unscaled features."""
-        p, q, grad_sq, sum_p, sum_g = (self._runs(v)[:, :, : self.n] for v in self.values.values())
-        return {
-            "J": p,
-            "q": q,
-            "grad_sq": grad_sq / scale**2,
-            "sum_J": sum_p,
-            "sum_grad_sq": sum_g / scale**2,
-            "theta": self._runs(self.states) * scale,
-        }
-
-    def _runs(self, values: Floats) -> Floats:
-        """``(columns, S, rows * side)`` -> ``(R, S, rows)``."""
-        snapshots, rows = values.shape[1], values.shape[2] // self.side
-        split = values.reshape(self.count, snapshots, rows, self.side).transpose(0, 3, 1, 2)
-        return split.reshape(self.count * self.side, snapshots, rows)[: self.replicas]
+        """The arrays of an :class:`Ensemble`, of the unscaled features; once, as they are scaled where they lie."""
+        values, state = self.outputs[:-1], self.outputs.state[: self.replicas]
+        p, q, grad_sq, sum_p, sum_g = (np.ascontiguousarray(x[: self.replicas, :, : self.n]) for x in values)
+        for squares in (grad_sq, sum_g):
+            squares /= scale**2
+        state *= scale
+        return {"J": p, "q": q, "grad_sq": grad_sq, "sum_J": sum_p, "sum_grad_sq": sum_g, "theta": state}

@@ -220,7 +220,7 @@ def ensemble_of(plan: Plan, engine: str, **arrays: Floats) -> Ensemble:
         eta=plan.eta,
         x_max_sq=plan.problem.x_max_sq,
         seed=plan.seed,
-        replicas=np.array(plan.replicas, dtype=np.int64),
+        replicas=np.arange(plan.replicas.start, plan.replicas.stop, dtype=np.int64),
         t=plan.times,
         order=None if order is None else order[: plan.times[-1]],
         **arrays,

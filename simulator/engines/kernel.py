@@ -25,16 +25,21 @@ __all__ = ["compile_run"]
 def _keep(
     outputs: Outputs, c: int, columns: int, snapshot: int, state: Any, p: Any, q: Any, g: Any, sum_p: Any, sum_g: Any
 ) -> None:
-    """Record a snapshot of column c and begin its next sums."""
-    size = len(p) // columns
-    for k in range(size):
-        own = c * size + k
-        outputs.p[c, snapshot, k], outputs.q[c, snapshot, k], outputs.grad_sq[c, snapshot, k] = p[own], q[own], g[own]
-        outputs.sum_p[c, snapshot, k], outputs.sum_grad_sq[c, snapshot, k] = sum_p[own], sum_g[own]
-        sum_p[own], sum_g[own] = 0.0, 0.0
+    """Record a snapshot of column c, a lane in each run's own place, and begin its next sums."""
+    side = len(outputs.p) // columns
+    rows = len(p) // columns // side
+    for row in range(rows):
+        for lane in range(side):
+            run, own = c * side + lane, (c * rows + row) * side + lane
+            outputs.p[run, snapshot, row], outputs.q[run, snapshot, row] = p[own], q[own]
+            outputs.grad_sq[run, snapshot, row] = g[own]
+            outputs.sum_p[run, snapshot, row], outputs.sum_grad_sq[run, snapshot, row] = sum_p[own], sum_g[own]
+            sum_p[own], sum_g[own] = 0.0, 0.0
     if outputs.state.shape[1] > 0:
-        for k in range(outputs.state.shape[2]):
-            outputs.state[c, snapshot, k] = state[c * (len(state) // columns) + k]
+        for row in range(outputs.state.shape[2]):
+            for lane in range(side):
+                at = c * (len(state) // columns) + row * side + lane
+                outputs.state[c * side + lane, snapshot, row] = state[at]
 
 
 @lru_cache(maxsize=64)
@@ -65,15 +70,16 @@ def compile_run(shape: Shape, rule: Rule | None, grouped: bool, one_drawn: bool)
             for c in range(a, b):
                 for k in range(length * replicas):
                     room.state[(c - a) * size + k] = starts[c, k]
+            first, last = a * replicas, b * replicas
             own = Outputs(
-                outputs.p[a:b],
-                outputs.q[a:b],
-                outputs.grad_sq[a:b],
-                outputs.sum_p[a:b],
-                outputs.sum_grad_sq[a:b],
-                outputs.state[a:b],
+                outputs.p[first:last],
+                outputs.q[first:last],
+                outputs.grad_sq[first:last],
+                outputs.sum_p[first:last],
+                outputs.sum_grad_sq[first:last],
+                outputs.state[first:last],
             )
-            take_steps(n, bandit, etas[a:b], draws, sampling, replica + a * replicas, times, own, room, stop)
+            take_steps(n, bandit, etas[a:b], draws, sampling, replica + first, times, own, room, stop)
 
     return run
 

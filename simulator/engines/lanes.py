@@ -48,7 +48,7 @@ def lanes(plan: Plan, threads: int | None = None) -> Ensemble:
     run, bandit = compile_run(shape, plan.exact, grouped, one_drawn), layout.compiled()
     eta, start = columns.spread(plan.scaled_eta[:, None]), columns.spread(layout.start(plan.theta0))
     together = min(-(-columns.count // workers), AT_ONCE) if grouped else TOGETHER
-    outputs, first, stop = columns.outputs(), plan.replicas[0], np.zeros(1, np.int64)
+    outputs, first, stop = columns.outputs, plan.replicas[0], np.zeros(1, np.int64)
 
     def part(ends: tuple[int, int]) -> None:
         run(problem.n, bandit, start, eta, plan.draws, plan.sampling, first, plan.times, outputs, *ends, together, stop)
