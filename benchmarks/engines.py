@@ -6,7 +6,8 @@
 Work unit: one replica-step, the prompt drawn, J and ``||grad J||^2`` of all n prompts computed, float64, GRPO (see
 ``benchmarks.work`` for what is counted and for the limits). The least of many interleaved calls is reported: noise
 only adds. Each number of threads has a process of its own, which may use that many cores, and BLAS, torch, XLA, numba
-and OpenMP are told so before they start.
+and OpenMP are told so before they start. Cells that ``--out`` holds already are replaced, others kept, each under the
+command and the machine of its own run.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from typing import Any
 from benchmarks.commands import module_command
 from benchmarks.limits import measure
 from benchmarks.peers import PEERS, Case, make_case
+from benchmarks.stored import merged, stored_runs, would_lose
 from benchmarks.table import print_rows
 from benchmarks.timing import Budget, time_peers
 from benchmarks.work import bounds, cache_bytes, work
@@ -122,7 +124,7 @@ def _same(arguments: argparse.Namespace) -> list[str]:
     return [*options, "--quick"] if arguments.quick else options
 
 
-def _arguments() -> argparse.Namespace:
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--cases", nargs="+", default=list(CASES))
@@ -132,15 +134,31 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--least-steps", type=int, help="T of a call at least (64): fewer where a step takes seconds")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
-    return parser.parse_args()
+    return parser
+
+
+def _runs_before(arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """What ``--out`` holds; refused before anything is measured if peers of the same cells would be lost."""
+    if arguments.out is None:
+        return []
+    try:
+        runs = stored_runs(arguments.out)
+    except (OSError, ValueError) as error:
+        _parser().error(str(error))
+    names = {parse_case(text).name for text in arguments.cases}
+    cells = {(name, r, threads) for name in names for r in arguments.replicas for threads in arguments.threads}
+    if lost := would_lose(runs, cells, arguments.peers):
+        _parser().error(f"{arguments.out} has {', '.join(sorted(lost))} in some of these cells: ask for them too")
+    return runs
 
 
 def main() -> None:
     """Measure, print, and write if asked."""
-    arguments = _arguments()
+    arguments = _parser().parse_args()
     if arguments.child is not None:
         _child(arguments)
         return
+    runs = _runs_before(arguments)
     described = machine()
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "cells.jsonl"
@@ -151,7 +169,8 @@ def main() -> None:
         arguments.out.parent.mkdir(parents=True, exist_ok=True)
         threads = [str(number) for number in arguments.threads]
         command = module_command("engines", [*_same(arguments), "--threads", *threads])
-        write_json(arguments.out, {"command": command, "machine": described, "cells": measured})
+        run = {"command": command, "machine": described, "cells": measured}
+        write_json(arguments.out, {"runs": merged(runs, run)})
 
 
 if __name__ == "__main__":
