@@ -21,10 +21,6 @@ def _gaps(content: dict[str, Any]) -> list[dict[str, Any]]:
     return content["gaps"][0]["prompts"]
 
 
-def _by_name(content: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    return {gap["prompt"].removesuffix("="): gap for gap in _gaps(content)}
-
-
 @pytest.mark.parametrize(("content", "heading"), [(TINY, "## Predicted and measured"), (LARGE, "## A real model")])
 def test_tables_of_predictions(content: dict[str, Any], heading: str) -> None:
     told = list(rows(section("compare", heading), "anchored"))
@@ -104,14 +100,23 @@ def test_prose_on_the_linear_picture() -> None:
     holds("compare", "all that stops the step, at # and #.", *endless)
 
 
-def test_table_of_step_rules() -> None:
-    told = list(rows(section("compare", "## A step size that closes the gap"), "step size"))
-    for cells, run in zip(told, TINY["step_rules"], strict=True):
+STEP_RULES = [(TINY, "## A step size that closes the gap"), (LARGE, "## A real model")]
+
+
+@pytest.mark.parametrize(("content", "heading"), STEP_RULES)
+def test_table_of_step_rules(content: dict[str, Any], heading: str) -> None:
+    told = list(rows(section("compare", heading), "step size"))
+    for cells, run in zip(told, content["step_rules"], strict=True):
         assert cells[0] == run["step"]
         spread = [run[f"times_theorem_{part}"] for part in ("median", "least", "most")]
         assert_told(numbers(cells[1]), spread[:1] if cells[1] == "1" else spread, cells[0])
         assert_told(numbers(cells[2].replace("0", "no", 1)), (run["steps_that_lowered_the_drawn_J"], run["steps"]), "")
         assert_told(numbers(cells[3]), (run["mean_J_start"], run["mean_J_end"]), cells[0])
+
+
+def test_prose_on_step_rules() -> None:
+    peak = LARGE["step_rules"][2]
+    holds("compare", "takes the mean J from # to #, and no step", peak["mean_J_start"], peak["mean_J_end"])
     holds("compare", "Runs of # steps on `tiny`", TINY["step_rules"][0]["steps"])
 
 
@@ -138,27 +143,48 @@ def test_groups() -> None:
     assert outside == 3 / 4
 
 
-def test_prose_on_the_real_model() -> None:
-    run, gap, by_name = LARGE["comparison"], LARGE["gaps"][0], _by_name(LARGE)
-    hard, easy = by_name["9+8"], by_name["3+5"]
+def test_predictions_of_the_real_model() -> None:
+    run, gap = LARGE["comparison"], LARGE["gaps"][0]
     measured, predicted = (np.array(curve) for curve in (run["curves"]["measured"], run["curves"]["predicted"][0]))
-    holds("compare", "# times the theorem's step, # steps on one core", run["eta"] / gap["eta"], run["steps"])
-    holds("compare", "9+8 goes from # to # where the bandit says #,", *measured[[0, -1], 1], predicted[-1, 1])
+    holds("compare", "# one-digit questions of # answers, GRPO at # times the theorem's step, # steps, 47",
+          measured.shape[1], 19, run["eta"] / gap["eta"], run["steps"])  # fmt: skip
+    holds("compare", "9+8 goes from # to # where the bandit says #", *measured[[0, -1], 2], predicted[-1, 2])
     turned = {anchor["step"]: anchor for anchor in run["anchors"]}
-    holds("compare", "from # to # in # steps; the centred Gram matrix turns by #%",
-          turned[0]["x_max_sq"], turned[9]["x_max_sq"], 9, 100 * turned[9]["features_turned"])  # fmt: skip
-    factors = [hard["factors"][key] for key in FACTORS if key != "worst prompt"]
-    assert hard["factors"]["worst prompt"] == pytest.approx(1)
-    holds("compare", "# times the theorem's for 9+8 (centring #, direction #, constants #, left over #)",
-          hard["own"]["value"], *factors)  # fmt: skip
-    holds("compare", "and # million times for 3+5.", easy["own"]["value"] / 1e6)
-    holds("compare", "`directional` is # and # times", hard["directional"], easy["directional"])
-    holds("compare", "`peak` # and # times.", hard["peak"], easy["peak"])
-    assert hard["linear"] is easy["linear"] is None
-    features = gap["features"]
+    holds("compare", "from # to #; the centred Gram matrix turns by #%",
+          turned[0]["x_max_sq"], turned[24]["x_max_sq"], 100 * turned[24]["features_turned"])  # fmt: skip
+    holds("compare", "But the moves are small, # at most", run["largest_move"])
+
+
+def test_gap_of_the_real_model() -> None:
+    start, end = (gap["prompts"] for gap in LARGE["gaps"])
+    told = list(rows(section("compare", "## A real model"), "prompt (p)"))
+    for cells, gap, later in zip(told, start, end, strict=True):
+        name, p = re.fullmatch(r"(.+) \((.+)\)", cells[0].replace("\\", "")).groups()  # type: ignore[union-attr]
+        assert f"{name}=" == gap["prompt"]
+        assert gap["linear"] is None
+        factors = [gap["factors"][key] for key in FACTORS]
+        values = (gap["p"], *factors, gap["own"]["value"], later["own"]["value"], gap["directional"], gap["peak"])
+        assert_told([p, *cells[1:]], values, name)
+    features = LARGE["gaps"][0]["features"]
+    holds(
+        "compare", "In a pass through all prompts no drawn prompt falls up to #", LARGE["gaps"][0]["epoch_own"]["value"]
+    )
     shares = [100 * share for share in (features["top"], features["common"], max(features["layers"].values()))]
-    holds("compare", "#% of the worst prompt's features lie along one direction, #% are the mean feature", *shares[:2])
+    holds(
+        "compare", "Of the worst prompt's features #% lie along one direction and #% are the mean feature", *shares[:2]
+    )
     holds("compare", "no layer has more than #%.", shares[2])
+
+
+def test_groups_on_the_real_model() -> None:
+    run = LARGE["sampled"]
+    ends = [run[key][-1] for key in ("measured", "measured_half_width", "bandit")]
+    holds("compare", "(paper:8, # seeds, # steps)", run["seeds"], run["steps"])
+    holds("compare", "the mean J ends at # +- #, the bandit with the same random words at #",
+          *ends)  # fmt: skip
+    holds("compare", "(paired difference #, # to #), the one under X-GROUP's expected weight at #, within the interval",
+          *run["paired_difference_at_end"], run["expected_rule"][-1])  # fmt: skip
+    holds("compare", "within the interval at # steps of #: three seeds", 24 * run["share_within_interval"], 24)
 
 
 def test_the_models_column_of_the_evidence() -> None:

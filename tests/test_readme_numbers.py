@@ -131,7 +131,15 @@ def test_the_step_that_looks_along_the_gradient() -> None:
     runs = {run["step"]: run for run in stored("tiny-compare/comparison.json")["step_rules"]}
     spread = [runs["directional"][f"times_theorem_{end}"] for end in ("least", "most")]
     holds("README", "the steps that allows | proved | # to # times the theorem's step on `tiny` |", *spread)
-    holds("README", "(X-DIRECTIONAL, proved) is # to # times larger on `tiny`", *spread)
+    large = {run["step"]: run for run in stored("smollm2-compare/comparison.json")["step_rules"]}
+    both = [
+        each["directional"][f"times_theorem_{part}"] for each in (runs, large) for part in ("least", "most", "median")
+    ]
+    holds("README", "proved) is # to # times larger on `tiny`, # in the median, and # to #, # in the median,", *both)
+    peak = large["peak"]
+    assert peak["steps_that_lowered_the_drawn_J"] == 0
+    ends = peak["mean_J_start"], peak["mean_J_end"], peak["steps"]
+    holds("README", "the peak along it takes `smollm2` from # to # in # steps.", *ends)
 
 
 def test_compile_times() -> None:
