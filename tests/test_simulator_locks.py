@@ -15,7 +15,13 @@ from whynorm.cli import main
 
 Capture = pytest.CaptureFixture[str]
 
-_HOLD = "import sys, pathlib; from simulator.locks import held\nwith held(pathlib.Path(sys.argv[1])): print('held', flush=True); input()"
+_HOLD = """
+import sys, pathlib
+from simulator.locks import held
+with held(pathlib.Path(sys.argv[1])):
+    print("held", flush=True)
+    input()
+"""
 COMMANDS = [
     "simulate --steps 5",
     "simulate --steps 5 --replicas 3 --engine reference",

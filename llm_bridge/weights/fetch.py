@@ -30,7 +30,7 @@ from llm_bridge.weights.origins import ORIGIN, read_origin
 from simulator.environment import package_versions
 from simulator.files import prepare_directory, write_json
 from simulator.locks import held
-from theory.errors import InputError, expected
+from theory.errors import expected
 
 __all__ = ["Fetched", "fetch"]
 
