@@ -22,7 +22,8 @@ import numpy as np
 from numba import njit
 
 from simulator.engines.functions import exp
-from simulator.engines.vectors import Lanes, Pointer, staged
+from simulator.engines.pointers import Pointer, staged
+from simulator.engines.vectors import Lanes
 
 __all__ = ["Limits", "best_of", "measure"]
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import bridge, growth, smollm2_exact, sweeps
+from benchmarks import bridge, growth, main_job, smollm2_exact, smollm2_prompts, sweeps
 from benchmarks.bridge_peers import StepTime
 from benchmarks.commands import module_command
 
@@ -75,6 +75,37 @@ def test_the_commands_of_the_real_models_runs(monkeypatch: Monkey) -> None:
     told = smollm2_exact.describe(out, dict.fromkeys(smollm2_exact.RUNS, 1.0))
     for name, run in told["runs"].items():
         assert shlex.split(run["command"]) == ["whynorm", *smollm2_exact.command(name, out)]
+
+
+def test_the_main_job_is_timed_over_all_its_processes(tmp_path: Path, monkeypatch: Monkey) -> None:
+    """The settings that are not its own go to the job, of which none of the files stay."""
+    called: list[list[str]] = []
+    monkeypatch.setattr(main_job, "machine", dict)
+    monkeypatch.setattr(main_job.subprocess, "run", lambda argv, check: called.append([*argv, str(check)]))
+    used = iter([10.0, 250.0])
+    monkeypatch.setattr(main_job, "_used", lambda: next(used))
+    out = tmp_path / "main.json"
+    assert main_job.main(["--out", str(out), "--steps", "2"]) == 0
+    written = json.loads(out.read_text())
+    assert written["processor_seconds"] == 240.0
+    assert shlex.split(written["command"])[-4:] == ["--out", str(out), "--steps", "2"]
+    ((_, *job),) = called
+    assert [*job[:4], *job[5:]] == ["-m", "whynorm", "reproduce", "--out", "--steps", "2", "True"]
+    assert not Path(job[4]).exists()
+
+
+def test_the_forms_of_prompts_end_to_end_on_the_packaged_model(tmp_path: Path, monkeypatch: Monkey) -> None:
+    monkeypatch.setattr(smollm2_prompts, "machine", dict)
+    monkeypatch.setattr(smollm2_prompts, "FORMS", ("plain",))
+    monkeypatch.setattr(smollm2_prompts, "weights_origin", lambda name: {})
+    out = tmp_path / "out.json"
+    assert smollm2_prompts.main(["--model", "tiny", "--sums", "3", "--rounds", "2", "--out", str(out)]) == 0
+    found = json.loads(out.read_text())
+    plain, half = found["forms"]["plain"], found["bfloat16"]
+    assert 0 < plain["least"] <= plain["mean"] <= plain["most"] < 1
+    assert 0 < found["replies_among_answers"] <= 1.0001
+    assert 0 < half["median_error"] < half["largest_error"] < 1
+    assert set(found["seconds"]) == {f"{way}_{how}" for way in ("forward", "backward") for how in ("shared", "apart")}
 
 
 def test_the_real_models_runs_end_to_end_on_the_packaged_one(tmp_path: Path, monkeypatch: Monkey) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
-from pages import assert_told, holds, numbers, recorded, rows, section, stored
+from pages import assert_told, holds, numbers, page, recorded, rows, said, section, stored
 
 RUNS = {"the theorem's": "theorem", "100 times it": "times100"}
 
@@ -35,6 +37,32 @@ def test_what_that_run_was() -> None:
 
 def test_what_the_smollm2_of_the_readme_ran() -> None:
     holds("README", "with LoRA, # sums, exact GRPO at # times", recorded("smollm2-exact/times100").shape[1], 100)
+
+
+def test_what_the_form_of_a_prompt_does() -> None:
+    found = stored("smollm2_prompts.json")
+    forms = found["forms"]
+    assert forms["auto"] == forms["chat"]
+    told = list(rows(section("models", "## Prompts for a chat model"), "form"))
+    assert_told([cells[-1] for cells in told], [forms[name]["mean"] for name in ("plain", "chat", "begun")], "forms")
+    assert f"mean p over {found['sums']} one-digit sums" in page("models")
+    holds("models", '(#% of all replies to "3 + 5" are one of the #)', 100 * found["replies_among_answers"], 19)
+    holds("models", "little above 1/19: from # to #,", forms["chat"]["least"], forms["chat"]["most"])
+    easy = stored("smollm2-normalisation/sampled/summary.json")["parts"]["easy"]["completions"]
+    holds("models", "#% of the completions were right where the answer sets said #%.",
+          100 * easy["right"], 100 * easy["answer_set"])  # fmt: skip
+    holds("models", "less than half of ln #, # nats a token", 49152, math.log(49152) / 2)
+
+
+def test_what_sharing_and_bfloat16_do() -> None:
+    found = stored("smollm2_prompts.json")
+    seconds, half = found["seconds"], found["bfloat16"]
+    ratios = [round(seconds[f"{name}_apart"] / seconds[f"{name}_shared"]) for name in ("forward", "backward")]
+    (told,) = said("models", "to rounding, # times faster forward and backward on smollm2.")
+    assert_told([told, told], ratios, "sharing")
+    holds("models", "log-probabilities by # in the median, at most by #,", half["median_error"], half["largest_error"])
+    assert half["median_between_passes"] > half["median_error"] / 2
+    holds("models", "p of # in float32 is # there.", half["p_float32"], half["p_bfloat16"])
 
 
 def test_speed_beside_trl() -> None:

@@ -105,3 +105,16 @@ def test_constant_and_few_values_have_no_correlation() -> None:
     assert fisher_against_variance(np.ones((2, 2)), np.ones((2, 2)))["pearson"]["same"] is None
     with pytest.raises(InputError):
         fisher_against_variance(np.ones((2, 3)), np.ones((3, 2)))
+
+
+def test_no_correlation_and_no_end_of_an_interval_lies_beyond_one() -> None:
+    """Few prompts in a line or against it: every mean is 1 or -1 but for rounding, resamples of two prompts always."""
+    ends = []
+    for seed in range(2):
+        f = np.random.default_rng(seed).lognormal(size=(3, 6))
+        for sign in (1.0, -1.0):
+            found = fisher_against_variance(f, 5.0 + sign * 0.3 * f, resamples=50)
+            for kind in ("pearson", "spearman"):
+                ends += [found[kind][name][end] for name in ("same", "different") for end in ("value", "low", "high")]
+                ends.append(found[kind]["within"])
+    assert np.abs(ends).max() == 1.0

@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from pages import ROOT, close, holds, page, recorded, rows, said, section, stored
+from pages import ROOT, assert_told, close, holds, page, recorded, rows, said, section, stored
 
+from simulator.checks import build_context
 from theory.claims import load_registry
 from theory.consistency import checks, conflicts
+from theory.judge import compare
 from theory.known import kept_instance
 from theory.mutants import mutants as mutants_of
 from theory.mutants import single_links
@@ -150,8 +152,15 @@ def test_compile_times() -> None:
     # The first cell of a process compiles what all shapes share; cells of a compiled shape take next to nothing.
     later = [seconds for cells in runs for seconds in cells[1:] if seconds > 1]
     first = [cells[0] for cells in runs]
-    holds("README", "Compiling a new shape takes # to # s, the first one of a process # to #.",
-          min(later), max(later), min(first), max(first))  # fmt: skip
+    times = (min(later), max(later), min(first), max(first))
+    holds("README", "Compiling a new shape takes # to # s, the first one of a process # to #.", *times)
+    holds("sweeps", "takes # to # seconds each, the first one of a process # to #", *times)
+
+
+def test_how_long_the_main_job_takes() -> None:
+    found = stored("main_job.json")
+    minutes = found["processor_seconds"] / 60
+    holds("README", "(about # minutes of processor time, on as many cores as there are)", round(minutes))
 
 
 def test_counts_of_the_audit_add_up() -> None:
@@ -214,3 +223,19 @@ def test_speed_beside_trl() -> None:
     for name in ratio:
         rates = {row["peer"]: row["tokens_per_second"] for row in stored(f"bridge_{name}.json")["rows"]}
         assert f"| {rates['whynorm']:.0f} | {rates['trl']:.0f} | {ratio[name]:.1f} |" in page("trl")
+
+
+def test_constants_that_would_do_in_place_of_the_printed_ones() -> None:
+    """Printed ones times the proved bound over the printed bound, where the proved one is attained or nearly so."""
+    found = {}
+    for part, name in {"VAR": "P-L31-VAR", "GLOBAL": "P-L31-GLOBAL", "LIPSCHITZ": "P-L32", "BALL": "P-L33"}.items():
+        sharp, printed = ({claim.id: claim for claim in load_registry()}[each] for each in (f"X-SHARP-{part}", name))
+        assert sharp.witness is not None
+        context = build_context(sharp, sharp.witness())
+        best, loose = compare(sharp, context), compare(printed, context)
+        found[part] = best.right[-1] / loose.right[-1]
+        # No smaller constant would do, or hardly (the ball's has no closed form).
+        assert best.left[0] / loose.right[-1] > 0.97 * found[part]
+    told = said("README", "| # and # in place of # and # would do |")
+    assert_told(told[:2], [float(told[2]) * found["VAR"], float(told[3]) * found["GLOBAL"]], "Lemma 3.1")
+    holds("README", "| # in place of 1/2, # in place of 5/2 would do |", found["LIPSCHITZ"] / 2, found["BALL"] * 5 / 2)

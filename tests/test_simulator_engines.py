@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from itertools import product
 from typing import Any
@@ -18,7 +18,6 @@ from simulator.families import make_problem
 from simulator.problems import Problem
 from simulator.reference import simulate
 from simulator.sampled import get_any_rule
-from theory.errors import InputError
 from theory.rules import Rule
 
 STEPS = 60
@@ -228,42 +227,6 @@ def test_a_rule_of_the_user_runs_by_its_weight_not_its_name(engine: str) -> None
     problem = EngineCase().problem()
     ensemble = simulate_many(problem, own, 0.1, STEPS, engine=engine)
     assert_agree(ensemble.J[0], simulate(problem, own, 0.1, STEPS).J, 1e-12)
-
-
-@dataclass(frozen=True)
-class BadCall:
-    """Arguments that are refused, and a word of the message."""
-
-    word: str
-    options: dict[str, Any] = field(default_factory=dict)
-    eta: Any = 0.1
-    steps: int = 5
-
-
-BAD = [
-    BadCall("engine", {"engine": "warp"}),
-    BadCall("replicas", {"replicas": 0}),
-    BadCall("replicas", {"replicas": range(0, 8, 2)}),
-    BadCall("shape of eta", {"replicas": 3}, eta=[0.1, 0.2]),
-    BadCall("eta", eta=-1.0),
-    BadCall("eta", {"replicas": 2}, eta=[0.1, float("nan")]),
-    BadCall("steps", steps=0),
-    BadCall("shape of theta0", {"theta0": np.zeros(3)}),
-    BadCall("theta0", {"theta0": np.full(40, np.inf)}),
-    BadCall("schedule", {"schedule": "sometimes"}),
-    BadCall("space", {"space": "hilbert"}),
-    BadCall("space", {"space": "gram", "keep_theta": True}),
-    BadCall("seed", {"seed": -1}),
-    BadCall("record", {"record": "none"}),
-    BadCall("device", {"engine": "torch", "engine_options": {"device": "abacus"}}),
-]
-
-
-@pytest.mark.parametrize("call", BAD, ids=lambda call: f"{call.word} {call.options} {call.eta} {call.steps}")
-def test_bad_calls_are_refused_in_one_line(call: BadCall) -> None:
-    with pytest.raises(InputError, match=call.word) as error:
-        simulate_many(EngineCase().problem(), get_any_rule("grpo"), call.eta, call.steps, **call.options)
-    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("engine", FAST)

@@ -17,8 +17,9 @@ from simulator.engines.arrays import Draws
 from simulator.engines.draws import draw_prompts
 from simulator.engines.functions import EXP_COEFFICIENTS, LOG_2_LOW, LOG_COEFFICIENTS, exp, inverse_sqrt, log, power
 from simulator.engines.philox import philox_block
+from simulator.engines.pointers import staged
 from simulator.engines.room import BLOCK
-from simulator.engines.vectors import Lanes, staged
+from simulator.engines.vectors import Lanes
 from simulator.random import philox, uniform_order
 
 

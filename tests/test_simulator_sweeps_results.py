@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,6 @@ from sweeping import Inline, contents, plan_of
 from simulator.families import make_problem, success_targets
 from simulator.reference import simulate
 from simulator.sweeps.coordinate import coordinate
-from simulator.sweeps.estimate import estimate
 from simulator.sweeps.pack import SCHEMA
 from simulator.sweeps.plan import Plan
 from simulator.sweeps.results import export, look, query
@@ -147,17 +145,3 @@ def test_means_over_different_settings_are_refused(sweep: tuple[Plan, Store]) ->
             summarise(store, found, y, columns)
     with pytest.raises(InputError, match="number of runs to plot is 0"):
         summarise(store, found, "steps_to_99", ("p0", "rule"))
-
-
-def test_the_estimate_counts_and_comes_close(tmp_path: Path) -> None:
-    """Bytes within a factor of two, whatever is recorded; times are for the benchmark."""
-    for more in ({}, {"record": "full", "steps": 400}):
-        plan = plan_of({**SPEC, "run": {**SPEC["run"], **more}})
-        store = Store(tmp_path / str(len(more)), plan.engine)
-        cost = estimate(plan, plan.tasks)
-        assert (cost.runs, cost.tasks) == (16, 4)
-        assert cost.seconds > 0
-        coordinate(plan, store, Inline)
-        size = sum(map(len, contents(store.directory).values()))
-        assert 0.5 * size < cost.bytes < 2 * size
-    assert dataclasses.astuple(estimate(plan, [])) == (0, 0, 0, 0.0, 0, 0, 0.0)

@@ -29,7 +29,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_run_leaves_metrics_checkpoints_adapter_and_plots(finished: Path) -> None:
     names = {path.name for path in finished.iterdir()}
     assert names == {
-        *("run.json", "metrics.jsonl", "metrics.parquet", "summary.json", "checkpoints", "adapter", "lock"),
+        *("run.json", "metrics.jsonl", "metrics.parquet", "summary.json", "checkpoints", "adapter"),
         *("reward.png", "theory.png"),
     }
     summary = json.loads((finished / "summary.json").read_text(), parse_constant=pytest.fail)

@@ -231,32 +231,3 @@ def test_the_page_is_whole(results: Path) -> None:
     assert all(claim.id in ids for claim in _claims())
     assert "{{" not in html
     assert str(results) not in html, "where it was made is nobody's business"
-
-
-def test_an_interrupted_job_is_not_mistaken_for_a_finished_one(
-    results: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Results of other settings may lie in the directory; without settings.json nobody reads them as one job's."""
-
-    def stop(*args: object) -> None:
-        raise KeyboardInterrupt
-
-    (tmp_path / "settings.json").write_bytes((results / "settings.json").read_bytes())
-    monkeypatch.setattr(whynorm.reproduce, "_verdicts", stop)
-    assert main(["reproduce", "--out", str(tmp_path), "--seed", "1"]) == 130
-    assert capsys.readouterr() == ("", "whynorm: interrupted\n")
-    assert main(["report", str(tmp_path)]) == 2
-    assert "settings.json" in capsys.readouterr().err
-
-
-def test_a_job_that_fails_at_once_leaves_no_directory(
-    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail(*args: object) -> None:
-        raise RuntimeError("a bug")
-
-    monkeypatch.setattr(whynorm.reproduce, "_verdicts", fail)
-    with pytest.raises(RuntimeError, match="a bug"):
-        main(["reproduce", "--out", str(tmp_path / "a" / "b")])
-    assert not list(tmp_path.iterdir())
-    assert capsys.readouterr().out == ""

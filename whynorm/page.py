@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from latex2mathml.converter import convert
 from markupsafe import Markup
 
 from theory.claims import load_registry
 from whynorm.errata import errata, shown_instance, shown_side
+from whynorm.formulas import display_maths
 from whynorm.scatter import scatter_plots
 from whynorm.sections import SOURCES, group_claims, verdict_counts
 
@@ -74,7 +74,7 @@ def _mathml(latex: str) -> Markup:
     """Display maths as MathML; text that is not this package's own is escaped, as the converter passes markup on."""
     if latex not in _own_formulas():
         return Markup("<p><code>{}</code></p>").format(latex)
-    return Markup(convert(latex, display="block"))
+    return Markup(display_maths(latex))
 
 
 def _number(value: float | None, digits: int = 3) -> str:

@@ -112,7 +112,7 @@ def _table(f: Floats, v: Floats, resamples: int, seed: int, change: Callable[[Fl
     if found["different"] is not None:
         found["other_prompts"] = -found["different"]["value"] / (n - 1)
     if steps > 2:
-        along = np.sum(_standard(change(f.T)) * _standard(change(v.T)), axis=1)
+        along = np.clip(np.sum(_standard(change(f.T)) * _standard(change(v.T)), axis=1), -1.0, 1.0)
         found["within"] = float(np.nanmean(along)) if np.isfinite(along).any() else None
     return found
 
@@ -139,4 +139,6 @@ def _means(a: Floats, b: Floats, orders: npt.NDArray[np.int64]) -> dict[str, Flo
     equal = (a.T @ b)[place, orders].sum(axis=1)
     every = np.outer(a.sum(axis=0), b.sum(axis=0))[place, orders].sum(axis=1)
     nothing = np.full(len(orders), np.nan)
-    return {"same": equal / both if both else nothing, "different": (every - equal) / apart if apart else nothing}
+    means = {"same": equal / both if both else nothing, "different": (every - equal) / apart if apart else nothing}
+    # Rounding leads out of where correlations lie.
+    return {name: np.clip(values, -1.0, 1.0) for name, values in means.items()}

@@ -10,7 +10,6 @@ adapter/              at the end: the trained adapter as peft reads it
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -27,6 +26,7 @@ from llm_bridge.asking.questions import Task
 from llm_bridge.models import LoadedModel
 from llm_bridge.sampled.group_settings import GroupSettings
 from simulator.files import prepare_directory, write_json
+from simulator.locks import held
 from theory.errors import expected
 
 __all__ = ["RunFolder", "model_digest", "run_identity", "save_adapter", "task_digest", "writing"]
@@ -80,14 +80,7 @@ class RunFolder:
         Raises:
             InputError: it cannot be written, or another process is at work in it.
         """
-        prepare_directory(self.path)
-        with (self.path / "lock").open("w") as handle:
-            try:
-                # The kernel frees the lock however this process ends.
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                remedy = "wait for it, or choose another"
-                raise expected("out", str(self.path), "a directory that no other process writes to", remedy) from None
+        with held(prepare_directory(self.path)):
             yield
 
     def check(self, identity: Mapping[str, Any]) -> bool:

@@ -7,12 +7,10 @@ from, with the hash of every file.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +29,8 @@ from llm_bridge.weights.downloads import (
 from llm_bridge.weights.origins import ORIGIN, read_origin
 from simulator.environment import package_versions
 from simulator.files import prepare_directory, write_json
-from theory.errors import InputError, expected
+from simulator.locks import held
+from theory.errors import expected
 
 __all__ = ["Fetched", "fetch"]
 
@@ -72,7 +71,8 @@ def fetch(
     folder = cached_folder(name)
     _check_source(name, source)
     root = prepare_directory(folder.parent)
-    with _locked(root / f".{folder.name}.lock", say):
+    told = "another fetch of this model is at work; waiting for it"
+    with held(root, f".{folder.name}.lock", told="model cache", wait=lambda: say(told)):
         _tidy(folder)
         origin = None if force else _intact(folder, say)
         if origin is not None:
@@ -221,18 +221,3 @@ def _tidy(folder: Path) -> None:
         aside.rename(folder)
     for path in (aside, *folder.parent.glob(f"{_prefix(folder)}*")):
         shutil.rmtree(path, ignore_errors=True)
-
-
-@contextmanager
-def _locked(path: Path, say: Callable[[str], Any]) -> Iterator[None]:
-    """Only one fetch of a model at a time; the kernel frees the lock however the process ends."""
-    with path.open("w") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            say("another fetch of this model is at work; waiting for it")
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        except OSError as error:
-            wanted = f"a place whose files can be locked ({error.strerror})"
-            raise InputError(str(expected("model cache", str(path.parent), wanted, "set WHYNORM_CACHE"))) from None
-        yield

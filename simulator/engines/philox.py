@@ -9,7 +9,8 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
-from simulator.engines.vectors import Emitter, Pointer, staged
+from simulator.engines.pointers import Pointer, staged
+from simulator.engines.vectors import Emitter
 
 __all__ = ["SIDE", "philox_block", "prompts_of_block"]
 

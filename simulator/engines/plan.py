@@ -20,7 +20,7 @@ from simulator.schedules import UNIFORM, Schedule, get_schedule
 from theory.errors import expected
 from theory.rules import Rule
 
-__all__ = ["Plan", "make_plan"]
+__all__ = ["Plan", "check_records", "make_plan"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -106,7 +106,7 @@ def make_plan(
     """
     numbers = _numbers(replicas)
     check_step(1.0, steps)
-    _check_memory(problem, len(numbers), steps, record, keep_theta)
+    check_records(problem.n, problem.d, steps, record, replicas=len(numbers), keep_theta=keep_theta)
     etas = _per_replica("eta", eta, (len(numbers),))
     for value in (etas.min(), etas.max()):
         check_step(float(value), steps)
@@ -148,14 +148,12 @@ def _is_integer(value: Any) -> bool:
     return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
 
 
-def _check_memory(problem: Problem, replicas: int, steps: int, record: str, keep_theta: bool) -> None:
+def check_records(n: int, d: int, steps: int, record: str, *, replicas: int = 1, keep_theta: bool = False) -> None:
     """Raise InputError if what is recorded exceeds ``LARGEST_RECORD``, before any of it is allocated."""
     snapshots = steps + 1 if record == "full" else len(snapshot_times(steps, record))
-    numbers = 5 * snapshots * problem.n + (2 + snapshots * keep_theta) * problem.d
+    numbers = 5 * snapshots * n + (2 + snapshots * keep_theta) * d
     if (size := 8 * numbers * replicas) > LARGEST_RECORD:
-        wanted = (
-            f"at most {LARGEST_RECORD} bytes ({replicas} replicas with {snapshots} snapshots of {problem.n} prompts)"
-        )
+        wanted = f"at most {LARGEST_RECORD} bytes ({replicas} replicas with {snapshots} snapshots of {n} prompts)"
         remedy = "ask for fewer replicas at a time, fewer steps, record=log, or no theta"
         raise expected("size of the records", size, wanted, remedy)
 

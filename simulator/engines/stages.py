@@ -18,7 +18,8 @@ from typing import Any
 from llvmlite import ir
 
 from simulator.engines.functions import LARGEST_EXPONENT, exp
-from simulator.engines.vectors import Emitter, Lanes, Pointer, staged
+from simulator.engines.pointers import Pointer, staged
+from simulator.engines.vectors import Emitter, Lanes
 
 __all__ = ["UNROLLED", "evaluate_prompts"]
 

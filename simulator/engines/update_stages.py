@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from simulator.engines.layout import padded_length, row_block
+from simulator.engines.pointers import Pointer, staged
 from simulator.engines.stages import UNROLLED
-from simulator.engines.vectors import Lanes, Pointer, staged
+from simulator.engines.vectors import Lanes
 from theory.rules import Rule
 
 __all__ = ["advance", "exact_weights", "weighted_sums"]

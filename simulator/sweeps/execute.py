@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from simulator.engines.plan import check_records
 from simulator.engines.run import simulate_many
-from simulator.options import build_problem
+from simulator.options import build_problem, check_size
 from simulator.problems import Problem
 from simulator.records import snapshot_times
 from simulator.reference import simulate
@@ -21,7 +22,7 @@ from simulator.step_sizes import choose_step
 from simulator.sweeps.runspec import KEYS
 from theory.errors import InputError
 
-__all__ = ["ENGINE_VERSION", "RESULTS", "THRESHOLDS", "execute", "execute_many"]
+__all__ = ["ENGINE_VERSION", "REFUSED_BY", "RESULTS", "THRESHOLDS", "execute", "execute_many", "refusal"]
 
 # Part of every run's id: raise it whenever any result of any engine may change, even in its last digit, or a row says
 # more. It names a directory.
@@ -110,6 +111,21 @@ def _together(runs: Sequence[Run]) -> list[Row]:
             results = [_refused(str(error)) for _ in part]
         rows.update(zip((index for index, _ in part), results, strict=True))
     return [rows[index] for index in range(len(runs))]
+
+
+# What :func:`refusal` depends on.
+REFUSED_BY = ("n", "k", "d", "steps", "record", "engine")
+
+
+def refusal(run: Run) -> str | None:
+    """The error of a run that is too large, known before anything is built; None where only the run itself can tell."""
+    try:
+        check_size(run["n"], run["k"], run["d"])
+        if run["engine"] == "lanes":
+            check_records(run["n"], run["d"], run["steps"], run["record"])
+    except InputError as error:
+        return str(error)
+    return None
 
 
 def _refused(error: str) -> Row:

@@ -108,9 +108,15 @@ class Plan:
 
     def compiled(self, indices: Codes) -> int:
         """How many different runs have to be compiled for some runs, but for the number of replicas beside them."""
-        codes = {key: column[indices] for key, column in self.codes.items()}
-        fast = codes["engine"] == self.values["engine"].index("lanes") if "lanes" in self.values["engine"] else []
-        return len(_combine(_COMPILED, self.values, {key: column[fast] for key, column in codes.items()})[0])
+        if "lanes" not in self.values["engine"]:
+            return 0
+        fast = self.codes["engine"][indices] == self.values["engine"].index("lanes")
+        return len(self.kinds(_COMPILED, indices[fast])[0])
+
+    def kinds(self, keys: Sequence[str], indices: Codes) -> tuple[Codes, Codes]:
+        """Of some runs the first with each combination of some keys, and which combination each of them has."""
+        first, kind = _combine(keys, self.values, {key: column[indices] for key, column in self.codes.items()})
+        return indices[first], kind
 
     def _costs(self) -> npt.NDArray[np.float64]:
         """Work of each run."""

@@ -7,7 +7,6 @@ A file is written under another name, flushed and renamed, so that it is whole o
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import os
 from collections.abc import Iterator
@@ -17,8 +16,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from simulator.files import atomic
+from simulator.locks import held
 from simulator.sweeps.pack import DamagedFileError, unpack
-from theory.errors import InputError, expected
+from theory.errors import expected
 
 __all__ = ["Store"]
 
@@ -115,21 +115,10 @@ class Store:
         """
         try:
             self.results.mkdir(parents=True, exist_ok=True)
-            handle = (self.directory / "lock").open("w")
         except OSError as error:
             wanted = f"a writable directory ({error.strerror})"
             raise expected("results directory", str(self.directory), wanted, "choose another with --out") from None
-        with handle:
-            try:
-                # Workers do not inherit the handle, and the kernel frees the lock however this process ends.
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise InputError(
-                    f"another process is running a sweep in {self.directory}; wait for it, or choose another --out"
-                ) from None
-            except OSError as error:
-                wanted = f"a place whose files can be locked ({error.strerror})"
-                raise expected("results directory", str(self.directory), wanted, "choose another with --out") from None
+        with held(self.directory, told="results directory"):
             yield
 
 

@@ -40,7 +40,7 @@ def audit(
     from theory.claims import load_registry
     from whynorm.audit import audit as run
     from whynorm.audit import summary
-    from whynorm.outputs import output_directory
+    from whynorm.outputs import created_directory
 
     registry = load_registry()
     claims = registry.select(claim) if claim else list(registry)
@@ -53,7 +53,7 @@ def audit(
     if not holding:
         raise expected("claim", claims[0].id, "a claim that is not known to be false", "name its repaired form")
     count = itertools.count(1)
-    with output_directory(None if json_file is None else json_file.parent):
+    with created_directory(None if json_file is None else json_file.parent):
         with progress("auditing claims", len(holding)) as tick:
             found = run(claims, seed, processes=workers, progress=lambda each: tick(next(count)))
         counts = summary(found)

@@ -159,7 +159,7 @@ def _train(given: dict[str, Any], settings: Any, processes: Any, device: str) ->
     from llm_bridge.sampled.run_folder import RunFolder
     from llm_bridge.sampled.trackers import get_tracker
     from llm_bridge.weights.adapters import load_adapter
-    from whynorm.outputs import output_directory
+    from whynorm.outputs import created_directory
 
     out = given["out"]
     # Of the halves, the one tells everything that the other tells of the whole groups.
@@ -180,7 +180,8 @@ def _train(given: dict[str, Any], settings: Any, processes: Any, device: str) ->
     if given["eval_task"] is not None:
         held_out = with_reward(get_task(given["eval_task"], tokenizer=loaded.tokenizer), given["reward"])
     with contextlib.ExitStack() as stack:
-        stack.enter_context(output_directory(out))
+        # The run holds it: of several processes the first.
+        stack.enter_context(created_directory(out))
         for tracker in trackers:
             stack.callback(tracker.close)
         tick = stack.enter_context(progress(f"{settings.rule} on {given['model']}", settings.steps))

@@ -40,7 +40,7 @@ def refute(
     from simulator.random import generator
     from theory.claims import load_claims
     from theory.verdicts import decide, search_evidence
-    from whynorm.outputs import output_directory
+    from whynorm.outputs import created_directory
 
     registry = load_claims(claims_from)
     targets = registry.select(claim) if claim else list(registry)
@@ -50,7 +50,7 @@ def refute(
     if out is not None and out.is_dir():
         raise expected("out", str(out), "a file, not a directory", "add a file name")
     rows = []
-    with output_directory(None if out is None else out.parent):
+    with created_directory(None if out is None else out.parent):
         for target in targets:
             result, rounds = _hunt(target, budget, seed)
             evidence = search_evidence("property", result)

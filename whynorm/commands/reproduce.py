@@ -22,9 +22,9 @@ def reproduce(
 ) -> int:
     """Verify the claims, simulate, train a real LoRA language model, and write report.html, report.json and errata.md.
 
-    Takes one to two minutes on two cores. Settings for --config: model, steps (of each language-model run),
-    simulator_steps, n (prompts), outputs (of each simulated prompt), low and high (range of success probabilities at
-    the start), big_step (times the theorem's step size), seed. Options given on the command line win.
+    Settings for --config: model, steps (of each language-model run), simulator_steps, n (prompts), outputs (of each
+    simulated prompt), low and high (range of success probabilities at the start), big_step (times the theorem's step
+    size), seed. Options given on the command line win.
     """
     from whynorm.commands.bridge import require_llm
     from whynorm.commands.verify import failures

@@ -141,5 +141,9 @@ def _dry_run(plan: Any, store: Any, workers: int, json_output: bool) -> int:
         typer.echo(
             f"compilation     about {each} of it for each of {cost.compiled} kinds of runs, once in each process"
         )
+    for error, runs in cost.refused.items():
+        typer.echo(f"refused         {runs} of the runs to do: {error}")
+    for error, runs in cost.refused_samples.items():
+        typer.echo(f"refused         {runs} of the {cost.samples} runs that were measured: {error}")
     typer.echo(f"The time was measured on this machine, on the first steps of {cost.samples} of the runs.")
     return 0

@@ -58,7 +58,7 @@ def verify(
     A claim whose evidence cannot be gathered is undecided; the reason goes to stderr, and the exit code is 1.
     """
     from theory.claims import load_claims
-    from whynorm.outputs import output_directory
+    from whynorm.outputs import created_directory
     from whynorm.verify import DEEP, QUICK
     from whynorm.verify import verify as run
 
@@ -69,7 +69,7 @@ def verify(
         return 0
     _check_options(seed, workers, {"json": json_file, "errata": errata})
     count, effort = itertools.count(1), DEEP if deep else QUICK
-    with output_directory(json_file and json_file.parent), output_directory(errata and errata.parent):
+    with created_directory(json_file and json_file.parent), created_directory(errata and errata.parent):
         with progress("verifying claims", len(claims)) as tick:
             verdicts = run(
                 claims, effort, seed, processes=workers, more=claims_from, progress=lambda verdict: tick(next(count))
