@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from types import SimpleNamespace
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -17,11 +18,12 @@ from simulator.interacting import InteractingRun
 from simulator.sampling import sampled_check
 from theory.assumptions import INTERACTION, SCALE
 from theory.claim import Link
-from theory.claims import load_registry
-from theory.claims.unscaled import MOST_PROMPTS, _covered
+from theory.claims import load_registry, unscaled
+from theory.claims.unscaled import MOST_OTHERS, _covered, _paired
 from theory.exact import as_floats, precision
 from theory.hypotheses import basis
 from theory.instances import Instance
+from theory.interaction import Constants
 from theory.judge import Counterexample, compare, failed_assumptions, recheck
 from theory.known import kept_instance
 from theory.strategies import Limits, instances
@@ -65,7 +67,7 @@ def test_that_others_never_lose_is_refuted_for_three_outputs() -> None:
 
 
 def test_a_loss_is_a_part_of_the_drawn_prompts_variance() -> None:
-    """1/32 of it at most; where a prompt loses it is some part, and the bound with V_l alone is the weaker one."""
+    """1/60 of it at most; where a prompt loses it is some part, and the bound with V_l alone is the weaker one."""
     with precision(512):
         run = build_context(STEP, _losing().exact())
         by_other, by_drawn = STEP.links[1], STEP.links[3]
@@ -91,11 +93,16 @@ def test_gains_of_each_draw_are_differences_and_their_means_the_gain(instance: I
         assert_agree(change.mean(axis=(0, 1)), run.gain[t], 1e-12, "gain", atol=1e-16)
 
 
-@given(st.integers(2, 4), st.sampled_from([1, 3, MOST_PROMPTS, MOST_PROMPTS + 1]), st.booleans())
-def test_the_claims_are_silent_where_their_proofs_end(outputs: int, n: int, many: bool) -> None:
-    run = SimpleNamespace(n=n, features=np.zeros((1, outputs, 1)))
-    speaks = outputs == 2 or (many and n <= MOST_PROMPTS)
-    assert len(_covered(run, np.ones((4, 1)), many=many)) == (4 if speaks else 0)
+@given(st.integers(2, 4), st.sampled_from([1, 3, MOST_OTHERS + 1, MOST_OTHERS + 2]), st.sampled_from([1.0, 3.2]))
+def test_the_claims_are_silent_where_their_proofs_end(outputs: int, n: int, m: float) -> None:
+    """Few prompts or few steps, more of both with a larger f = max(1, 5M/8)."""
+    factor = max(1.0, 5 * m / 8)
+    run = SimpleNamespace(n=n, features=np.zeros((1, outputs, 1)), constants=Constants(1.0, M=m))
+    side, few = np.ones((9, 1)), n - 1 <= MOST_OTHERS * factor
+    assert len(_paired(run, side)) == (9 if outputs == 2 else 0)
+    assert len(_covered(run, side)) == 9
+    with patch.object(unscaled, "MOST_STEPS", 2):
+        assert len(_covered(run, side)) == (9 if outputs == 2 or few else 2 * factor**2)
 
 
 def test_the_bounds_are_those_of_theorem_3_4_with_unit_ratios() -> None:
