@@ -11,7 +11,7 @@ from theory.claims._unscaled_proofs import SMALL
 __all__ = ["FEW_OTHERS", "FEW_STEPS", "MOST_OTHERS", "MOST_STEPS", "descent_proof", "min_proof", "sum_proof"]
 
 # For K > 2 the losses of all pairs of prompts, or of all steps, are added up. That leaves room for so many others per f
-# that a prompt shares features with, or so many steps per f^2: with several right outputs, and with one.
+# that take from one prompt, or so many steps per f^2: with several right outputs, and with one.
 FEW_OTHERS, FEW_STEPS = 2500, 300_000
 MOST_OTHERS, MOST_STEPS = 2_000_000, 50_000_000
 # The losses of a prompt, over 1 - J_l(theta_0): at most this, where the bounds leave room for 1.26.
@@ -96,9 +96,12 @@ def _single_largest_sum(proof: Proof) -> None:
 def _losses(proof: Proof, q0: sp.Symbol) -> None:
     """What a prompt can lose on the whole, as a part of ``q0``: at most 6/5."""
     proof.fact(
-        "Where X_i X_l^T = 0, the draw of prompt i leaves prompt l as it is. N: the largest number of others i with"
+        "The draw of prompt i takes nothing from prompt l where X_i X_l^T = 0 or 5 sqrt(V_i) >= V_l, nor with K = 2."
     )
-    proof.fact("X_i X_l^T not 0. B: the sum of the losses of l up to any time, on any order; for K = 2 there are none.")
+    proof.fact(
+        "N: the largest number, over l, of others i with X_i X_l^T not 0 and 5 sqrt(V_i) < V_l at a visited state."
+    )
+    proof.fact("B: the sum of the losses of l up to any time, on any order; J_l never is below J_l(theta_0) - B.")
     proof.fact("V: the largest V_l up to then; V = (1 - q) q with some q = 1 - J_l, and q <= q0 + B.")
     q = sp.Symbol("q", real=True)
     box, fourth, fifth = {q: (0, 1)}, sp.Rational(1, 118), sp.Rational(1, 480)

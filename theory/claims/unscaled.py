@@ -2,8 +2,9 @@ r"""X-UNSCALED: Theorem 3.4 without Assumption 5, that is with ``R1`` and ``R2``
 
 The one-step inequality fails then: a prompt may lose when another one is drawn. But what it loses is of second order,
 because Assumption 4 holds again after the step; added up, it is too little to harm the sum and the rate with K = 2
-outputs, where each prompt shares features with at most 2 000 000 f others (2500 f with several right outputs), and in
-the first 50 000 000 f^2 steps (300 000 f^2). Whether it can with more prompts, longer runs and K > 2 is open.
+outputs, in the first 50 000 000 f^2 steps (300 000 f^2 with several right outputs), and where for each prompt l at
+most 2 000 000 f others i (2500 f) share features with it and ever have ``5 sqrt(V_i) < V_l``; the rest take nothing.
+Whether it can with more of them, longer runs and K > 2 is open.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ def _paired(run: Any, side: Array) -> Array:
 def _covered(run: Any, side: Array) -> Array:
     """The rows T = 1, 2, ... of a side where the claim speaks: all with K = 2 or few other prompts, else the first.
 
-    Runs of prompts that interact have one right output each. A prompt shares features with n - 1 others at most.
+    Runs of prompts that interact have one right output each. No more than n - 1 others take something from a prompt.
     """
     factor = float(_factor(run.constants))
     if _has_pairs(run) or run.n - 1 <= MOST_OTHERS * factor:
@@ -124,7 +125,7 @@ _SETTING = r"\eta = \frac{1}{2fX_{\max}^2}, \quad f = \max(1,\tfrac{5M}8): \quad
 _WHERE = (
     rf"\quad\text{{ for }} K = 2, \ N \le {MOST_OTHERS}f \text{{ or }} T \le {MOST_STEPS}f^2 "
     rf"\text{{ (several right outputs: }} {FEW_OTHERS}f, {FEW_STEPS}f^2\text{{)}}, "
-    r"\quad N = \max_l \#\{i \ne l: X_iX_l^\top \ne 0\}"
+    r"\quad N = \max_l \#\{i \ne l: X_iX_l^\top \ne 0, \ 5\sqrt{V_i} < V_l \text{ at a visited } \theta\}"
 )
 _GRADIENT = r"\mathbb E\|\nabla J_l(\theta_t)\|^2"
 _REMARK = "The same proof holds for every f = max(R1, 5M/8) R2 with R1, R2 at least 1, whatever they say of the run."
@@ -205,7 +206,10 @@ _RUNS = (
         right=lambda run: _paired(run, _descent(run)),
         assumptions=(UNIQUE_ANSWER, BOUNDED_STD, INTERACTION),
         proof=descent_proof,
-        remark=f"{_REMARK} False for K = 3: theory/counterexamples/P-T34-DESCENT-FIXED.A5.json.",
+        remark=(
+            f"{_REMARK} So it holds for any K where 5 sqrt(V_i) >= V_l for all i, l (X-UNSCALED-STEP). "
+            "False for K = 3: theory/counterexamples/P-T34-DESCENT-FIXED.A5.json."
+        ),
     ),
     _claim(
         "SUM",
