@@ -17,8 +17,10 @@ from simulator.families import make_problem
 from simulator.interacting import InteractingRun
 from simulator.sampling import sampled_check
 from theory.assumptions import INTERACTION, SCALE
+from theory.checker import CertificateError, check
 from theory.claim import Link
-from theory.claims import load_registry, unscaled
+from theory.claims import _unscaled_sums, load_registry, unscaled
+from theory.claims._unscaled_sums import sum_proof
 from theory.claims.unscaled import MOST_OTHERS, _covered, _paired
 from theory.exact import as_floats, precision
 from theory.hypotheses import basis
@@ -103,6 +105,16 @@ def test_the_claims_are_silent_where_their_proofs_end(outputs: int, n: int, m: f
     assert len(_covered(run, side)) == 9
     with patch.object(unscaled, "MOST_STEPS", 2):
         assert len(_covered(run, side)) == (9 if outputs == 2 or few else 2 * factor**2)
+
+
+@pytest.mark.parametrize("name", ["FEW_OTHERS", "FEW_STEPS", "MOST_OTHERS", "MOST_STEPS"])
+def test_the_checker_rejects_larger_numbers(name: str) -> None:
+    """The losses that the proof adds up would not fit in the bound; not that the claim would be false."""
+    check(sum_proof().to_json())
+    with patch.object(_unscaled_sums, name, getattr(_unscaled_sums, name) * 6 // 5):
+        certificate = sum_proof().to_json()
+    with pytest.raises(CertificateError, match="not visibly non-negative"):
+        check(certificate)
 
 
 def test_the_bounds_are_those_of_theorem_3_4_with_unit_ratios() -> None:
