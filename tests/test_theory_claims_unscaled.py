@@ -19,9 +19,9 @@ from simulator.sampling import sampled_check
 from theory.assumptions import INTERACTION, SCALE
 from theory.checker import CertificateError, check
 from theory.claim import Link
-from theory.claims import _unscaled_sums, load_registry, unscaled
-from theory.claims._unscaled_sums import sum_proof
-from theory.claims.unscaled import MOST_OTHERS, _covered, _paired
+from theory.claims import _unscaled_sides as sides
+from theory.claims import _unscaled_sums, load_registry
+from theory.claims._unscaled_sums import MOST_OTHERS, sum_proof
 from theory.exact import as_floats, precision
 from theory.hypotheses import basis
 from theory.instances import Instance
@@ -83,6 +83,19 @@ def test_a_loss_is_a_part_of_the_drawn_prompts_variance() -> None:
     assert (least[losing] > weaker[losing]).all()
 
 
+def test_all_other_prompts_together_take_what_each_takes() -> None:
+    run = build_context(STEP, _losing())
+    each = np.concatenate([np.minimum(change, 0.0).sum(axis=1).ravel() for change in run.drawn_gain])
+    assert each.min() < 0
+    assert_agree(sides.all_losses(run), each, 1e-13, "losses")
+    level = run.levels[0]
+    unit = level.gradient[0] / np.linalg.norm(level.gradient[0], axis=1)[:, None]
+    most = np.abs(unit @ unit.T).sum(axis=1).max()
+    assert 1 <= np.linalg.eigvalsh(unit @ unit.T).max() <= most
+    over = 95 * sides.factor(run.constants) ** 2
+    assert_agree(sides.all_losses_bound(run)[: run.n], -(level.variance[0] ** 3) * most / over, 1e-8, "bound")
+
+
 @given(instances(Limits(steps=5, orders=60, interacting=True)))
 @settings(max_examples=40)
 def test_gains_of_each_draw_are_differences_and_their_means_the_gain(instance: Instance) -> None:
@@ -101,13 +114,13 @@ def test_the_claims_are_silent_where_their_proofs_end(outputs: int, n: int, m: f
     factor = max(1.0, 5 * m / 8)
     run = SimpleNamespace(n=n, features=np.zeros((1, outputs, 1)), constants=Constants(1.0, M=m))
     side, few = np.ones((9, 1)), n - 1 <= MOST_OTHERS * factor
-    assert len(_paired(run, side)) == (9 if outputs == 2 else 0)
-    assert len(_covered(run, side)) == 9
-    with patch.object(unscaled, "MOST_STEPS", 2):
-        assert len(_covered(run, side)) == (9 if outputs == 2 or few else 2 * factor**2)
+    assert len(sides.paired(run, side)) == (9 if outputs == 2 else 0)
+    assert len(sides.covered(run, side)) == 9
+    with patch.object(sides, "MOST_STEPS", 2):
+        assert len(sides.covered(run, side)) == (9 if outputs == 2 or few else 2 * factor**2)
 
 
-@pytest.mark.parametrize("name", ["FEW_OTHERS", "FEW_STEPS", "MOST_OTHERS", "MOST_STEPS"])
+@pytest.mark.parametrize("name", ["FEW_OTHERS", "FEW_STEPS", "MOST_OTHERS", "MOST_STEPS", "MOST_PASSES"])
 def test_the_checker_rejects_larger_numbers(name: str) -> None:
     """The losses that the proof adds up would not fit in the bound; not that the claim would be false."""
     check(sum_proof().to_json())

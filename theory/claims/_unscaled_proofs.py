@@ -187,6 +187,26 @@ def _single_loss(proof: Proof) -> None:
     proof.bound(most / 2, box, sp.Rational(1, 72), "and by c^5 / (72 f^2), as 2 f^2 X_max^2 ||y||^2 <= c^2")
 
 
+def _joint_loss(proof: Proof) -> None:
+    """What all other prompts together can take from one, each drawn at the same state."""
+    proof.fact(
+        "L falls by at most the integral of (1 - s) Var_w(u), the weights w_j those at theta + s y, which are at"
+    )
+    proof.fact(
+        "most exp(c) w_j as the range of u is at most c: by exp(c)/2 times the sum of w_j (x_j . y)^2, and c^2/8."
+    )
+    proof.fact(
+        "Over the prompts i with c < V_l / 5, the sum of (x . y)^2 is at most max ||y||^2 ||x||^2 times the largest"
+    )
+    proof.fact(
+        "eigenvalue of the matrix of cosines of their gradients, hence times its largest sum of |cosines| in a row"
+    )
+    proof.fact("(Gershgorin), at most Lambda; ||x|| <= X_max; X_max^2 ||y||^2 <= V_i / (2 f^2) <= V_l^2 / (50 f^2).")
+    c = sp.Symbol("c", real=True)
+    most = sp.exp(c + c**2 / 8) / 100
+    proof.bound(most, {c: (0, SMALL)}, sp.Rational(1, 95), "J_l falls by V_l z exp(z): all by Lambda V_l^3 / (95 f^2)")
+
+
 def step_proof() -> Certificate:
     """X-UNSCALED-STEP."""
     proof = Proof("X-UNSCALED-STEP")
@@ -197,4 +217,5 @@ def step_proof() -> Certificate:
     _end(proof, drawn, m, beyond)
     _last_loss(proof)
     _single_loss(proof)
+    _joint_loss(proof)
     return proof.done("whichever prompt is drawn gains, and takes at most the stated parts of its gain from the others")

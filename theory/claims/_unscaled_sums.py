@@ -8,12 +8,23 @@ from theory.certificates import Certificate, Proof
 from theory.claims._runs import unweighted_sum, weighted_rate
 from theory.claims._unscaled_proofs import SMALL
 
-__all__ = ["FEW_OTHERS", "FEW_STEPS", "MOST_OTHERS", "MOST_STEPS", "descent_proof", "min_proof", "sum_proof"]
+__all__ = [
+    "FEW_OTHERS",
+    "FEW_STEPS",
+    "MOST_OTHERS",
+    "MOST_PASSES",
+    "MOST_STEPS",
+    "descent_proof",
+    "min_proof",
+    "sum_proof",
+]
 
 # For K > 2 the losses of all pairs of prompts, or of all steps, are added up. That leaves room for so many others per f
 # that take from one prompt, or so many steps per f^2: with several right outputs, and with one.
 FEW_OTHERS, FEW_STEPS = 2500, 300_000
 MOST_OTHERS, MOST_STEPS = 2_000_000, 50_000_000
+# So many passes over the prompts per f^2 / Lambda, in the mean over the draws.
+MOST_PASSES = 1400
 # The losses of a prompt, over 1 - J_l(theta_0): at most this, where the bounds leave room for 1.26.
 _PART = sp.Rational(6, 5)
 # Gains of a prompt while its variance is small: their sum, and that of each times V_i over the square of V's bound.
@@ -121,6 +132,13 @@ def _losses(proof: Proof, q0: sp.Symbol) -> None:
     _part_of_start(proof, "ft", q0, share, f"T <= {FEW_STEPS} f^2: each loss is at most V_l V_i^(3/2) / (39 f^2)")
     share = sp.Rational(MOST_STEPS, 72 * 5**5) * fifth
     _part_of_start(proof, "1t", q0, share, f"one right output, T <= {MOST_STEPS} f^2: V_i^(5/2) / (72 f^2) each")
+    proof.fact(
+        "Lambda: the largest sum, over j, of |cos(grad J_i, grad J_j)|, of all i and visited states. In the mean"
+    )
+    proof.fact("over the drawn prompt a step takes Lambda V_l^3 / (95 f^2) over n at most; E (1 - J_l) <= q0 + E B.")
+    proof.bound((1 - q) ** 3 * q**2, box, sp.Rational(1, 28), "V_l^3 <= (1 - J_l) / 28")
+    share = sp.Rational(MOST_PASSES, 95 * 28)
+    _part_of_start(proof, "p", q0, share, f"T <= {MOST_PASSES} n f^2 / Lambda, the mean of B")
 
 
 def _part_of_start(proof: Proof, case: str, q0: sp.Symbol, share: sp.Rational, because: str) -> None:
