@@ -11,6 +11,7 @@ from pages import ROOT, assert_told, close, holds, page, recorded, rows, said, s
 
 from simulator.checks import build_context
 from theory.claims import load_registry
+from theory.claims._unscaled_sums import MOST_OTHERS, MOST_PASSES, MOST_STEPS
 from theory.consistency import checks, conflicts
 from theory.judge import compare
 from theory.known import kept_instance
@@ -180,6 +181,13 @@ def test_counts_of_the_audit_add_up() -> None:
     idle = int(said("README", "rechecked exactly), # are not (")[0])
     open_ = int(said("README", "where they use its words), and # are unsettled")[0])
     assert dropped == needed + idle + open_ == sum(len(claim.assumptions) for claim in claims)
+
+
+def test_where_assumption_5_is_proved_to_be_superfluous() -> None:
+    holds("README", "with any number of prompts in the first # f² steps", MOST_STEPS)
+    holds("README", "and in the first # f²/Λ passes over them", MOST_PASSES)
+    holds("README", "where for each prompt l at most # f others share features", MOST_OTHERS)
+    holds("README", "for two outputs, # million prompts or # million steps", MOST_OTHERS / 1e6, MOST_STEPS / 1e6)
 
 
 def test_from_when_the_sum_of_theorem_3_2_fails() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from types import SimpleNamespace
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -16,12 +17,15 @@ from simulator.families import make_problem
 from simulator.interacting import InteractingRun
 from simulator.sampling import sampled_check
 from theory.assumptions import INTERACTION, SCALE
+from theory.checker import CertificateError, check
 from theory.claim import Link
-from theory.claims import load_registry
-from theory.claims.unscaled import MOST_PROMPTS, _covered
+from theory.claims import _unscaled_sides as sides
+from theory.claims import _unscaled_sums, load_registry
+from theory.claims._unscaled_sums import MOST_OTHERS, sum_proof
 from theory.exact import as_floats, precision
 from theory.hypotheses import basis
 from theory.instances import Instance
+from theory.interaction import Constants
 from theory.judge import Counterexample, compare, failed_assumptions, recheck
 from theory.known import kept_instance
 from theory.strategies import Limits, instances
@@ -65,7 +69,7 @@ def test_that_others_never_lose_is_refuted_for_three_outputs() -> None:
 
 
 def test_a_loss_is_a_part_of_the_drawn_prompts_variance() -> None:
-    """1/32 of it at most; where a prompt loses it is some part, and the bound with V_l alone is the weaker one."""
+    """1/60 of it at most; where a prompt loses it is some part, and the bound with V_l alone is the weaker one."""
     with precision(512):
         run = build_context(STEP, _losing().exact())
         by_other, by_drawn = STEP.links[1], STEP.links[3]
@@ -77,6 +81,19 @@ def test_a_loss_is_a_part_of_the_drawn_prompts_variance() -> None:
     # Far from tight, yet no empty bound: a 200th of it would be false.
     assert (loss[losing] < least[losing] / 200).any()
     assert (least[losing] > weaker[losing]).all()
+
+
+def test_all_other_prompts_together_take_what_each_takes() -> None:
+    run = build_context(STEP, _losing())
+    each = np.concatenate([np.minimum(change, 0.0).sum(axis=1).ravel() for change in run.drawn_gain])
+    assert each.min() < 0
+    assert_agree(sides.all_losses(run), each, 1e-13, "losses")
+    level = run.levels[0]
+    unit = level.gradient[0] / np.linalg.norm(level.gradient[0], axis=1)[:, None]
+    most = np.abs(unit @ unit.T).sum(axis=1).max()
+    assert 1 <= np.linalg.eigvalsh(unit @ unit.T).max() <= most
+    over = 95 * sides.factor(run.constants) ** 2
+    assert_agree(sides.all_losses_bound(run)[: run.n], -(level.variance[0] ** 3) * most / over, 1e-8, "bound")
 
 
 @given(instances(Limits(steps=5, orders=60, interacting=True)))
@@ -91,11 +108,26 @@ def test_gains_of_each_draw_are_differences_and_their_means_the_gain(instance: I
         assert_agree(change.mean(axis=(0, 1)), run.gain[t], 1e-12, "gain", atol=1e-16)
 
 
-@given(st.integers(2, 4), st.sampled_from([1, 3, MOST_PROMPTS, MOST_PROMPTS + 1]), st.booleans())
-def test_the_claims_are_silent_where_their_proofs_end(outputs: int, n: int, many: bool) -> None:
-    run = SimpleNamespace(n=n, features=np.zeros((1, outputs, 1)))
-    speaks = outputs == 2 or (many and n <= MOST_PROMPTS)
-    assert len(_covered(run, np.ones((4, 1)), many=many)) == (4 if speaks else 0)
+@given(st.integers(2, 4), st.sampled_from([1, 3, MOST_OTHERS + 1, MOST_OTHERS + 2]), st.sampled_from([1.0, 3.2]))
+def test_the_claims_are_silent_where_their_proofs_end(outputs: int, n: int, m: float) -> None:
+    """Few prompts or few steps, more of both with a larger f = max(1, 5M/8)."""
+    factor = max(1.0, 5 * m / 8)
+    run = SimpleNamespace(n=n, features=np.zeros((1, outputs, 1)), constants=Constants(1.0, M=m))
+    side, few = np.ones((9, 1)), n - 1 <= MOST_OTHERS * factor
+    assert len(sides.paired(run, side)) == (9 if outputs == 2 else 0)
+    assert len(sides.covered(run, side)) == 9
+    with patch.object(sides, "MOST_STEPS", 2):
+        assert len(sides.covered(run, side)) == (9 if outputs == 2 or few else 2 * factor**2)
+
+
+@pytest.mark.parametrize("name", ["FEW_OTHERS", "FEW_STEPS", "MOST_OTHERS", "MOST_STEPS", "MOST_PASSES"])
+def test_the_checker_rejects_larger_numbers(name: str) -> None:
+    """The losses that the proof adds up would not fit in the bound; not that the claim would be false."""
+    check(sum_proof().to_json())
+    with patch.object(_unscaled_sums, name, getattr(_unscaled_sums, name) * 6 // 5):
+        certificate = sum_proof().to_json()
+    with pytest.raises(CertificateError, match="not visibly non-negative"):
+        check(certificate)
 
 
 def test_the_bounds_are_those_of_theorem_3_4_with_unit_ratios() -> None:

@@ -48,7 +48,7 @@ class _Drawn(NamedTuple):
 
     @property
     def gain_room(self) -> sp.Expr:
-        """What the gain exceeds 17/40 of the unit by."""
+        """What the gain exceeds 17/40 of the unit by; the unit is ``4 f c`` times the reach."""
         return sp.Rational(3, 40) * self.over * self.unit / self.f + self.rest
 
 
@@ -67,9 +67,12 @@ def _drawn(proof: Proof) -> _Drawn:
 
 def _own_gain(proof: Proof, i: _Drawn) -> None:
     proof.fact("theta' = theta + y with y = eta grad J_i / c, and eta = 1 / (2 f X_max^2).")
-    outside = i.short / (2 * i.f**2 * i.x_max * i.c**2)
+    outside = i.short / (2 * i.x_max * i.c**2)
+    proof.nonnegative(i.c**2 - 2 * i.f**2 * i.reach, outside, "2 f^2 X_max^2 ||y||^2 <= V_i")
     proof.nonnegative(
-        i.c**2 - 2 * i.reach, i.c**2 * i.over * (2 + i.over) / i.f**2 + outside, "2 X_max^2 ||y||^2 <= V_i"
+        i.c**2 - 2 * i.reach,
+        i.c**2 * i.over * (2 + i.over) / i.f**2 + outside / i.f**2,
+        "2 X_max^2 ||y||^2 <= V_i, as f >= 1",
     )
     proof.fact(
         "So the step stays in the ball of radius c / X_max; curvature there: X-SHARP-BALL. Taylor along the step."
@@ -77,9 +80,9 @@ def _own_gain(proof: Proof, i: _Drawn) -> None:
     proof.nonnegative(i.gain - sp.Rational(17, 40) * i.unit, i.gain_room, "the drawn prompt gains")
     scaled = sp.Rational(10, 17)
     proof.nonnegative(
-        scaled * i.gain - i.c * i.reach,
-        i.unit * i.over / (4 * i.f) + scaled * i.gain_room,
-        "c X_max^2 ||y||^2 is at most 10/17 of that gain",
+        scaled * i.gain / i.f - i.c * i.reach,
+        scaled * i.gain_room / i.f,
+        "c X_max^2 ||y||^2 is at most 10/17 of that gain over f",
     )
 
 
@@ -117,11 +120,10 @@ def _first_loss(proof: Proof, i: _Drawn) -> None:
     unused = proof.symbol("gp", "nonnegative", "X_max^2 ||y||^2 - P")
     proof.fact("Otherwise L falls by at most z = P (V_l - 5c) / (4 V_l) <= c^2 / 8, and J by at most V_l z exp(z).")
     scaled = sp.Rational(10, 17)
-    excess = i.unit * i.over / (4 * i.f) + scaled * i.gain_room
     proof.nonnegative(
-        scaled * i.gain * far / (4 * i.c) - (i.reach - unused) * far / 4,
-        far / 4 * (excess / i.c + unused),
-        "V_l z is at most 10/68 of the gain of prompt i, times (V_l - 5c) / c",
+        scaled * i.gain * far / (4 * i.c * i.f) - (i.reach - unused) * far / 4,
+        far / 4 * (scaled * i.gain_room / (i.c * i.f) + unused),
+        "V_l z is at most 10/68 of the gain of prompt i over f, times (V_l - 5c) / c",
     )
     c = sp.Symbol("c", real=True)
     proof.bound(sp.exp(c**2 / 8) * 10 / 68, {c: (0, sp.Rational(1, 2))}, sp.Rational(1, 6), "with exp(z): at most 1/6")
@@ -160,17 +162,49 @@ def _last_loss(proof: Proof) -> None:
     ratio = c / 200 * sp.exp(c + c**2 / 8)
     proof.bound(ratio, box, sp.Rational(1, 120), "(1/40) V_i(theta') / V_l(theta') <= 1/120")
     proof.equal(sp.Rational(1, 120) + third, SMALL, "L falls by at most z = c X_max^2 ||y||^2 / 20 <= c^3 / 40")
-    proof.equal(SMALL * sp.Rational(10, 17), sp.Rational(1, 34), "which is at most 1/34 of the gain of prompt i")
-    proof.bound(sp.exp(c**3 / 40) / 34, box, sp.Rational(3, 100), "J_l falls by at most V_l z exp(z)")
+    proof.equal(SMALL * sp.Rational(10, 17), sp.Rational(1, 34), "which is at most 1/34 of the gain of prompt i over f")
+    falls = sp.exp(c**3 / 40)
+    proof.bound(falls / 34, box, sp.Rational(3, 100), "J_l falls by at most V_l z exp(z)")
+    proof.bound(falls / 40, box, sp.Rational(1, 39), "and that by V_l c^3 / (39 f^2), as 2 f^2 X_max^2 ||y||^2 <= c^2")
 
 
 def _single_loss(proof: Proof) -> None:
-    """What a prompt with one right output can lose at most: its log-odds are concave, so the end decides."""
-    proof.fact("One right output: phi' = -Var_w(u) <= 0, so L falls by at most -phi(1) <= (1/20) c R^2 V_i / V_l, the")
-    proof.fact("variances at theta'; those at theta differ by factors of at most exp(c) and exp(c^2/8), as above.")
+    """What a prompt with one right output can lose at most: its log-odds are concave along the step."""
+    proof.fact("One right output: phi' = -Var_w(u) <= 0. The slope of Var_w(u) is a third central moment, at most")
+    proof.fact("(range) Var_w(u), and (range)^2 <= 2P <= c^2: along the step Var_w(u) varies by at most exp(c). So the")
+    proof.fact(
+        "integral of s Var_w(u) is at least exp(-c)/2 times that of Var_w(u), which is phi(0) - phi(1) >= -phi(1):"
+    )
+    proof.fact(
+        "L falls by -phi(1) less that integral, at most (1 - exp(-c)/2) (1/20) c R^2 V_i / V_l, the variances at"
+    )
+    proof.fact("theta'; those at theta differ by factors of at most exp(c) and exp(c^2/8), as above; R <= X_max ||y||.")
     c = sp.Symbol("c", real=True)
-    most = sp.exp(c + c**2 / 4) / 20 * sp.Rational(10, 17)
-    proof.bound(most, {c: (0, SMALL)}, sp.Rational(1, 32), "J_l falls by at most V_l z exp(z): V_i / 32 of that gain")
+    box = {c: (0, SMALL)}
+    most = sp.exp(c + c**2 / 4) / 20 * (1 - sp.exp(-c) / 2)
+    scaled = most * sp.Rational(10, 17)
+    proof.bound(scaled, box, sp.Rational(1, 60), "J_l falls by at most V_l z exp(z): V_i / 60 of that gain, over f")
+    proof.bound(most / 2, box, sp.Rational(1, 72), "and by c^5 / (72 f^2), as 2 f^2 X_max^2 ||y||^2 <= c^2")
+
+
+def _joint_loss(proof: Proof) -> None:
+    """What all other prompts together can take from one, each drawn at the same state."""
+    proof.fact(
+        "L falls by at most the integral of (1 - s) Var_w(u), the weights w_j those at theta + s y, which are at"
+    )
+    proof.fact(
+        "most exp(c) w_j as the range of u is at most c: by exp(c)/2 times the sum of w_j (x_j . y)^2, and c^2/8."
+    )
+    proof.fact(
+        "Over the prompts i with c < V_l / 5, the sum of (x . y)^2 is at most max ||y||^2 ||x||^2 times the largest"
+    )
+    proof.fact(
+        "eigenvalue of the matrix of cosines of their gradients, hence times its largest sum of |cosines| in a row"
+    )
+    proof.fact("(Gershgorin), at most Lambda; ||x|| <= X_max; X_max^2 ||y||^2 <= V_i / (2 f^2) <= V_l^2 / (50 f^2).")
+    c = sp.Symbol("c", real=True)
+    most = sp.exp(c + c**2 / 8) / 100
+    proof.bound(most, {c: (0, SMALL)}, sp.Rational(1, 95), "J_l falls by V_l z exp(z): all by Lambda V_l^3 / (95 f^2)")
 
 
 def step_proof() -> Certificate:
@@ -183,4 +217,5 @@ def step_proof() -> Certificate:
     _end(proof, drawn, m, beyond)
     _last_loss(proof)
     _single_loss(proof)
+    _joint_loss(proof)
     return proof.done("whichever prompt is drawn gains, and takes at most the stated parts of its gain from the others")

@@ -8,14 +8,28 @@ from theory.certificates import Certificate, Proof
 from theory.claims._runs import unweighted_sum, weighted_rate
 from theory.claims._unscaled_proofs import SMALL
 
-__all__ = ["FEW_PROMPTS", "MOST_PROMPTS", "descent_proof", "min_proof", "sum_proof"]
+__all__ = [
+    "FEW_OTHERS",
+    "FEW_STEPS",
+    "MOST_OTHERS",
+    "MOST_PASSES",
+    "MOST_STEPS",
+    "descent_proof",
+    "min_proof",
+    "sum_proof",
+]
 
-# For K > 2 the losses of all pairs of prompts are added up, which leaves enough room for that many prompts: with
-# several right outputs, and with one.
-FEW_PROMPTS = 2000
-MOST_PROMPTS = 500_000
+# For K > 2 the losses of all pairs of prompts, or of all steps, are added up. That leaves room for so many others per f
+# that take from one prompt, or so many steps per f^2: with several right outputs, and with one.
+FEW_OTHERS, FEW_STEPS = 2500, 300_000
+MOST_OTHERS, MOST_STEPS = 2_000_000, 50_000_000
+# So many passes over the prompts per f^2 / Lambda, in the mean over the draws.
+MOST_PASSES = 1400
 # The losses of a prompt, over 1 - J_l(theta_0): at most this, where the bounds leave room for 1.26.
-_PART = sp.Rational(9, 10)
+_PART = sp.Rational(6, 5)
+# Gains of a prompt while its variance is small: their sum, and that of each times V_i over the square of V's bound.
+_TOP = sp.Rational(67, 10000)
+_RATIO = sp.Rational(59, 50)
 
 
 def descent_proof() -> Certificate:
@@ -43,20 +57,20 @@ def _largest_sum(proof: Proof) -> None:
     band, most = sp.exp(c) / 400, sp.Rational(53, 10000)
     proof.bound(1 - sp.sqrt(1 - 4 * band), box, most, "length of the set of J with J (1 - J) < exp(1/20) / 400")
     proof.bound(band * sp.exp(c**2 / 8), box, sp.Rational(264, 100000), "V before a loss that ends in that set")
-    fewer = proof.symbol("kn", "nonnegative", f"{FEW_PROMPTS} - n")
+    fewer = proof.symbol("kn", "nonnegative", f"{FEW_OTHERS} - N/f, N the number of others")
     total = proof.symbol("Gm", "nonnegative", "largest sum, over the prompts, of own gains from V_i < 1/400")
     slack = proof.symbol("sg", "nonnegative", "slack of the next relation")
     proof.fact(
         "Such a gain stays in that set (log-odds move by c <= 1/20), so its length counts it once, and again only"
     )
     proof.fact(
-        "after losses, which come from prompts j with V_j < V_i^2 / 25 < 1/400, at most (3/100) V_i of their gains."
+        "after losses, which come from N prompts j with V_j < V_i^2 / 25 < 1/400: at most (3/100) V_i / f of gains."
     )
-    rate, top = sp.Rational(3, 100) * sp.Rational(264, 100000), sp.Rational(63, 10000)
-    proof.relation(total + slack, most + rate * (FEW_PROMPTS - 1 - fewer) * total, "X-UNSCALED-STEP")
-    base = 1 - (FEW_PROMPTS - 1) * rate
-    terms = (top * base - most + top * rate * fewer + slack) / (base + rate * fewer)
-    proof.nonnegative(top - total, terms, "that sum is at most 63/10000")
+    rate = sp.Rational(3, 100) * sp.Rational(264, 100000)
+    proof.relation(total + slack, most + rate * (FEW_OTHERS - fewer) * total, "X-UNSCALED-STEP")
+    base = 1 - FEW_OTHERS * rate
+    terms = (_TOP * base - most + _TOP * rate * fewer + slack) / (base + rate * fewer)
+    proof.nonnegative(_TOP - total, terms, f"that sum is at most {_TOP}")
 
 
 def _single_largest_sum(proof: Proof) -> None:
@@ -79,41 +93,59 @@ def _single_largest_sum(proof: Proof) -> None:
         "Gains count again only after losses of i that begin at V < v'' = v' exp(1/3200); they come from prompts j with"
     )
     proof.fact(
-        "V_j < w = v''^2 / 25, at most V_j / 32 of their gains: together at most (n - 1) S(w) / 32, S(w) <= s w^2."
+        "V_j < w = v''^2 / 25, at most V_j / (60 f) of their gains: together at most N S(w) / (60 f), S(w) <= s w^2."
     )
     again = sp.Rational(11, 5000)
     proof.bound(sp.exp(6 * c + 4 * c**2 / 8) / 625, ends, again, "exp(1/20) v' w^2 <= (11/5000) v^5")
     top = proof.symbol("s", "nonnegative", "largest S(v) / v^2")
     slack = proof.symbol("ss", "nonnegative", "slack of the next relation")
-    rate = again * (MOST_PROMPTS - 1) / 32 / 400**3
-    proof.relation(top + slack, first + rate * top, f"X-UNSCALED-STEP; n <= {MOST_PROMPTS}, v <= 1/400")
-    most = sp.Rational(59, 50)
-    proof.nonnegative(most - top, (most * (1 - rate) - first + slack) / (1 - rate), "s <= 59/50")
+    rate = again * MOST_OTHERS / 60 / 400**3
+    proof.relation(top + slack, first + rate * top, f"X-UNSCALED-STEP; N <= {MOST_OTHERS} f, v <= 1/400")
+    proof.nonnegative(_RATIO - top, (_RATIO * (1 - rate) - first + slack) / (1 - rate), f"s <= {_RATIO}")
 
 
 def _losses(proof: Proof, q0: sp.Symbol) -> None:
-    """What a prompt can lose on the whole, as a part of ``q0``: at most 9/10."""
-    few = proof.symbol("Bf", "nonnegative", f"sum of prompt l's losses up to any time, any order, n <= {FEW_PROMPTS}")
-    many = proof.symbol("B1", "nonnegative", f"the same with one right output, n <= {MOST_PROMPTS}")
+    """What a prompt can lose on the whole, as a part of ``q0``: at most 6/5."""
     proof.fact(
-        "V_l <= 1 - J_l <= q0 + B at all times up to then, B the sum of the losses of l; for K = 2 there are none."
+        "The draw of prompt i takes nothing from prompt l where X_i X_l^T = 0 or 5 sqrt(V_i) >= V_l, nor with K = 2."
     )
+    proof.fact(
+        "N: the largest number, over l, of others i with X_i X_l^T not 0 and 5 sqrt(V_i) < V_l at a visited state."
+    )
+    proof.fact("B: the sum of the losses of l up to any time, on any order; J_l never is below J_l(theta_0) - B.")
+    proof.fact("V: the largest V_l up to then; V = (1 - q) q with some q = 1 - J_l, and q <= q0 + B.")
+    q = sp.Symbol("q", real=True)
+    box, fourth, fifth = {q: (0, 1)}, sp.Rational(1, 118), sp.Rational(1, 480)
+    proof.bound((1 - q) ** 4 * q**3, box, fourth, "V^4 <= q / 118")
+    proof.bound((1 - q) ** 5 * q**4, box, fifth, "V^5 <= q / 480")
     _largest_sum(proof)
-    share = sp.Rational(3, 100) * (FEW_PROMPTS - 1) * sp.Rational(63, 10000)
-    _part_of_start(proof, few, q0, share, "each loss is at most (3/100) V_l of another's gain: X-UNSCALED-STEP")
-    _single_largest_sum(proof)
-    proof.fact(
-        "The losses of l come from V_i < v = V^2 / 25, V its largest V_l: (n - 1) S(v) / 32 at most, S(v) <= s v^2,"
+    share = sp.Rational(3, 100) * FEW_OTHERS * _TOP
+    _part_of_start(
+        proof, "f", q0, share, f"N <= {FEW_OTHERS} f: each loss is at most (3/100) V_l / f of a gain, V_l <= q"
     )
-    proof.fact("and V^4 <= V / 64 <= (q0 + B) / 64.")
-    share = sp.Rational(59, 50) * (MOST_PROMPTS - 1) / (32 * 625 * 64)
-    _part_of_start(proof, many, q0, share, "each loss is at most V_i / 32 of another's gain: X-UNSCALED-STEP")
+    _single_largest_sum(proof)
+    proof.fact("The losses of l come from V_i < v = V^2 / 25: N S(v) / (60 f) at most, S(v) <= s v^2.")
+    share = _RATIO * MOST_OTHERS / (60 * 25**2) * fourth
+    _part_of_start(proof, "1", q0, share, f"one right output, N <= {MOST_OTHERS} f: V_i / (60 f) of another's gain")
+    proof.fact("A loss of l comes from sqrt(V_i) < V / 5, and T steps bring at most T losses, whatever N is.")
+    share = sp.Rational(FEW_STEPS, 39 * 5**3) * fourth
+    _part_of_start(proof, "ft", q0, share, f"T <= {FEW_STEPS} f^2: each loss is at most V_l V_i^(3/2) / (39 f^2)")
+    share = sp.Rational(MOST_STEPS, 72 * 5**5) * fifth
+    _part_of_start(proof, "1t", q0, share, f"one right output, T <= {MOST_STEPS} f^2: V_i^(5/2) / (72 f^2) each")
+    proof.fact(
+        "Lambda: the largest sum, over j, of |cos(grad J_i, grad J_j)|, of all i and visited states. In the mean"
+    )
+    proof.fact("over the drawn prompt a step takes Lambda V_l^3 / (95 f^2) over n at most; E (1 - J_l) <= q0 + E B.")
+    proof.bound((1 - q) ** 3 * q**2, box, sp.Rational(1, 28), "V_l^3 <= (1 - J_l) / 28")
+    share = sp.Rational(MOST_PASSES, 95 * 28)
+    _part_of_start(proof, "p", q0, share, f"T <= {MOST_PASSES} n f^2 / Lambda, the mean of B")
 
 
-def _part_of_start(proof: Proof, lost: sp.Symbol, q0: sp.Symbol, share: sp.Rational, because: str) -> None:
-    slack = proof.symbol(f"s{lost}", "nonnegative", "slack of the next relation")
-    proof.relation(lost + slack, share * (q0 + lost), because)
-    proof.nonnegative(_PART * q0 - lost, ((_PART * (1 - share) - share) * q0 + slack) / (1 - share), "B <= (9/10) q0")
+def _part_of_start(proof: Proof, case: str, q0: sp.Symbol, share: sp.Rational, because: str) -> None:
+    lost = proof.symbol(f"B{case}", "nonnegative", "B in this case")
+    slack = proof.symbol(f"sB{case}", "nonnegative", "slack of the next relation")
+    proof.relation(lost + slack, share * (q0 + lost), f"X-UNSCALED-STEP; {because}")
+    proof.nonnegative(_PART * q0 - lost, ((_PART * (1 - share) - share) * q0 + slack) / (1 - share), f"B <= {_PART} q0")
 
 
 def _budget(proof: Proof) -> tuple[sp.Expr, sp.Symbol, sp.Expr]:
@@ -124,7 +156,7 @@ def _budget(proof: Proof) -> tuple[sp.Expr, sp.Symbol, sp.Expr]:
     x_sq = proof.symbol("X2", "positive", "X_max^2")
     total = proof.symbol("W", "nonnegative", "sum over t < T of E ||grad J_l(theta_t)||^2 / C_{l,t}")
     room = proof.symbol("h", "nonnegative", "1 - E J_l(theta_T)")
-    kept = proof.symbol("hb", "nonnegative", "(9/10) q0 - E B")
+    kept = proof.symbol("hb", "nonnegative", "(6/5) q0 - E B")
     rest = proof.symbol("sw", "nonnegative", "gains from other prompts' draws, and slacks of the own gains, scaled")
     proof.fact("Assumption 3: sqrt(V) <= C. A prompt is drawn with odds 1/n, and then gains (17/40) ||grad J||^2 / ...")
     scale = n * f * x_sq
