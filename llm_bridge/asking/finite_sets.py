@@ -38,7 +38,8 @@ def arithmetic(argument: str, options: Mapping[str, Any]) -> tuple[Sequence[Item
 
 def _arithmetic_item(prompt: Prompt) -> Item:
     columns = {"question": prompt.question, "answer": prompt.answers[prompt.correct], "answers": prompt.answers}
-    return Item(prompt.question.removesuffix("="), prompt.question, prompt.chat or prompt.question, columns)
+    name = prompt.question.removesuffix("=")
+    return Item(name, prompt.question, prompt.chat or prompt.question, columns, prompt.begun)
 
 
 def numeric_reward(*, completions: Sequence[Any], answer: Sequence[str], **columns: Any) -> list[float]:
@@ -91,11 +92,11 @@ def exact_prompts(questions: Sequence[Question]) -> tuple[Prompt, ...]:
     ``AnswerBatch.of`` puts a chat through the model's template, and a plain text as it is.
 
     Args:
-        questions: each with the columns ``answers`` and ``answer`` (a string, or a tuple of one), asked as plain text
-            or in one message of a user.
+        questions: each with the columns ``answers`` and ``answer`` (a string, or a tuple of one), put as plain text
+            or in one message of a user, with or without a begun reply.
 
     Raises:
-        InputError: a question has no finite answer set or several right answers, or its chat has several messages.
+        InputError: a question has no finite answer set or several right answers, or its chat has other messages.
     """
     return tuple(_exact(question) for question in questions)
 
@@ -110,8 +111,9 @@ def _exact(question: Question) -> Prompt:
     answers, index = tuple(columns["answers"]), list(columns["answers"]).index(right[0])
     if isinstance(question.prompt, str):
         return Prompt(question.prompt, answers, index)
-    if [message["role"] for message in question.prompt] != ["user"]:
-        roles = [message["role"] for message in question.prompt]
-        raise expected(f"messages of {question.name}", roles, "one of a user, for exact mode", "use sampled mode")
-    asked = question.prompt[0]["content"]
-    return Prompt(asked, answers, index, chat=asked)
+    roles = [message["role"] for message in question.prompt]
+    if roles not in (["user"], ["user", "assistant"]):
+        wanted = "one of a user, and a begun reply at most, for exact mode"
+        raise expected(f"messages of {question.name}", roles, wanted, "use sampled mode")
+    asked, *begun = (message["content"] for message in question.prompt)
+    return Prompt(asked, answers, index, chat=asked, begun=begun[0] if begun else None)

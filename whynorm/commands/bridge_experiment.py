@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from theory.errors import expected
-from whynorm.commands.bridge_options import MODEL_HELP, AsJson, BaseDtype, memory_errors, require_llm
+from whynorm.commands.bridge_options import MODEL_HELP, AsJson, BaseDtype, Form, memory_errors, require_llm
 from whynorm.console import progress, say
 
 __all__ = ["experiment", "experiment_notes", "experiment_rows"]
@@ -50,6 +50,7 @@ def experiment(
     group: Annotated[int, typer.Option(help="Completions G, in sampled mode.")] = 8,
     batch: Annotated[int, typer.Option(help="Prompts of a step, in sampled mode.")] = 1,
     max_new_tokens: Annotated[int, typer.Option(help="Longest completion, in sampled mode.")] = 6,
+    form: Form = "auto",
     dtype: BaseDtype = "float32",
     json_output: AsJson = False,
 ) -> int:
@@ -82,6 +83,7 @@ def experiment(
         group=group,
         batch=batch,
         max_new_tokens=max_new_tokens,
+        form=form,
     )
     with memory_errors():
         summary = _run(chosen, out, threshold)
