@@ -38,7 +38,7 @@ KINDS = {
     for kind in (
         Kind(
             "arithmetic",
-            "KIND or '3+5 17+26'",
+            "KIND, several, or '3+5 17+26'",
             "sums, differences and products, with finite answer sets",
             "nothing",
             "arithmetic:sum",
@@ -47,7 +47,7 @@ KINDS = {
         Kind(
             "choices",
             "FILE.jsonl or sample",
-            "finite answer sets of your own: question, answers, correct (one or several)",
+            "finite answer sets of your own: question, answers, correct (one or several), begun",
             "the file",
             "choices:sample",
             choices,

@@ -152,14 +152,24 @@ def experiment_rows(summary: dict[str, Any]) -> list[dict[str, str]]:
 
 
 def experiment_notes(summary: dict[str, Any]) -> list[str]:
-    """What must be known to read the table: parts whose sampled completions are not those of the answer set."""
+    """What must be known to read the table in sampled mode: whether completions are those of the answer set."""
     return [
-        f"{part}: {content['completions']['right']:.1%} of the completions were right, where the answer set says "
-        f"{content['completions']['answer_set']:.1%}: the model says other things than the answers, so neither these "
-        "success probabilities nor predictions, which are left out, are about what was sampled."
+        _note(part, content["completions"], _other_policy(content))
         for part, content in summary["parts"].items()
-        if _other_policy(content)
+        if content.get("completions")
     ]
+
+
+def _note(part: str, found: dict[str, Any], other_policy: bool) -> str:
+    said, idle = "-" if found["answer_set"] is None else f"{found['answer_set']:.1%}", found.get("zero_variance")
+    note = f"{part}: {found['right']:.1%} of the completions were right, where the answer set says {said}"
+    if other_policy:
+        note += (
+            ": the model says other things than the answers, so neither these success probabilities nor predictions, "
+            "which are left out, are about what was sampled"
+        )
+    # Summaries of earlier versions do not tell.
+    return f"{note}." if idle is None else f"{note}. {idle:.1%} of the groups were without variance."
 
 
 def _other_policy(content: dict[str, Any]) -> bool:
