@@ -48,6 +48,8 @@ from theory.rules import Rule
 
 __all__ = ["Runs", "draw_questions", "run_experiment"]
 
+# What may be another when an experiment goes on: each run has a file of its own.
+_FREE = ("seeds", "pairings")
 # Part, ``std`` or the pairing of a no_std run, seed.
 Key = tuple[str, str, int]
 
@@ -115,8 +117,8 @@ def _forms(pools: Mapping[str, Task]) -> dict[str, str]:
 def _claim(out: Path, experiment: Experiment, pools: Mapping[str, Task], tokenizer: Any) -> None:
     """Write ``experiment.json``, or refuse a directory that belongs to another experiment.
 
-    More seeds than before are no other experiment: the earlier ones are kept. Of the form, what counts is how the
-    questions of each part are put in the end, whether it was named or not.
+    More seeds or pairings than before are no other experiment: the earlier runs are kept. Of the form, what counts is
+    how the questions of each part are put in the end, whether it was named or not.
     """
     names = {part: [question.name for question in pool.questions] for part, pool in pools.items()}
     digests = {part: questions_digest(pool) for part, pool in pools.items()}
@@ -130,7 +132,7 @@ def _claim(out: Path, experiment: Experiment, pools: Mapping[str, Task], tokeniz
                 # Earlier versions knew none but this.
                 found["form"] = _forms(_pools(experiment, tokenizer, "auto"))
             # And no digests.
-            found = {"digests": content["digests"], **found, "seeds": content["seeds"]}
+            found = {"digests": content["digests"], **found, **{key: content[key] for key in _FREE}}
             differing = [key for key in content if found.get(key) != content[key]]
         except (OSError, ValueError, TypeError):
             differing = ["experiment.json"]

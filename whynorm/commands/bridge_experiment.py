@@ -35,7 +35,7 @@ _SHOWN = ("part", "pairing", "std - no_std", "predicted", "ahead")
 
 def experiment(
     part: Annotated[list[str], typer.Option(help="NAME=TASK, a task with finite answer sets; repeat it.")],
-    out: Annotated[Path, typer.Option(help="Directory of the runs; a second call goes on, or adds seeds.")],
+    out: Annotated[Path, typer.Option(help="Directory of the runs; a second call goes on, or adds seeds or pairings.")],
     model: Annotated[str, typer.Option(help=MODEL_HELP)] = "tiny",
     mode: Annotated[Literal["exact", "sampled"], typer.Option(help="Algorithms 1 and 2, or G completions.")] = "exact",
     n: Annotated[int, typer.Option("--n", help="Prompts drawn from the part for each seed.")] = 8,
