@@ -91,6 +91,14 @@ def test_with_the_reply_begun_it_says_the_answers_that_exact_mode_scores(loaded:
     assert rewards.mean() > 0.4
 
 
+def test_the_answer_sets_of_two_digit_sums_hold_little_of_what_it_says(loaded: LoadedModel) -> None:
+    """The chance that a begun reply is one of the 19 answers and nothing else, as benchmarks/results tell it."""
+    batch = exact_batch(loaded, get_task("arithmetic:23+48 10+91 3+5", form="begun").questions)
+    with torch.no_grad():
+        chance = answer_logits(loaded.model, batch).logsumexp(dim=1).exp().tolist()
+    assert chance == pytest.approx([0.11, 0.03, 0.63], abs=0.005)
+
+
 def test_checkpointing_leaves_the_gradient_as_it_is(loaded: LoadedModel) -> None:
     checkpointed = load_model("smollm2", dtype="float32", checkpointing=True)
     (prompt,) = prompts_from_names(["3+5"])
