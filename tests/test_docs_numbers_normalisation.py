@@ -207,8 +207,9 @@ def test_sampled_completions_of_the_real_model() -> None:
     assert [group * share < most for share, most in zip(percent[:2], (10, 5), strict=True)] == [True, True]
     holds("normalisation", "so at most #% of the groups on easy questions and #% on hard ones had any", 10, 5)
     free = {tokens: _rates(f"free/{tokens}") for tokens in (6, 32)}
-    holds("normalisation", "cut off after # tokens, but with # it is right in no more than #% of its replies to the easy "
-          "questions (#% with #, before", *free, *(100 * np.mean([*free[tokens].values()]) for tokens in (32, 6)), 6)  # fmt: skip
+    means = {tokens: 100 * np.mean([*rates.values()]) for tokens, rates in free.items()}
+    holds("normalisation", "cut off after # tokens, but with # it is right in only #% of its replies to the easy "
+          "questions (#% with #, before", *free, means[32], means[6], 6)  # fmt: skip
     holds("normalisation", "is right in #, # and # of its completions, where its answer sets say #, # and #",
           *(each[key] for key in ("right", "answer_set") for each in tiny))  # fmt: skip
 
@@ -223,8 +224,9 @@ def test_completions_of_begun_replies_are_those_of_the_answer_sets() -> None:
     exact, spoken = _rates("begun/split"), _rates("begun/spoken")
     pairs = np.array([[exact[name], rate] for name, rate in spoken.items()])
     samples = stored("smollm2-normalisation/begun/spoken/settings.json")["samples"]
+    means = 100 * pairs.mean(axis=0)
     holds("normalisation", "of # one-digit questions #% of the completions were right, where the answer sets say #%, "
-          "question by question with a correlation of # (# completions each)", len(pairs), *(100 * pairs.mean(axis=0)[::-1]),
+          "question by question with a correlation of # (# completions each)", len(pairs), means[1], means[0],
           np.corrcoef(pairs.T)[0, 1], samples)  # fmt: skip
     # No more than chance leaves of as many completions.
     noise = np.sqrt((pairs[:, 0] * (1 - pairs[:, 0]) / samples).sum()) / len(pairs)
@@ -246,8 +248,8 @@ def test_sampled_groups_on_a_real_model() -> None:
         "normalisation", "the hard ones (# of the #) were not", sum(0.02 <= p < 0.2 for p in exact.values()), len(exact)
     )
     assert not found["differ"]
-    holds("normalisation", "**#% of the completions were right, where the answer set says #%**, and #% of the groups had no",
-          *(100 * found[key] for key in ("right", "answer_set", "zero_variance")))  # fmt: skip
+    holds("normalisation", "**#% of the completions were right, where the answer set says #%**, and #% of the groups "
+          "had no", *(100 * found[key] for key in ("right", "answer_set", "zero_variance")))  # fmt: skip
     same = content["pairings"]["same"]
     holds("normalisation", "std is ahead by #** (# to #), and the linearised model predicts #:",
           *same["measured"]["mean_difference"], same["linearised"]["mean_difference"][0])  # fmt: skip
