@@ -255,3 +255,7 @@ def test_sampled_groups_on_a_real_model() -> None:
           *same["measured"]["mean_difference"], same["linearised"]["mean_difference"][0])  # fmt: skip
     assert same["measured"]["ahead"] == "std"
     holds("normalisation", "the theory says. Its steps are # times as long", same["move_ratio"])
+    holds("README", "it is right in #%, and with groups of # std leads by # on easy prompts, where # was predicted "
+          "(# seeds)",
+          100 * found["right"], settings["group"], same["measured"]["mean_difference"][0],
+          same["linearised"]["mean_difference"][0], settings["seeds"])  # fmt: skip
