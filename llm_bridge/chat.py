@@ -9,7 +9,10 @@ from jinja2 import TemplateError
 
 from theory.errors import expected
 
-__all__ = ["has_chat_template", "prompt_ids", "prompt_text"]
+__all__ = ["FORMS", "chat_messages", "has_chat_template", "prompt_ids", "prompt_text"]
+
+# How a question is put to a model; auto: chat where the model has a chat template, else plain.
+FORMS = ("auto", "chat", "begun", "plain")
 
 
 def has_chat_template(tokenizer: Any) -> bool:
@@ -17,8 +20,17 @@ def has_chat_template(tokenizer: Any) -> bool:
     return bool(getattr(tokenizer, "chat_template", None))
 
 
+def chat_messages(asked: str, begun: str | None = None) -> tuple[dict[str, str], ...]:
+    """A user's question, and the assistant's reply as far as it is begun, if it is."""
+    question = {"role": "user", "content": asked}
+    return (question,) if begun is None else (question, {"role": "assistant", "content": begun})
+
+
 def prompt_text(tokenizer: Any, prompt: str | Sequence[Mapping[str, str]]) -> str:
     """A string as it is; messages ``{"role", "content"}`` through the chat template, ending where the reply starts.
+
+    If the last message is the assistant's, it is a reply that is begun: it stands at the end as it is, and the model
+    goes on with it.
 
     Raises:
         InputError: messages for a tokenizer without chat template, malformed messages, or ones the template refuses.
@@ -30,6 +42,7 @@ def prompt_text(tokenizer: Any, prompt: str | Sequence[Mapping[str, str]]) -> st
         isinstance(message, dict) and all(isinstance(message.get(key), str) for key in ("role", "content"))
         for message in messages
     )
+    reply = messages.pop()["content"] if messages and well_formed and messages[-1]["role"] == "assistant" else ""
     if not messages or not well_formed:
         raise expected("prompt", messages, 'messages such as {"role": "user", "content": "..."}', "correct the prompt")
     if not has_chat_template(tokenizer):
@@ -38,7 +51,7 @@ def prompt_text(tokenizer: Any, prompt: str | Sequence[Mapping[str, str]]) -> st
         raise expected("chat template of the tokenizer", name, "one, since the prompt is a list of messages", remedy)
     try:
         # tokenize=False: with it, transformers 5 returns a BatchEncoding and older ones a list.
-        return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+        return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)) + reply
     except TemplateError as error:
         reason = " ".join(str(error).split())[:160]
         raise expected("prompt", messages, f"messages the chat template accepts ({reason})", "reword them") from None

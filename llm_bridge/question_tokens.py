@@ -7,14 +7,12 @@ from typing import Any
 
 import torch
 
-from llm_bridge.chat import has_chat_template, prompt_ids, prompt_text
+from llm_bridge.chat import FORMS, chat_messages, has_chat_template, prompt_ids, prompt_text
 from llm_bridge.tasks import Prompt
 from theory.errors import expected
 
 __all__ = ["FORMS", "IGNORED", "padded", "prompt_form", "question_ids", "token_rows"]
 
-# How a prompt is put to a model.
-FORMS = ("auto", "chat", "begun", "plain")
 # The label that cross_entropy skips: question tokens and padding.
 IGNORED = -100
 
@@ -49,11 +47,9 @@ def _asked(prompt: Prompt, tokenizer: Any, form: str) -> tuple[str, list[int]]:
     """What stands before the answer, as text and as tokens."""
     if form == "plain":
         return prompt.question, question_ids(prompt.question, tokenizer)
-    text = prompt_text(tokenizer, [{"role": "user", "content": prompt.chat or ""}])
-    if form == "begun":
-        text += prompt.begun or ""
-    # The template has written its special tokens, the end-of-message tokens among them; the tokenizer adds none.
-    return text, list(tokenizer(text, add_special_tokens=False)["input_ids"])
+    messages = chat_messages(prompt.chat or "", prompt.begun if form == "begun" else None)
+    # The end-of-message tokens of the template stay.
+    return prompt_text(tokenizer, messages), prompt_ids(tokenizer, messages)
 
 
 def token_rows(prompt: Prompt, tokenizer: Any, form: str) -> list[tuple[list[int], int]]:

@@ -84,8 +84,11 @@ def test_what_is_there_is_not_run_again(small: tuple[Path, Runs], monkeypatch: p
     out, _ = small
     monkeypatch.setattr("llm_bridge.experiments.normalisation._curve", None)
     run_experiment(SMALL, out)
-    with pytest.raises(TypeError):
-        run_experiment(replace(SMALL, seeds=3), out)
+    for more in ({"seeds": 3}, {"pairings": ("same", "matched", "best")}):
+        with pytest.raises(TypeError):
+            run_experiment(replace(SMALL, **more), out)  # type: ignore[arg-type]
+    # Fewer are fewer to be told of.
+    assert {key[1] for key in run_experiment(replace(SMALL, pairings=("matched",)), out).curves} == {"std", "matched"}
 
 
 @pytest.mark.parametrize("change", [{"eta": 1e-3}, {"parts": {"two": "arithmetic:sum"}}, {"n": 1}, {"mode": "sampled"}])

@@ -147,7 +147,7 @@ def test_completions_that_are_not_the_answer_sets_are_noticed(right: float, diff
     """A chat model that seldom says one of the answers alone: J is 0.5 among them, and rewards are rare."""
     runs = _made(0.0, mode="sampled")
     for key, curve in runs.curves.items():
-        runs.curves[key] = replace(curve, reward=np.full(10, right), zero_share=np.zeros(10))
+        runs.curves[key] = replace(curve, reward=np.full(10, right), zero_share=np.arange(10) / 10)
     summary = summarise(runs)
     found = summary["parts"]["two"]["completions"]
     assert found["differ"] == differ
@@ -155,5 +155,12 @@ def test_completions_that_are_not_the_answer_sets_are_noticed(right: float, diff
     assert abs(found["answer_set"] - 0.5) < 0.05
     (row,) = experiment_rows(summary)
     assert (row["predicted"] == "-") == (row["flow"] == "-") == differ
-    assert len(experiment_notes(summary)) == differ
+    assert_agree(found["zero_variance"], 0.45, 1e-12)
+    (note,) = experiment_notes(summary)
+    assert ("says other things than the answers" in note) == differ
+    assert note.endswith("45.0% of the groups were without variance.")
+    # As summaries of earlier versions are, which do not tell that.
+    del found["zero_variance"]
+    assert experiment_notes(summary) == [note.removesuffix(" 45.0% of the groups were without variance.")]
+    assert experiment_notes(summarise(_made(0.0))) == []
     assert summarise(_made(0.0))["parts"]["two"]["completions"] is None

@@ -11,10 +11,13 @@ import os
 import pytest
 import torch
 
+from llm_bridge.asking.pass_rates import exact_batch
+from llm_bridge.asking.questions import get_task, rewards_of
 from llm_bridge.chat import prompt_ids
 from llm_bridge.experiment import BridgeSettings, run_bridge
 from llm_bridge.models import LoadedModel, load_model
 from llm_bridge.policies import AnswerBatch, answer_logits, log_odds, p_and_q
+from llm_bridge.sampled.rollouts import Sampling, generate
 from llm_bridge.tasks import arithmetic_prompts, prompts_from_names
 from llm_bridge.weights.fetch import fetch
 from llm_bridge.weights.origins import read_origin
@@ -72,6 +75,28 @@ def test_success_depends_on_the_form_of_the_prompt(loaded: LoadedModel) -> None:
             mean[form] = p_and_q(log_odds(answer_logits(loaded.model, batch), batch.correct))[0].mean().item()
     assert 0.005 < mean["chat"] < 0.4
     assert mean["begun"] > 0.5
+
+
+def test_with_the_reply_begun_it_says_the_answers_that_exact_mode_scores(loaded: LoadedModel) -> None:
+    """Completions are right as often as the answer set says, to 4.5 standard errors and what the set leaves out."""
+    task, group = get_task("arithmetic:2+6 0+8 7+2 3+5", form="begun"), 32
+    batch = exact_batch(loaded, task.questions)
+    with torch.no_grad():
+        p = p_and_q(log_odds(answer_logits(loaded.model, batch), batch.correct))[0].numpy()
+    rollouts = generate(loaded, task.questions, group, Sampling(max_new_tokens=6), 1)
+    rewards = rewards_of(task, task.questions, group, rollouts.texts, rollouts.token_lists())
+    error = ((p * (1 - p)).sum() / group) ** 0.5 / len(p)
+    assert abs(rewards.mean() - p.mean()) < 4.5 * error + 0.03
+    # Asked to reply on its own, it is right a few times in a hundred, see docs/normalisation.md.
+    assert rewards.mean() > 0.4
+
+
+def test_the_answer_sets_of_two_digit_sums_hold_little_of_what_it_says(loaded: LoadedModel) -> None:
+    """The chance that a begun reply is one of the 19 answers and nothing else, as benchmarks/results tell it."""
+    batch = exact_batch(loaded, get_task("arithmetic:23+48 10+91 3+5", form="begun").questions)
+    with torch.no_grad():
+        chance = answer_logits(loaded.model, batch).logsumexp(dim=1).exp().tolist()
+    assert chance == pytest.approx([0.11, 0.03, 0.63], abs=0.005)
 
 
 def test_checkpointing_leaves_the_gradient_as_it_is(loaded: LoadedModel) -> None:

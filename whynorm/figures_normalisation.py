@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +14,8 @@ from whynorm.figures import DASHED, INK, RULE_COLOURS, panel
 
 __all__ = ["normalisation_figure"]
 
+# Of the title in one line above a part.
+_LETTERS = 46
 _COLOURS = {"same": RULE_COLOURS["reinforce"], "theorem": "#8a63c7", "best": "#b0407a", "matched": "#6b8f2a"}
 _TOLD = {
     "same": "same step",
@@ -35,7 +38,8 @@ def normalisation_figure(summary: Mapping[str, Any], title: str) -> Figure:
     with panel("", width=3.5 * len(parts) + 0.4, height=5.6) as (figure, axes):
         # The page's style holds within; its one panel makes room for several.
         figure.delaxes(axes)
-        figure.suptitle(title, fontsize=10.5, x=0.01, ha="left", parse_math=False)
+        lines = textwrap.fill(title, _LETTERS * len(parts))
+        figure.suptitle(lines, fontsize=10.5, x=0.01, ha="left", parse_math=False)
         grid = figure.subplots(2, len(parts), sharex="col", sharey="row", squeeze=False)
         for (part, content), above, below in zip(parts.items(), grid[0], grid[1], strict=True):
             _accuracy(above, part, content)
@@ -43,7 +47,7 @@ def normalisation_figure(summary: Mapping[str, Any], title: str) -> Figure:
         grid[0, 0].set_ylabel("success probability")
         grid[1, 0].set_ylabel("std − no_std")
         handles, labels = grid[0, 0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), fontsize=8.5)
+        figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 2 * len(parts)), fontsize=8.5)
     return figure
 
 

@@ -1,6 +1,7 @@
 """Tasks by name: ``KIND[:ARGUMENT][,KEY=VALUE...]``.
 
-A kind turns its argument into items, each worded twice: as plain text that a model goes on from, and as a chat message.
+A kind turns its argument into items, each worded as plain text that a model goes on from and as a chat message, and
+some with the beginning of a reply to it.
 Which wording becomes the prompt, and which part of the questions is taken, is decided here, once for all kinds.
 """
 
@@ -18,15 +19,15 @@ from llm_bridge.asking.items import Item, Kind, whole_number
 from llm_bridge.asking.questions import Task
 from llm_bridge.asking.split import PARTS, parse_range, read_split, within
 from llm_bridge.asking.word_problems import gsm8k, math
+from llm_bridge.chat import FORMS
 from theory.errors import expected
 
 __all__ = ["COMMON_KEYS", "KINDS", "build_task", "spread"]
 
 _PAIR = re.compile(r"[a-z_]+=", flags=re.ASCII)
-_FORMS = ("auto", "plain", "chat")
 # Keys that every kind has, besides the wording ``form``.
 COMMON_KEYS = {
-    "form": "plain, chat or auto: chat where the tokenizer has a chat template",
+    "form": "plain, chat, begun (chat, the reply begun), or auto: chat where the tokenizer has a chat template",
     "limit": "at most so many questions, evenly spaced over all",
     "split": "a file of whynorm bridge split",
     "part": "easy, hard or neither of that split, or a range of pass rates LOW:HIGH",
@@ -37,7 +38,7 @@ KINDS = {
     for kind in (
         Kind(
             "arithmetic",
-            "KIND or '3+5 17+26'",
+            "KIND, several, or '3+5 17+26'",
             "sums, differences and products, with finite answer sets",
             "nothing",
             "arithmetic:sum",
@@ -46,7 +47,7 @@ KINDS = {
         Kind(
             "choices",
             "FILE.jsonl or sample",
-            "finite answer sets of your own: question, answers, correct (one or several)",
+            "finite answer sets of your own: question, answers, correct (one or several), begun",
             "the file",
             "choices:sample",
             choices,
@@ -119,10 +120,10 @@ def _parsed(name: str) -> tuple[Kind, str, dict[str, str]]:
 
 
 def _form(form: str, tokenizer: Any) -> str:
-    if form not in _FORMS:
-        raise expected("form", form, f"one of {', '.join(_FORMS)}", "pick one")
+    if form not in FORMS:
+        raise expected("form", form, f"one of {', '.join(FORMS)}", "pick one")
     template = getattr(tokenizer, "chat_template", None)
-    if form == "chat" and tokenizer is not None and not template:
+    if form in ("chat", "begun") and tokenizer is not None and not template:
         raise expected("form", form, "plain, as the tokenizer has no chat template", "choose plain or auto")
     return form if form != "auto" else ("chat" if template else "plain")
 

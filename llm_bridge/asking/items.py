@@ -8,7 +8,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from llm_bridge.asking.questions import Message, Question, RewardFunction
+from llm_bridge.asking.questions import Question, RewardFunction
+from llm_bridge.chat import chat_messages
 from theory.errors import expected
 
 __all__ = ["SAMPLES", "Item", "Kind", "answer_text", "completion_text", "need_package", "whole_number"]
@@ -19,16 +20,27 @@ SAMPLES = Path(__file__).resolve().parent / "samples"
 
 @dataclass(frozen=True)
 class Item:
-    """A question in both wordings: ``plain`` is text to go on from, ``chat`` what a user would say."""
+    """A question in its wordings: ``plain`` is text to go on from, ``chat`` what a user would say.
+
+    ``begun`` is how the reply to the chat may be begun, so that the answer is all that is missing, or None.
+    """
 
     name: str
     plain: str
     chat: str
     columns: Mapping[str, Any]
+    begun: str | None = None
 
     def question(self, form: str) -> Question:
-        """The question in one wording, ``plain`` or ``chat``."""
-        chat: tuple[Message, ...] = ({"role": "user", "content": self.chat},)
+        """The question in one wording, ``plain``, ``chat`` or ``begun``.
+
+        Raises:
+            InputError: ``begun``, and the reply has no beginning.
+        """
+        if form == "begun" and self.begun is None:
+            wanted = f"chat or plain, as {self.name} has no begun reply"
+            raise expected("form", form, wanted, "choose one of these, or a task that has it, such as arithmetic")
+        chat = chat_messages(self.chat, self.begun if form == "begun" else None)
         return Question(self.name, self.plain if form == "plain" else chat, self.columns)
 
 

@@ -14,7 +14,7 @@ import threading
 from fractions import Fraction
 from typing import Any
 
-__all__ = ["boxed", "equal_answers", "number_of"]
+__all__ = ["boxed", "equal_answers", "first_number_of", "number_of"]
 
 _INTEGER = r"(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)"
 _NUMBER = re.compile(
@@ -32,6 +32,12 @@ def number_of(text: str) -> Fraction | None:
     _, mark, after = text.rpartition(_MARK)
     found = _NUMBER.findall(after if mark else text)
     return _value(found[0 if mark else -1]) if found else None
+
+
+def first_number_of(text: str) -> Fraction | None:
+    """The first number of a text, or None: the answer where a reply was begun with "3 + 5 = ", whatever follows it."""
+    found = _NUMBER.search(text)
+    return _value(found[0]) if found else None
 
 
 def _value(word: str) -> Fraction | None:

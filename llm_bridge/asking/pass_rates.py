@@ -14,18 +14,30 @@ from llm_bridge.policies import AnswerBatch, answer_logits, log_odds, p_and_q
 from llm_bridge.sampled.decoding import Sampling
 from llm_bridge.sampled.rollouts import generate
 from simulator.random import COMPLETION_STREAM, words
+from theory.errors import expected
 
-__all__ = ["exact_rate", "model_sampler", "sampled_rate"]
+__all__ = ["exact_batch", "exact_rate", "model_sampler", "sampled_rate"]
 
 Rate = Callable[[int, Question], PassRate]
+
+
+def exact_batch(loaded: LoadedModel, questions: Sequence[Question]) -> AnswerBatch:
+    """Questions with their finite answer sets, put in the form in which completions of them are sampled.
+
+    Raises:
+        InputError: see :func:`llm_bridge.asking.finite_sets.exact_prompts`; or the questions are put in several forms.
+    """
+    forms = sorted({question.form for question in questions})
+    if len(forms) != 1:
+        raise expected("forms of the questions", forms, "one form for all", "put them alike, or in several batches")
+    return AnswerBatch.of(exact_prompts(questions), loaded.tokenizer, form=forms[0], device=loaded.device)
 
 
 def exact_rate(loaded: LoadedModel) -> Rate:
     """The exact probability of the right answer within the question's answer set, as in exact mode."""
 
     def rate(index: int, question: Question) -> PassRate:
-        prompts = exact_prompts([question])
-        batch = AnswerBatch.of(prompts, loaded.tokenizer, device=loaded.device)
+        batch = exact_batch(loaded, [question])
         with torch.no_grad():
             p, _ = p_and_q(log_odds(answer_logits(loaded.model, batch), batch.correct))
         value = float(p[0])

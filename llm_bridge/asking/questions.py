@@ -33,7 +33,8 @@ class Question:
 
     Attributes:
         name: short and unique within its task; also the key of ``whynorm bridge split``.
-        prompt: plain text that the model goes on from, or the messages of a chat.
+        prompt: plain text that the model goes on from, or the messages of a chat; if the last of these is the
+            assistant's, the model goes on with that reply.
         columns: what the reward function gets besides prompts and completions (``answer``, ...); for a finite answer
             set ``answers`` holds the tuple of all answers.
     """
@@ -41,6 +42,13 @@ class Question:
     name: str
     prompt: str | tuple[Message, ...]
     columns: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def form(self) -> str:
+        """How it is put: ``plain``, ``chat``, or ``begun`` where the reply is."""
+        if isinstance(self.prompt, str):
+            return "plain"
+        return "begun" if self.prompt and self.prompt[-1]["role"] == "assistant" else "chat"
 
 
 @dataclass(frozen=True)
@@ -64,6 +72,11 @@ class Task:
             twice = next(name for name in names if names.count(name) > 1)
             raise expected(f"question of {self.name}", twice, "a name that no other question has", "rename one")
 
+    @property
+    def form(self) -> str:
+        """How its questions are put: ``plain``, ``chat`` or ``begun``, or several of these in their order."""
+        return "+".join(dict.fromkeys(question.form for question in self.questions))
+
 
 def get_task(name: str, *, tokenizer: Any = None, form: str = "auto", **options: Any) -> Task:
     """The task called ``name``: ``KIND[:ARGUMENT][,KEY=VALUE...]``, e.g. ``gsm8k:train.jsonl,limit=100,form=chat``.
@@ -71,8 +84,9 @@ def get_task(name: str, *, tokenizer: Any = None, form: str = "auto", **options:
     Args:
         name: see ``whynorm bridge tasks`` for the kinds and their keys.
         tokenizer: that of the model the task is for; decides the form ``auto``.
-        form: ``plain`` (text to go on from), ``chat`` (messages), or ``auto``: chat where the tokenizer has a chat
-            template, plain where it has none or no tokenizer is given.
+        form: ``plain`` (text to go on from), ``chat`` (messages), ``begun`` (messages, and the reply begun, where the
+            kind knows how), or ``auto``: chat where the tokenizer has a chat template, plain where it has none or no
+            tokenizer is given.
         options: the same keys as in the name; those in the name win.
 
     Raises:

@@ -222,7 +222,8 @@ def _earlier(out: Path, settings: Mapping[str, Any]) -> dict[str, PassRate]:
             raise expected("output directory", str(out), "one with settings.json beside rates.jsonl", "choose another")
         return {}
     try:
-        found = json.loads(file.read_text())
+        # Earlier versions wrote no form; the digest of the questions changes with it.
+        found = {"form": wanted.get("form"), **json.loads(file.read_text())}
         differing = sorted(key for key in {*wanted, *found} if found.get(key) != wanted.get(key))
     except (OSError, ValueError, TypeError, AttributeError):
         differing = ["settings.json"]

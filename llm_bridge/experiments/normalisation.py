@@ -26,6 +26,7 @@ import numpy as np
 import torch
 
 from llm_bridge.asking.finite_sets import exact_prompts
+from llm_bridge.asking.pass_rates import exact_batch
 from llm_bridge.asking.questions import Question, Task, get_task
 from llm_bridge.asking.split import questions_digest
 from llm_bridge.experiments.normalisation_run import (
@@ -47,6 +48,8 @@ from theory.rules import Rule
 
 __all__ = ["Runs", "draw_questions", "run_experiment"]
 
+# What may be another when an experiment goes on: each run has a file of its own.
+_FREE = ("seeds", "pairings")
 # Part, ``std`` or the pairing of a no_std run, seed.
 Key = tuple[str, str, int]
 
@@ -88,10 +91,10 @@ def run_experiment(experiment: Experiment, out: Path, progress: Callable[[int], 
     torch.set_num_threads(1)  # Results must not depend on the number of threads.
     prepare_directory(out)
     tokenizer = load_model(experiment.model, dtype=experiment.dtype).tokenizer
-    pools = {part: get_task(task, tokenizer=tokenizer) for part, task in experiment.parts.items()}
+    pools = _pools(experiment, tokenizer, experiment.form)
     for pool in pools.values():
         exact_prompts(draw_questions(pool.questions, experiment.n, 0))
-    _claim(out, experiment, pools)
+    _claim(out, experiment, pools, tokenizer)
     runs = Runs(experiment)
     # Seeds outside: an unfinished experiment has as many seeds of one part as of another.
     for seed in range(experiment.seeds):
@@ -102,20 +105,34 @@ def run_experiment(experiment: Experiment, out: Path, progress: Callable[[int], 
     return runs
 
 
-def _claim(out: Path, experiment: Experiment, pools: Mapping[str, Task]) -> None:
+def _pools(experiment: Experiment, tokenizer: Any, form: str) -> dict[str, Task]:
+    """The questions of each part, put in a form."""
+    return {part: get_task(task, tokenizer=tokenizer, form=form) for part, task in experiment.parts.items()}
+
+
+def _forms(pools: Mapping[str, Task]) -> dict[str, str]:
+    return {part: pool.form for part, pool in pools.items()}
+
+
+def _claim(out: Path, experiment: Experiment, pools: Mapping[str, Task], tokenizer: Any) -> None:
     """Write ``experiment.json``, or refuse a directory that belongs to another experiment.
 
-    More seeds than before are no other experiment: the earlier ones are kept.
+    More seeds or pairings than before are no other experiment: the earlier runs are kept. Of the form, what counts is
+    how the questions of each part are put in the end, whether it was named or not.
     """
     names = {part: [question.name for question in pool.questions] for part, pool in pools.items()}
     digests = {part: questions_digest(pool) for part, pool in pools.items()}
-    content = json.loads(json.dumps({**asdict(experiment), "questions": names, "digests": digests}))
+    named = {**asdict(experiment), "form": _forms(pools)}
+    content = json.loads(json.dumps({**named, "questions": names, "digests": digests}))
     path = out / "experiment.json"
     if path.exists():
         try:
             found = json.loads(path.read_text())
-            # Earlier versions knew no digests.
-            found = {"digests": content["digests"], **found, "seeds": content["seeds"]}
+            if "form" not in found:
+                # Earlier versions knew none but this.
+                found["form"] = _forms(_pools(experiment, tokenizer, "auto"))
+            # And no digests.
+            found = {"digests": content["digests"], **found, **{key: content[key] for key in _FREE}}
             differing = [key for key in content if found.get(key) != content[key]]
         except (OSError, ValueError, TypeError):
             differing = ["experiment.json"]
@@ -165,8 +182,7 @@ def _curve(experiment: Experiment, label: str, eta: float, task: Task, seed: int
 def _fresh(experiment: Experiment, task: Task, seed: int) -> tuple[LoadedModel, AnswerBatch]:
     """The model before its first step, with the seed's adapter, and the questions as it reads them."""
     loaded = load_model(experiment.model, dtype=experiment.dtype, lora=LoraSettings(seed=seed))
-    prompts = exact_prompts(task.questions)
-    return loaded, AnswerBatch.of(prompts, loaded.tokenizer)
+    return loaded, exact_batch(loaded, task.questions)
 
 
 def _problem(experiment: Experiment, task: Task, seed: int, path: Path) -> Problem:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from llm_bridge.chat import FORMS
 from llm_bridge.sampled.group_settings import GroupSettings
 from simulator.sampled import SampledRule, get_any_rule
 from theory.errors import expected
@@ -42,9 +43,11 @@ class Experiment:
         dtype: of the base model.
         mode: ``exact`` (Algorithms 1 and 2) or ``sampled`` (group advantages of G completions).
         group, batch, max_new_tokens: in sampled mode, G, prompts of a step, and the longest completion.
+        form: how questions are put, in both modes and to whatever J is measured by; see ``asking.questions.get_task``.
 
     Raises:
-        InputError: a number is out of range, or a pairing is unknown or of no meaning in the mode.
+        InputError: a number is out of range, there is no such form, or a pairing is unknown or of no meaning in the
+            mode.
     """
 
     model: str
@@ -60,6 +63,7 @@ class Experiment:
     group: int = 8
     batch: int = 1
     max_new_tokens: int = 6
+    form: str = "auto"
 
     def __post_init__(self) -> None:
         """Check the fields; see the class for what holds afterwards."""
@@ -70,6 +74,8 @@ class Experiment:
             raise expected("eta", self.eta, "a finite number above 0", "0.002 suits tiny")
         if not self.parts:
             raise expected("parts", {}, "at least one NAME=TASK", "e.g. hard=arithmetic:product")
+        if self.form not in FORMS:
+            raise expected("form", self.form, f"one of {', '.join(FORMS)}", "choose one of these")
         _check_pairings(self.pairings, self.mode)
         for label in ("std", "no_std"):
             self.rule(label)

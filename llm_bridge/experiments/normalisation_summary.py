@@ -132,10 +132,11 @@ def _part(runs: Runs, part: str, threshold: float, group: int) -> dict[str, Any]
 
 
 def completions(runs: Runs, part: str) -> dict[str, Any] | None:
-    """How often sampled completions were right, beside J; None in exact mode.
+    """How often sampled completions were right, beside J, and how many groups had no variance; None in exact mode.
 
-    J and both predictions are about the policy among the answers of the set. A model that says other things samples
-    from another policy. ``differ``: the rate is beyond four standard deviations and a factor of 2 from the mean of J.
+    ``right`` and ``zero_variance`` are measured, ``answer_set`` is the mean of J over the runs. J and both predictions
+    are about the policy among the answers of the set. A model that says other things samples from another policy.
+    ``differ``: the rate is beyond four standard deviations and a factor of 2 from the mean of J.
     """
     seeds = range(runs.experiment.seeds)
     curves = [runs.curves[part, label, s] for label in ("std", *runs.experiment.pairings) for s in seeds]
@@ -147,7 +148,8 @@ def completions(runs: Runs, part: str) -> dict[str, Any] | None:
     drawn = len(rewards) * runs.experiment.group * runs.experiment.batch
     noise = np.sqrt(max(J * (1 - J), 0) / drawn)
     differ = bool(abs(right - J) > 4 * noise and not J / 2 <= right <= 2 * J)
-    return {"right": right, "answer_set": _number(J), "differ": differ}
+    idle = float(np.concatenate([curve.zero_share for curve in curves]).mean())
+    return {"right": right, "answer_set": _number(J), "differ": differ, "zero_variance": idle}
 
 
 def _times_theorem(runs: Runs, part: str) -> list[float] | None:

@@ -92,8 +92,9 @@ class RunFolder:
         begun = self.checkpoints.exists() or (self.metrics.exists() and self.metrics.stat().st_size > 0)
         if not begun:
             return False
-        known = self._known()
         wanted = json.loads(json.dumps(identity))
+        # Earlier versions wrote no form; the digest of the task changes with it.
+        known = {**{name: wanted[name] for name in ("form", "eval_form") if name in wanted}, **self._known()}
         for name in dict.fromkeys([*wanted, *known]):
             if wanted.get(name) != known.get(name):
                 remedy = "give the settings of that run, or choose another --out"
@@ -142,8 +143,10 @@ def run_identity(loaded: LoadedModel, task: Task, settings: GroupSettings, held_
         **_adapter_settings(loaded),
         "model_digest": model_digest(loaded),
         "task": task.name,
+        "form": task.form,
         "task_digest": task_digest(task),
         "eval_task": None if held_out is None else held_out.name,
+        "eval_form": None if held_out is None else held_out.form,
         "eval_task_digest": None if held_out is None else task_digest(held_out),
     }
 

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from theory.errors import expected
-from whynorm.commands.bridge_options import MODEL_HELP, AsJson, BaseDtype, memory_errors, require_llm
+from whynorm.commands.bridge_options import MODEL_HELP, AsJson, BaseDtype, Form, memory_errors, require_llm
 from whynorm.console import progress, say
 
 __all__ = ["experiment", "experiment_notes", "experiment_rows"]
@@ -35,7 +35,7 @@ _SHOWN = ("part", "pairing", "std - no_std", "predicted", "ahead")
 
 def experiment(
     part: Annotated[list[str], typer.Option(help="NAME=TASK, a task with finite answer sets; repeat it.")],
-    out: Annotated[Path, typer.Option(help="Directory of the runs; a second call goes on, or adds seeds.")],
+    out: Annotated[Path, typer.Option(help="Directory of the runs; a second call goes on, or adds seeds or pairings.")],
     model: Annotated[str, typer.Option(help=MODEL_HELP)] = "tiny",
     mode: Annotated[Literal["exact", "sampled"], typer.Option(help="Algorithms 1 and 2, or G completions.")] = "exact",
     n: Annotated[int, typer.Option("--n", help="Prompts drawn from the part for each seed.")] = 8,
@@ -50,6 +50,7 @@ def experiment(
     group: Annotated[int, typer.Option(help="Completions G, in sampled mode.")] = 8,
     batch: Annotated[int, typer.Option(help="Prompts of a step, in sampled mode.")] = 1,
     max_new_tokens: Annotated[int, typer.Option(help="Longest completion, in sampled mode.")] = 6,
+    form: Form = "auto",
     dtype: BaseDtype = "float32",
     json_output: AsJson = False,
 ) -> int:
@@ -82,6 +83,7 @@ def experiment(
         group=group,
         batch=batch,
         max_new_tokens=max_new_tokens,
+        form=form,
     )
     with memory_errors():
         summary = _run(chosen, out, threshold)
@@ -150,14 +152,24 @@ def experiment_rows(summary: dict[str, Any]) -> list[dict[str, str]]:
 
 
 def experiment_notes(summary: dict[str, Any]) -> list[str]:
-    """What must be known to read the table: parts whose sampled completions are not those of the answer set."""
+    """What must be known to read the table in sampled mode: whether completions are those of the answer set."""
     return [
-        f"{part}: {content['completions']['right']:.1%} of the completions were right, where the answer set says "
-        f"{content['completions']['answer_set']:.1%}: the model says other things than the answers, so neither these "
-        "success probabilities nor predictions, which are left out, are about what was sampled."
+        _note(part, content["completions"], _other_policy(content))
         for part, content in summary["parts"].items()
-        if _other_policy(content)
+        if content.get("completions")
     ]
+
+
+def _note(part: str, found: dict[str, Any], other_policy: bool) -> str:
+    said, idle = "-" if found["answer_set"] is None else f"{found['answer_set']:.1%}", found.get("zero_variance")
+    note = f"{part}: {found['right']:.1%} of the completions were right, where the answer set says {said}"
+    if other_policy:
+        note += (
+            ": the model says other things than the answers, so neither these success probabilities nor predictions, "
+            "which are left out, are about what was sampled"
+        )
+    # Summaries of earlier versions do not tell.
+    return f"{note}." if idle is None else f"{note}. {idle:.1%} of the groups were without variance."
 
 
 def _other_policy(content: dict[str, Any]) -> bool:

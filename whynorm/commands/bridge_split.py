@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from theory.errors import InputError, expected
-from whynorm.commands.bridge_options import AsJson, BaseDtype, Reward, memory_errors, require_llm
+from whynorm.commands.bridge_options import AsJson, BaseDtype, Form, Reward, memory_errors, require_llm
 from whynorm.console import progress, say
 
 __all__ = ["split", "tasks"]
@@ -23,7 +23,7 @@ _COLUMNS = ("part", "questions", "mean pass rate", "never solved", "always solve
 def tasks(
     name: Annotated[str, typer.Argument(metavar="[TASK]", help="Show this task's first questions.")] = "",
     show: Annotated[int, typer.Option(help="How many questions to show.")] = 3,
-    form: Annotated[str, typer.Option(help="Wording, plain or chat.")] = "plain",
+    form: Annotated[str, typer.Option(help="Wording: plain, chat or begun.")] = "plain",
     json_output: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> int:
     """List the kinds of tasks, what each needs and an example; or show the questions of one task.
@@ -96,6 +96,7 @@ def split(
     reward: Reward = None,
     interval: Annotated[Literal["wilson", "clopper-pearson"], typer.Option(help="Of the pass rates.")] = "wilson",
     confidence: Annotated[float, typer.Option(help="Of the intervals.")] = 0.95,
+    form: Form = "auto",
     dtype: BaseDtype = "float32",
     seed: Annotated[int, typer.Option(help="Seed of the completions.")] = 0,
     json_output: AsJson = False,
@@ -120,6 +121,7 @@ def split(
         raise expected("reward", reward, "none in exact mode, where no completion is rewarded", remedy)
     generator(seed)
     settings: dict[str, Any] = {"model": model, "task": task, "mode": mode, "reward": reward, "dtype": dtype}
+    settings["form"] = form
     if mode == "sampled":
         settings |= {"samples": samples, "temperature": temperature, "max_new_tokens": max_new_tokens, "seed": seed}
         settings |= {"interval": interval, "confidence": confidence}
@@ -153,11 +155,14 @@ def _measure(settings: dict[str, Any], ranges: Any, out: Path) -> Any:
 
     torch.set_num_threads(1)  # Two threads that share a busy core wait for each other.
     # Without a tokenizer first: a wrong name should not wait for a model.
-    get_task(settings["task"])
+    get_task(settings["task"], form=settings["form"])
     if settings["mode"] == "sampled":
         sampling = Sampling(temperature=settings["temperature"], max_new_tokens=settings["max_new_tokens"])
     loaded = load_model(settings["model"], dtype=settings["dtype"])
-    task = with_reward(get_task(settings["task"], tokenizer=loaded.tokenizer), settings["reward"])
+    asked = get_task(settings["task"], tokenizer=loaded.tokenizer, form=settings["form"])
+    task = with_reward(asked, settings["reward"])
+    # What the rates depend on is how the questions are put in the end.
+    settings["form"] = task.form
     if settings["mode"] == "exact":
         rate = exact_rate(loaded)
     else:

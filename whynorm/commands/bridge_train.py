@@ -17,6 +17,7 @@ from whynorm.commands.bridge_options import (
     Checkpointing,
     Device,
     Dtype,
+    Form,
     LoraAlpha,
     LoraRank,
     ModelName,
@@ -40,6 +41,7 @@ def train(
     model: ModelName = None,
     task: Annotated[str, typer.Option(help="What is asked, see `whynorm bridge tasks`.")] = "arithmetic:sum",
     eval_task: Annotated[str | None, typer.Option(help="Held-out questions, a task too.")] = None,
+    form: Form = "auto",
     reward: Reward = None,
     rule: Annotated[
         str | None, typer.Option(help="paper:G, no_std:G, trl:G, dr_grpo:G, rloo:G, dapo:G, ...  [default: paper:8]")
@@ -103,8 +105,8 @@ def train(
 
 def _chosen(given: dict[str, Any]) -> dict[str, Any]:
     """What was left out, filled in from the preset or with whynorm's own settings."""
-    asked = {name: given[name] for name in ("model", "preset", "dtype", "device", "checkpointing")}
-    name, place = model_options(form="auto", **asked)
+    asked = {name: given[name] for name in ("model", "preset", "dtype", "device", "form", "checkpointing")}
+    name, place = model_options(**asked)
     from llm_bridge.presets import get_preset
 
     preset = None if given["preset"] is None else get_preset(given["preset"])
@@ -175,10 +177,12 @@ def _train(given: dict[str, Any], settings: Any, processes: Any, device: str) ->
     )
     if given["adapter"] is not None:
         load_adapter(loaded, given["adapter"])
-    questions = with_reward(get_task(given["task"], tokenizer=loaded.tokenizer), given["reward"])
-    held_out = None
-    if given["eval_task"] is not None:
-        held_out = with_reward(get_task(given["eval_task"], tokenizer=loaded.tokenizer), given["reward"])
+
+    def asked(name: str) -> Any:
+        return with_reward(get_task(name, tokenizer=loaded.tokenizer, form=given["form"]), given["reward"])
+
+    questions = asked(given["task"])
+    held_out = None if given["eval_task"] is None else asked(given["eval_task"])
     with contextlib.ExitStack() as stack:
         # The run holds it: of several processes the first.
         stack.enter_context(created_directory(out))
