@@ -131,8 +131,8 @@ class PerPromptGradients:
         # A hook would hold on to x, which is to be computed again instead.
         return _Recorded.apply(x, module.weight, self, module)
 
-    def add(self, module: Any, x: torch.Tensor, slope: torch.Tensor) -> None:
-        """Add a layer's parts, ``slope^T x`` over each prompt's rows of ``(B, T, in)`` and ``(B, T, out)``.
+    def add(self, module: Any, x: torch.Tensor, slope: torch.Tensor, factor: float = 1.0) -> None:
+        """Add a layer's parts, ``factor slope^T x`` over each prompt's rows of ``(B, T, in)`` and ``(B, T, out)``.
 
         Raises:
             InputError: the rows are not those of the prompts, or there is no axis of tokens.
@@ -150,15 +150,15 @@ class PerPromptGradients:
         if x.dtype != total.dtype or slope.dtype != total.dtype:
             slope, x = slope.to(total.dtype), x.to(total.dtype)
         # An axis of prompts, or of rows, in front of one of tokens.
-        view, width = self._views[module], slope.shape[-1]
+        view, width, scale = self._views[module], slope.shape[-1], factor * self._scale
         slope, x = slope.reshape(blocks, -1, width), x.reshape(blocks, -1, shape[-1])
         if rows is not None:
-            view.index_add_(0, rows, slope.mT @ x, alpha=self._scale)
+            view.index_add_(0, rows, slope.mT @ x, alpha=scale)
         elif width <= shape[-1]:
-            view.baddbmm_(slope.mT, x, alpha=self._scale)
+            view.baddbmm_(slope.mT, x, alpha=scale)
         else:
             # With the short side first the product takes half the time.
-            view.mT.add_(torch.bmm(x.mT, slope), alpha=self._scale)
+            view.mT.add_(torch.bmm(x.mT, slope), alpha=scale)
 
 
 class _Recorded(torch.autograd.Function):
