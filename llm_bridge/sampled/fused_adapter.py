@@ -35,15 +35,19 @@ def fused_adapter(model: Any, recorder: PerPromptGradients | None = None) -> Ite
 
     Args:
         model: a peft model.
-        recorder: takes the gradients of every prompt down; entered by the caller, for the layers left as they are.
+        recorder: takes the gradients of every prompt down; to be entered within, for the layers left as they are.
     """
     layers = [place for place in adapter_layers(model).plain() if _can_be_fused(place)]
     for place in layers:
         # As `module.forward = ...` does, which looks for parameters and submodules of that name first.
         vars(place.layer)["forward"] = partial(_forward, place, place.scaling, recorder)
+    if recorder is not None:
+        recorder.apart = {part for place in layers for part in (place.down, place.up)}
     try:
         yield
     finally:
+        if recorder is not None:
+            recorder.apart = ()
         for place in layers:
             del vars(place.layer)["forward"]
 
@@ -96,7 +100,10 @@ class _LoraLinear(torch.autograd.Function):
         y = linear(rows, weight, bias)
         # An adapter of a half-precision model is kept in float32, and so are its products.
         inner = linear(rows.to(down.dtype), down)
-        y = y.addmm_(inner, up.T, alpha=scaling) if y.dtype == up.dtype else (y + scaling * linear(inner, up)).to(y.dtype)
+        if y.dtype == up.dtype:
+            y.addmm_(inner, up.T, alpha=scaling)
+        else:
+            y = (y + scaling * linear(inner, up)).to(y.dtype)
         ctx.save_for_backward(x, inner, down, up, weight)
         ctx.scaling, ctx.recorder, ctx.place = scaling, recorder, place
         return y.view(*x.shape[:-1], -1)

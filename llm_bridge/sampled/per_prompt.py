@@ -8,7 +8,7 @@ the same to the last bit.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from functools import partial
 from types import TracebackType
 from typing import Any
@@ -54,6 +54,9 @@ class PerPromptGradients:
         self._rows: torch.Tensor | None = None
         self._order: torch.Tensor | None = None
         self._blocks, self._by_row, self._scale = self.n, False, 1.0
+        # Layers whose parts somebody else hands over, by `add`.
+        self.apart: Collection[Any] = ()
+        self._routed: list[Any] = []
         self._total: torch.Tensor | None = None
         self._views: dict[Any, torch.Tensor] = {}
         if isinstance(groups, torch.Tensor):
@@ -91,16 +94,18 @@ class PerPromptGradients:
 
     def __enter__(self) -> PerPromptGradients:
         """Route the adapter's linear layers through this object."""
-        forward = self._recomputed_forward if _recomputed(self._all) else self._hooked_forward
-        for module in self._modules:
-            module.forward = partial(forward, module)
+        self._routed = [module for module in self._modules if module not in self.apart]
+        if self._routed:
+            forward = self._recomputed_forward if _recomputed(self._all) else self._hooked_forward
+            for module in self._routed:
+                module.forward = partial(forward, module)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Give the layers their own forward pass back."""
-        for module in self._modules:
+        for module in self._routed:
             del module.forward
 
     def gradients(self) -> torch.Tensor:
