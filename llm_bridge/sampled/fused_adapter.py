@@ -37,7 +37,8 @@ def fused_adapter(model: Any, recorder: PerPromptGradients | None = None) -> Ite
         model: a peft model.
         recorder: takes the gradients of every prompt down; to be entered within, for the layers left as they are.
     """
-    layers = [place for place in adapter_layers(model).plain() if _can_be_fused(place)]
+    # A layer may stand at several places.
+    layers = {place.layer: place for place in adapter_layers(model).plain() if _can_be_fused(place)}.values()
     for place in layers:
         # As `module.forward = ...` does, which looks for parameters and submodules of that name first.
         vars(place.layer)["forward"] = partial(_forward, place, place.scaling, recorder)

@@ -84,7 +84,8 @@ def sum_of_gradients(
     with fused_adapter(loaded.model, recorder), recorder or nullcontext():
         scores = score_rollouts(loaded.model, batch, temperature, share_prompt=_worth_sharing(loaded, batch))
         loss = group_loss(scores.log_probs, advantages)
-        pieces = torch.autograd.grad(loss, adapter.trainable)
+        # A layer may not have been used at all, as experts that no token was sent to.
+        pieces = torch.autograd.grad(loss, adapter.trainable, materialize_grads=True)
     # The loss is a mean over prompts, and it falls where the objective rises.
     return torch.cat([piece.reshape(-1) for piece in pieces]).mul_(-batch.n)
 

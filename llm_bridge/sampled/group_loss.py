@@ -97,13 +97,13 @@ def score_rollouts(
     with precision(str(next(model.parameters()).dtype).removeprefix("torch.")):
         head = frozen_head(model)
         if head is None:
-            outputs = model(**batch.inputs(), use_cache=False, logits_to_keep=mask.shape[1] + 1)
-            scored = scores_from_logits(outputs.logits[:, :-1][mask], batch.targets, temperature, entropy)
+            outputs = model(**batch.inputs(), use_cache=False, logits_to_keep=mask.shape[1])
+            scored = scores_from_logits(outputs.logits[mask], batch.targets, temperature, entropy)
         else:
             hidden = _shared_hidden(model, batch) if share_prompt and rollouts.group > 1 else None
             if hidden is None:
                 hidden = backbone_of(model)(**batch.inputs(), use_cache=False).last_hidden_state
-                hidden = hidden[:, -mask.shape[1] - 1 : -1]
+                hidden = hidden[:, -mask.shape[1] :]
             scored = scores_from_hidden(head, hidden[mask], batch.targets, temperature, entropy)
     log_probs, entropies = (_row_sums(mask, values) for values in scored)
     assert log_probs is not None
@@ -143,14 +143,14 @@ class _Batch:
         return self.completion_ids[self.mask]
 
     def inputs(self) -> dict[str, torch.Tensor]:
-        """Prompt and completion of every row.
+        """Prompt and completion of every row but its last token, behind which nothing is scored.
 
         Where no row starts with padding there is nothing to be masked: causal layers do not see what stands behind.
         """
-        ids = torch.cat([self.prompt_ids, self.completion_ids], dim=1)
+        ids = torch.cat([self.prompt_ids, self.completion_ids[:, :-1]], dim=1)
         if bool(self.prompt_mask.all()):
             return {"input_ids": ids}
-        attention = torch.cat([self.prompt_mask, self.mask.to(self.prompt_mask)], dim=1)
+        attention = torch.cat([self.prompt_mask, self.mask[:, :-1].to(self.prompt_mask)], dim=1)
         return {
             "input_ids": ids,
             "attention_mask": attention,
@@ -178,7 +178,7 @@ def _shared_hidden(model: Any, batch: _Batch) -> torch.Tensor | None:
         return first
     cache.batch_repeat_interleave(batch.group)
     # The mask covers the cache too.
-    rest = {name: value[:, :-1] if name == "attention_mask" else value[:, width:-1] for name, value in inputs.items()}
+    rest = {name: value if name == "attention_mask" else value[:, width:] for name, value in inputs.items()}
     hidden = backbone(**rest, past_key_values=cache, use_cache=True).last_hidden_state
     return torch.cat([first, hidden], dim=1)
 

@@ -33,17 +33,19 @@ def merged_adapter(model: Any) -> Iterator[bool]:
     if places is None:
         yield False
         return
-    originals = [place.base.weight.data for place in places]
+    originals = {place.base: (place, place.base.weight.data) for place in places}
     try:
         with torch.no_grad():
+            for base, (place, _) in originals.items():
+                base.weight.data = _merged(place)
             for place in places:
-                place.base.weight.data = _merged(place)
                 place.parent._modules[place.name] = place.base
         yield True
     finally:
-        for place, original in zip(places, originals, strict=True):
+        for place in places:
             place.parent._modules[place.name] = place.layer
-            place.base.weight.data = original
+        for base, (_, original) in originals.items():
+            base.weight.data = original
 
 
 def _merged(place: PlainLayer) -> torch.Tensor:
@@ -56,5 +58,5 @@ def _places(model: Any) -> list[PlainLayer] | None:
     """Everything the adapter changes; None if some of it cannot be merged."""
     adapter = adapter_layers(model)
     found = [place for place in adapter.plain() if place.base.weight.dtype in _PRECISE]
-    adapted = sum(each.weight.requires_grad for place in found for each in (place.down, place.up))
+    adapted = sum(each.weight.requires_grad for each in {part for place in found for part in (place.down, place.up)})
     return found if found and adapted == len(adapter.trainable) else None
