@@ -84,16 +84,17 @@ class Clock:
 
 def prepare_whynorm(work: Workload, diagnostics: bool) -> Callable[[], list[StepTime]]:
     """A run of sampled training."""
-    import llm_bridge.sampled.group_training as training
+    import llm_bridge.sampled.updating as updating
     from llm_bridge.asking.questions import Question, Task
     from llm_bridge.sampled.group_settings import GroupSettings
+    from llm_bridge.sampled.group_training import train_groups
     from llm_bridge.sampled.observers import Interaction
 
     loaded, clock, seed = work.load(), Clock(), iter(range(10**6))
     texts = [prompt if isinstance(prompt, str) else tuple(prompt) for prompt in work.questions()]
     questions = tuple(Question(str(i), text) for i, text in enumerate(texts))
     task = Task(name="benchmark", questions=questions, reward=alternating)
-    draw = training.draw_step
+    draw = updating.draw_step
 
     def timed(*args: Any) -> Any:
         clock.start()
@@ -115,8 +116,8 @@ def prepare_whynorm(work: Workload, diagnostics: bool) -> Callable[[], list[Step
             seed=next(seed),
         )
         observers = (Interaction(settings.sampled_rule),) if diagnostics else ()
-        with patch.object(training, "draw_step", timed):
-            training.train_groups(loaded, task, settings, observers=observers, trackers=(End(),))
+        with patch.object(updating, "draw_step", timed):
+            train_groups(loaded, task, settings, observers=observers, trackers=(End(),))
         return clock.taken()
 
     return run

@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from theory.errors import expected
 
-__all__ = ["generator", "philox", "sample_stream", "uniform_order", "words"]
+__all__ = ["generator", "many_words", "philox", "sample_stream", "uniform_order", "words"]
 
 # Streams of one (seed, run, replica): what each is for is written here and nowhere else. Every stored result depends on
 # these numbers, so none may change.
@@ -78,6 +78,21 @@ def words(
         state["state"]["counter"][0] = start // 4
         source.state = state
     return np.asarray(source.random_raw(start % 4 + count)[start % 4 :])
+
+
+def many_words(seeds: npt.NDArray[np.uint64], count: int, *, stream: int = 0) -> npt.NDArray[np.uint64]:
+    """The first words of many seeds, uint64 ``(len(seeds), count)``: row r is ``words(seeds[r], 0, count)``.
+
+    One generator is keyed anew for each row, as making one takes longer than drawing.
+    """
+    source = philox(0, stream=stream)
+    state = source.state
+    drawn = np.empty((len(seeds), count), dtype=np.uint64)
+    for row, seed in enumerate(seeds):
+        state["state"]["key"][0] = seed
+        source.state = state
+        drawn[row] = source.random_raw(count)
+    return drawn
 
 
 def sample_stream(attempt: int) -> int:

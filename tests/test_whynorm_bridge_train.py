@@ -9,7 +9,7 @@ import pytest
 import torch
 from test_whynorm_cli import Capture, call
 
-import llm_bridge.sampled.group_training as module
+import llm_bridge.sampled.updating as module
 from llm_bridge.sampled.metrics import read_metrics
 from whynorm.figures_training import column, reward_figure, theory_figure
 

@@ -6,7 +6,7 @@ Everything in which the published conventions differ is explicit: ``baseline``, 
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from array_api_compat import array_namespace
@@ -43,9 +43,14 @@ class Convention:
 
     def __call__(self, rewards: Any) -> Any:
         """Advantages of shape ``(N, G)``; see :func:`advantages`."""
-        options = asdict(self)
-        options.pop("source")
-        return advantages(rewards, **options)
+        return advantages(
+            rewards,
+            baseline=self.baseline,
+            scale=self.scale,
+            ddof=self.ddof,
+            eps=self.eps,
+            zero_variance=self.zero_variance,
+        )
 
 
 PRESETS: dict[str, Convention] = {

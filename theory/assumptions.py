@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ __all__ = [
     "gradient_cosines",
     "gram_cosines",
     "orthogonality_defect",
+    "pairs_of",
     "unique_answers",
 ]
 
@@ -110,9 +112,18 @@ def gram_cosines(gram: npt.ArrayLike) -> npt.NDArray[np.float64]:
     """
     products = np.asarray(gram, dtype=np.float64)
     norms = np.sqrt(np.diag(products))
-    rows, columns = np.triu_indices(len(products), k=1)
+    rows, columns = pairs_of(len(products))
     scale = norms[rows] * norms[columns]
     return np.divide(products[rows, columns], scale, out=np.full(len(rows), np.nan), where=scale > 0)
+
+
+@lru_cache(maxsize=4)
+def pairs_of(n: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Numbers i and j of all pairs i < j of n prompts, ``(n (n - 1) / 2,)`` each; read-only."""
+    rows, columns = np.triu_indices(n, k=1)
+    rows.setflags(write=False)
+    columns.setflags(write=False)
+    return rows, columns
 
 
 def cosine_statistics(cosines: npt.NDArray[np.float64]) -> dict[str, float | None]:

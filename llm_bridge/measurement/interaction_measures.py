@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from theory.assumptions import cosine_statistics, gram_cosines
+from theory.assumptions import cosine_statistics, gram_cosines, pairs_of
 from theory.errors import expected
 from theory.interaction import pair_constants, spread
 
@@ -92,18 +92,23 @@ def gram_measures(
 
 def gram_of(rows: torch.Tensor) -> Floats:
     """``rows rows^T`` of a tensor ``(N, d)`` of any dtype and device, accumulated in float64 piece by piece."""
-    total = torch.zeros(len(rows), len(rows), dtype=torch.float64, device=rows.device)
-    for piece in rows.detach().split(max(1024, _CHUNK // len(rows)), dim=1):
-        wide = piece.double()
-        total += wide @ wide.T
+    first, *others = rows.detach().split(max(1024, _CHUNK // len(rows)), dim=1)
+    total = _product(first)
+    for piece in others:
+        total += _product(piece)
     return np.asarray(total.cpu().numpy())
+
+
+def _product(piece: torch.Tensor) -> torch.Tensor:
+    wide = piece.double()
+    return wide @ wide.T
 
 
 def _least(inner: Floats, projections: Floats | None) -> Floats:
     """The least M of every pair i < j, in both orders; inf where there is none."""
     size = np.diag(inner)
     needed = pair_constants(inner, np.broadcast_to(size, inner.shape) if projections is None else projections)
-    rows, columns = np.triu_indices(len(inner), k=1)
+    rows, columns = pairs_of(len(inner))
     return np.maximum(needed, needed.T)[rows, columns]
 
 

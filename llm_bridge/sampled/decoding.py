@@ -21,7 +21,8 @@ import torch
 from transformers import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
 from llm_bridge.models import full_precision
-from simulator.random import COMPLETION_STREAM, words
+from llm_bridge.sampled.token_reader import TokenReader
+from simulator.random import COMPLETION_STREAM, many_words
 from theory.errors import expected
 
 __all__ = [
@@ -92,7 +93,7 @@ def precision(dtype: str) -> AbstractContextManager[Any]:
 
 def uniforms(seeds: npt.NDArray[np.uint64], count: int) -> torch.Tensor:
     """Uniform numbers on [0, 1) with 53 bits, float64 ``(rows, count)``; row r is the Philox stream of its seed."""
-    drawn = np.stack([words(int(seed), 0, count, stream=COMPLETION_STREAM) for seed in seeds])
+    drawn = many_words(seeds, count, stream=COMPLETION_STREAM)
     return torch.from_numpy((drawn >> np.uint64(11)).astype(np.float64) * 2.0**-53)
 
 
@@ -172,23 +173,18 @@ def sample_tokens(
         sampling: the rest of the settings.
         pad: the padding token.
     """
-    model, group = loaded.model, len(uniform) // len(ids)
+    group, (n, longest) = len(uniform) // len(ids), uniform.shape
     ends = torch.tensor(end_tokens(loaded), device=ids.device)
-    positions = mask.cumsum(dim=1) - 1
+    tokens = torch.full((n, longest), pad, dtype=torch.long, device=ids.device)
+    entropy = torch.zeros(n, dtype=torch.float64, device=ids.device)
+    # All rows as they stand, until some are taken out.
+    rows: slice | torch.Tensor = slice(None)
+    live = torch.ones(n, dtype=torch.bool, device=ids.device)
     with torch.no_grad(), precision(loaded.dtype):
-        state = model(
-            input_ids=ids, attention_mask=mask, position_ids=positions.clamp(min=0), use_cache=True, logits_to_keep=1
-        )
-        cache = state.past_key_values
-        cache.batch_repeat_interleave(group)
-        scores = state.logits[:, -1].repeat_interleave(group, dim=0)
-        mask, position = (each.repeat_interleave(group, dim=0) for each in (mask, positions[:, -1:]))
-        tokens = torch.full((len(uniform), sampling.max_new_tokens), pad, dtype=torch.long, device=ids.device)
-        entropy = torch.zeros(len(uniform), dtype=torch.float64, device=ids.device)
-        rows = torch.arange(len(uniform), device=ids.device)
-        live = torch.ones_like(rows, dtype=torch.bool)
-        for t in range(sampling.max_new_tokens):
-            chosen, spread = tokens_and_entropies(scores, uniform[rows, t], sampling)
+        reader = TokenReader(loaded.model, ids, mask)
+        reader.repeat(group)
+        for t in range(longest):
+            chosen, spread = tokens_and_entropies(reader.scores, uniform[rows, t], sampling)
             chosen = torch.where(live, chosen, pad)
             tokens[rows, t] = chosen
             entropy[rows] += torch.where(live, spread, 0.0)
@@ -197,18 +193,12 @@ def sample_tokens(
             if broken:
                 remedy = "lower the step size (a run's last checkpoint is intact), or use another dtype"
                 raise expected("logits of the model", "not finite", "finite numbers", remedy)
-            if left == 0 or t + 1 == sampling.max_new_tokens:
+            if left == 0 or t + 1 == longest:
                 break
-            if left <= (1 - _ENDED_SHARE) * len(rows):
-                cache.batch_select_indices(torch.nonzero(live)[:, 0])
-                rows, mask, position, chosen, live = (each[live] for each in (rows, mask, position, chosen, live))
-            mask, position = torch.cat([mask, torch.ones_like(mask[:, :1])], dim=1), position + 1
-            state = model(
-                input_ids=chosen[:, None],
-                attention_mask=mask,
-                position_ids=position,
-                past_key_values=cache,
-                use_cache=True,
-            )
-            scores = state.logits[:, -1]
+            if left <= (1 - _ENDED_SHARE) * len(live):
+                kept = torch.nonzero(live)[:, 0]
+                reader.select(kept)
+                rows = kept if isinstance(rows, slice) else rows[kept]
+                chosen, live = chosen[kept], live[kept]
+            reader.read(chosen)
     return tokens[:, : t + 1], entropy

@@ -15,7 +15,9 @@ import numpy.typing as npt
 import torch
 
 from llm_bridge.models import LoadedModel
+from llm_bridge.sampled.adapter_layers import adapter_layers
 from llm_bridge.sampled.distributed import ALONE, Processes
+from llm_bridge.sampled.fused_adapter import fused_adapter
 from llm_bridge.sampled.group_loss import group_loss, score_rollouts
 from llm_bridge.sampled.group_settings import GroupSettings
 from llm_bridge.sampled.group_step import GroupStep
@@ -46,8 +48,8 @@ def step_gradients(
     ``keep``, not even in its last digit. Who takes many steps saves time by one ``recorder`` of N prompts for all.
     """
     n, group = step.advantages.shape
-    parameters = list(loaded.parameters.values())
-    total = torch.nn.utils.parameters_to_vector(parameters).detach().zero_()
+    parameters = adapter_layers(loaded.model).trainable
+    total = torch.zeros(sum(value.numel() for value in parameters), dtype=parameters[0].dtype, device=loaded.device)
     if keep:
         recorder = recorder or PerPromptGradients(loaded.model, n)
         recorder.reset()
@@ -78,11 +80,12 @@ def sum_of_gradients(
         temperature: at which the completions were sampled.
         recorder: takes the single gradients, of the loss ``-(1/n) sum_i g_i``, down; told of the batch's prompts.
     """
-    parameters = list(loaded.parameters.values())
-    with recorder or nullcontext():
+    adapter = adapter_layers(loaded.model)
+    with fused_adapter(loaded.model, recorder), recorder or nullcontext():
         scores = score_rollouts(loaded.model, batch, temperature, share_prompt=_worth_sharing(loaded, batch))
         loss = group_loss(scores.log_probs, advantages)
-        pieces = torch.autograd.grad(loss, parameters)
+        # A layer may not have been used at all, as experts that no token was sent to.
+        pieces = torch.autograd.grad(loss, adapter.trainable, materialize_grads=True)
     # The loss is a mean over prompts, and it falls where the objective rises.
     return torch.cat([piece.reshape(-1) for piece in pieces]).mul_(-batch.n)
 
@@ -91,7 +94,7 @@ def _worth_sharing(loaded: LoadedModel, batch: Rollouts) -> bool:
     """Whether reading each prompt once saves time; the result is the same to rounding."""
     saved = int(batch.prompt_mask.sum()) * (batch.group - 1) // batch.group
     # Forward and backward pass: 6 operations for each parameter and token.
-    work = 6.0 * saved * loaded.model.num_parameters()
+    work = 6.0 * saved * adapter_layers(loaded.model).size
     return work > _PASS_WORTH.get(loaded.device.type, _PASS_WORTH["other"])
 
 

@@ -21,7 +21,7 @@ from transformers.cache_utils import DynamicLayer
 
 from llm_bridge.sampled.decoding import precision
 from llm_bridge.sampled.per_prompt import recomputes_activations
-from llm_bridge.sampled.token_scores import frozen_head, scores_from_hidden, scores_from_logits
+from llm_bridge.sampled.token_scores import backbone_of, base_of, frozen_head, scores_from_hidden, scores_from_logits
 from theory.errors import expected
 
 if TYPE_CHECKING:
@@ -97,13 +97,13 @@ def score_rollouts(
     with precision(str(next(model.parameters()).dtype).removeprefix("torch.")):
         head = frozen_head(model)
         if head is None:
-            outputs = model(**batch.inputs(), use_cache=False, logits_to_keep=mask.shape[1] + 1)
-            scored = scores_from_logits(outputs.logits[:, :-1][mask], batch.targets, temperature, entropy)
+            outputs = model(**batch.inputs(), use_cache=False, logits_to_keep=mask.shape[1])
+            scored = scores_from_logits(outputs.logits[mask], batch.targets, temperature, entropy)
         else:
             hidden = _shared_hidden(model, batch) if share_prompt and rollouts.group > 1 else None
             if hidden is None:
-                hidden = _backbone(model)(**batch.inputs(), use_cache=False).last_hidden_state
-                hidden = hidden[:, -mask.shape[1] - 1 : -1]
+                hidden = backbone_of(model)(**batch.inputs(), use_cache=False).last_hidden_state
+                hidden = hidden[:, -mask.shape[1] :]
             scored = scores_from_hidden(head, hidden[mask], batch.targets, temperature, entropy)
     log_probs, entropies = (_row_sums(mask, values) for values in scored)
     assert log_probs is not None
@@ -143,10 +143,16 @@ class _Batch:
         return self.completion_ids[self.mask]
 
     def inputs(self) -> dict[str, torch.Tensor]:
-        """Prompt and completion of every row."""
-        attention = torch.cat([self.prompt_mask, self.mask.to(self.prompt_mask)], dim=1)
+        """Prompt and completion of every row but its last token, behind which nothing is scored.
+
+        Where no row starts with padding there is nothing to be masked: causal layers do not see what stands behind.
+        """
+        ids = torch.cat([self.prompt_ids, self.completion_ids[:, :-1]], dim=1)
+        if bool(self.prompt_mask.all()):
+            return {"input_ids": ids}
+        attention = torch.cat([self.prompt_mask, self.mask[:, :-1].to(self.prompt_mask)], dim=1)
         return {
-            "input_ids": torch.cat([self.prompt_ids, self.completion_ids], dim=1),
+            "input_ids": ids,
             "attention_mask": attention,
             "position_ids": (attention.cumsum(dim=1) - 1).clamp(min=0),
         }
@@ -157,7 +163,7 @@ def _shared_hidden(model: Any, batch: _Batch) -> torch.Tensor | None:
 
     The keys and values of the prompt's pass stay in the graph, so the completions' gradients flow back through them.
     """
-    base, backbone = _base(model), _backbone(model)
+    base, backbone = base_of(model), backbone_of(model)
     # Layers that compute their activations again cannot also keep keys and values for another pass.
     if recomputes_activations(base):
         return None
@@ -171,14 +177,10 @@ def _shared_hidden(model: Any, batch: _Batch) -> torch.Tensor | None:
     if batch.mask.shape[1] == 1:
         return first
     cache.batch_repeat_interleave(batch.group)
-    rest = backbone(
-        input_ids=inputs["input_ids"][:, width:-1],
-        attention_mask=inputs["attention_mask"][:, :-1],
-        position_ids=inputs["position_ids"][:, width:-1],
-        past_key_values=cache,
-        use_cache=True,
-    ).last_hidden_state
-    return torch.cat([first, rest], dim=1)
+    # The mask covers the cache too.
+    rest = {name: value if name == "attention_mask" else value[:, width:] for name, value in inputs.items()}
+    hidden = backbone(**rest, past_key_values=cache, use_cache=True).last_hidden_state
+    return torch.cat([first, hidden], dim=1)
 
 
 def _row_sums(mask: torch.Tensor, values: torch.Tensor | None) -> torch.Tensor | None:
@@ -187,11 +189,3 @@ def _row_sums(mask: torch.Tensor, values: torch.Tensor | None) -> torch.Tensor |
         return None
     rows = torch.nonzero(mask, as_tuple=True)[0]
     return torch.zeros(len(mask), dtype=torch.float64, device=mask.device).index_add(0, rows, values.double())
-
-
-def _base(model: Any) -> Any:
-    return model.get_base_model() if hasattr(model, "get_base_model") else model
-
-
-def _backbone(model: Any) -> Any:
-    return _base(model).base_model

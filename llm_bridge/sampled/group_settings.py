@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -100,7 +101,7 @@ class GroupSettings:
     @property
     def sampled_rule(self) -> SampledRule:
         """The rule: its convention, G, and how often groups without variance are drawn again."""
-        rule = get_any_rule(self.rule)
+        rule = _rule(self.rule)
         if not isinstance(rule, SampledRule):
             remedy = "exact rules are for finite answer sets: whynorm bridge run"
             raise expected("rule", self.rule, "a sampled rule with its group size, such as paper:8 or no_std:8", remedy)
@@ -141,6 +142,10 @@ def question_order(settings: GroupSettings, n: int) -> npt.NDArray[np.int64]:
     epochs = -(-steps * batch // n)
     keys = words(seed, 0, epochs * n, stream=ORDER_STREAM).reshape(epochs, n)
     return np.argsort(keys, axis=1, kind="stable").reshape(-1)[: steps * batch].reshape(steps, batch)
+
+
+# A run asks for its rule several times a step.
+_rule = lru_cache(maxsize=16)(get_any_rule)
 
 
 def _shown(name: str) -> str:

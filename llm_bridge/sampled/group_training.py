@@ -7,31 +7,23 @@ rule's convention, and theta moves by ``eta (1/N) sum_i g_i`` (plain SGD) with
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
-
-import numpy as np
-import numpy.typing as npt
-import torch
 
 from llm_bridge.asking.questions import Task
 from llm_bridge.models import LoadedModel
 from llm_bridge.sampled.checkpoints import load_checkpoint, newest_checkpoint, save_checkpoint
 from llm_bridge.sampled.distributed import ALONE, Processes
-from llm_bridge.sampled.evaluation import evaluate
-from llm_bridge.sampled.group_gradients import step_gradients
 from llm_bridge.sampled.group_settings import GroupSettings, question_order
-from llm_bridge.sampled.group_step import GroupStep, draw_step
-from llm_bridge.sampled.halves import check_halves, halved
-from llm_bridge.sampled.metrics import MetricsFile, Row, step_metrics, told_completions, write_parquet
-from llm_bridge.sampled.observers import Observer, observed
-from llm_bridge.sampled.per_prompt import PerPromptGradients
+from llm_bridge.sampled.halves import check_halves
+from llm_bridge.sampled.metrics import MetricsFile, Row, told_completions, write_parquet
+from llm_bridge.sampled.observers import Observer
 from llm_bridge.sampled.random_states import own_random_states
 from llm_bridge.sampled.rollouts import evaluating
 from llm_bridge.sampled.run_folder import RunFolder, run_identity, save_adapter, writing
+from llm_bridge.sampled.updating import Run, advance, evaluation, get_optimizer
 from theory.errors import expected
 
 __all__ = ["GroupRun", "GroupSettings", "Observer", "Tracker", "train_groups"]
@@ -60,24 +52,6 @@ class GroupRun:
     settings: GroupSettings
     rows: tuple[Row, ...]
     resumed_at: int = 0
-
-
-@dataclass
-class _Run:
-    """What changes while a run goes on."""
-
-    loaded: LoadedModel
-    task: Task
-    settings: GroupSettings
-    optimizer: torch.optim.Optimizer
-    processes: Processes
-    observers: Sequence[Observer]
-    half_observers: Sequence[Observer]
-    observe_every: int
-    held_out: Task | None
-    step: int = 0
-    counters: dict[str, int] = field(default_factory=lambda: {"num_tokens": 0, "questions": 0})
-    recorder: PerPromptGradients | None = None
 
 
 def train_groups(
@@ -123,8 +97,8 @@ def train_groups(
         check_halves(settings.group)
     if observe_every < 1:
         raise expected("diagnostics-every", observe_every, "an integer from 1 on", "1 is every step")
-    optimizer = _optimizer(loaded, settings)
-    run = _Run(loaded, task, settings, optimizer, processes, observers, half_observers, observe_every, held_out)
+    optimizer = get_optimizer(loaded, settings)
+    run = Run(loaded, task, settings, optimizer, processes, observers, half_observers, observe_every, held_out)
     with ExitStack() as stack:
         stack.enter_context(own_random_states(settings.seed + processes.rank))
         stack.enter_context(evaluating(loaded.model))
@@ -133,10 +107,10 @@ def train_groups(
         texts = _open_completions(run, folder, stack)
         log = _Log(metrics, trackers)
         if run.step == 0 and settings.eval_every:
-            log({"step": 0, **_evaluation(run)})
+            log({"step": 0, **evaluation(run)})
         progress(run.step)
         while run.step < settings.steps:
-            row, drawn = _advance(run, order[run.step])
+            row, drawn = advance(run, order[run.step])
             log(row)
             if texts is not None:
                 texts.write({"step": run.step, "completions": told_completions(run.task, drawn, order[run.step - 1])})
@@ -163,7 +137,7 @@ class _Log:
             tracker.log(int(row["step"] or 0), self.rows[-1])
 
 
-def _open(run: _Run, folder: RunFolder | None, stack: ExitStack) -> MetricsFile | None:
+def _open(run: Run, folder: RunFolder | None, stack: ExitStack) -> MetricsFile | None:
     """Restore what is to be resumed; the metrics file of the first process."""
     if folder is None:
         return None
@@ -186,72 +160,14 @@ def _open(run: _Run, folder: RunFolder | None, stack: ExitStack) -> MetricsFile 
     return stack.enter_context(MetricsFile(folder.metrics, None if newest is None else run.step))
 
 
-def _open_completions(run: _Run, folder: RunFolder | None, stack: ExitStack) -> MetricsFile | None:
+def _open_completions(run: Run, folder: RunFolder | None, stack: ExitStack) -> MetricsFile | None:
     if folder is None or not folder.completions or not run.processes.first:
         return None
     file = MetricsFile(folder.path / "completions.jsonl", run.step or None, gaps=True)
     return stack.enter_context(file)
 
 
-def _advance(run: _Run, chosen: npt.NDArray[np.int64]) -> tuple[Row, GroupStep]:
-    """One update, and what is to be said of it."""
-    start = time.monotonic()
-    settings = run.settings
-    drawn = draw_step(run.loaded, run.task, settings, chosen, run.step, run.processes)
-    total, rows = _gradients(run, drawn)
-    norm = float(torch.linalg.vector_norm(total, dtype=torch.float64))
-    if not np.isfinite(norm):
-        remedy = "lower eta; the last checkpoint is intact"
-        raise expected(f"gradient norm at step {run.step + 1}", norm, "a finite number", remedy)
-    _move(run, total, norm)
-    run.step += 1
-    run.counters["num_tokens"] += int(drawn.tokens.sum())
-    run.counters["questions"] += len(chosen)
-    row: Row = {
-        "step": run.step,
-        "epoch": run.counters["questions"] / len(run.task.questions),
-        **step_metrics(drawn),
-        "grad_norm": norm,
-        "learning_rate": settings.eta,
-        "num_tokens": run.counters["num_tokens"],
-    }
-    if rows is not None and run.processes.first:
-        found = observed(run.step, rows, drawn.rewards, run.observers, run.half_observers)
-        row.update({f"theory/{name}": value for name, value in found.items()})
-    row["step_time"] = time.monotonic() - start
-    if settings.eval_every and (run.step % settings.eval_every == 0 or run.step == settings.steps):
-        row.update(_evaluation(run))
-    return row, drawn
-
-
-def _gradients(run: _Run, drawn: GroupStep) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """The step's gradient, and those that are observed: of the prompts, or of the halves of their groups."""
-    watched = bool(run.observers or run.half_observers) and run.step % run.observe_every == 0
-    step = halved(drawn) if watched and run.half_observers else drawn
-    if watched and run.recorder is None:
-        run.recorder = PerPromptGradients(run.loaded.model, len(step.rewards))
-    return step_gradients(run.loaded, step, run.settings, run.processes, keep=watched, recorder=run.recorder)
-
-
-def _move(run: _Run, ascent: torch.Tensor, norm: float) -> None:
-    """One step of the optimizer along the gradient of the objective."""
-    limit = run.settings.max_grad_norm
-    scale = 1.0 if limit is None or norm <= limit else limit / norm
-    parameters = [value for group in run.optimizer.param_groups for value in group["params"]]
-    pieces = torch.split(ascent, [value.numel() for value in parameters])
-    for value, piece in zip(parameters, pieces, strict=True):
-        # Optimizers descend.
-        value.grad = -scale * piece.view_as(value)
-    run.optimizer.step()
-    run.optimizer.zero_grad(set_to_none=True)
-
-
-def _evaluation(run: _Run) -> Row:
-    assert run.held_out is not None
-    return evaluate(run.loaded, run.held_out, run.settings, run.step, run.processes)
-
-
-def _save(run: _Run, folder: RunFolder) -> None:
+def _save(run: Run, folder: RunFolder) -> None:
     save_checkpoint(
         folder.checkpoints,
         run.step,
@@ -261,10 +177,3 @@ def _save(run: _Run, folder: RunFolder) -> None:
         keep=folder.keep,
         processes=run.processes,
     )
-
-
-def _optimizer(loaded: LoadedModel, settings: GroupSettings) -> torch.optim.Optimizer:
-    parameters = list(loaded.parameters.values())
-    if settings.optimizer == "adamw":
-        return torch.optim.AdamW(parameters, lr=settings.eta, weight_decay=settings.weight_decay)
-    return torch.optim.SGD(parameters, lr=settings.eta)

@@ -7,9 +7,12 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from peft.tuners.lora import Linear
+
+from llm_bridge.sampled.adapter_layers import PlainLayer, adapter_layers
 
 __all__ = ["merged_adapter"]
+
+_PRECISE = (torch.float32, torch.float64)
 
 
 @contextmanager
@@ -30,43 +33,30 @@ def merged_adapter(model: Any) -> Iterator[bool]:
     if places is None:
         yield False
         return
-    originals = [layer.base_layer.weight.data for _, _, layer in places]
+    originals = {place.base: (place, place.base.weight.data) for place in places}
     try:
         with torch.no_grad():
-            for parent, name, layer in places:
-                layer.base_layer.weight.data = layer.base_layer.weight.data + layer.get_delta_weight(
-                    layer.active_adapters[0]
-                )
-                parent._modules[name] = layer.base_layer
+            for base, (place, _) in originals.items():
+                base.weight.data = _merged(place)
+            for place in places:
+                place.parent._modules[place.name] = place.base
         yield True
     finally:
-        for (parent, name, layer), original in zip(places, originals, strict=True):
-            parent._modules[name] = layer
-            layer.base_layer.weight.data = original
+        for place in places:
+            place.parent._modules[place.name] = place.layer
+        for base, (_, original) in originals.items():
+            base.weight.data = original
 
 
-def _places(model: Any) -> list[tuple[torch.nn.Module, str, Any]] | None:
-    """Parent, name and layer of everything the adapter changes; None if some of it cannot be merged."""
-    found: list[tuple[torch.nn.Module, str, Any]] = []
-    trainable = adapted = 0
-    # One walk: it is made for every batch of completions.
-    for parent in model.modules():
-        trainable += sum(value is not None and value.requires_grad for value in parent._parameters.values())
-        for name, layer in parent._modules.items():
-            if type(layer) is Linear and _plain(layer):
-                found.append((parent, name, layer))
-                adapted += sum(value.requires_grad for value in layer.parameters())
-    return found if found and adapted == trainable else None
+def _merged(place: PlainLayer) -> torch.Tensor:
+    weight = place.base.weight
+    down, up = place.down.weight.to(weight.dtype), place.up.weight.to(weight.dtype)
+    return torch.addmm(weight, up, down, alpha=place.scaling)
 
 
-def _plain(layer: Any) -> bool:
-    """Whether the layer is ``W x + (alpha / r) B A x`` and nothing more, in a precision that keeps small changes."""
-    base = layer.base_layer
-    return (
-        type(base) is torch.nn.Linear
-        and base.weight.dtype in (torch.float32, torch.float64)
-        and len(layer.active_adapters) == 1
-        and not layer.disable_adapters
-        and not layer.merged
-        and not getattr(layer, "lora_variant", {})
-    )
+def _places(model: Any) -> list[PlainLayer] | None:
+    """Everything the adapter changes; None if some of it cannot be merged."""
+    adapter = adapter_layers(model)
+    found = [place for place in adapter.plain() if place.base.weight.dtype in _PRECISE]
+    adapted = sum(each.weight.requires_grad for each in {part for place in found for part in (place.down, place.up)})
+    return found if found and adapted == len(adapter.trainable) else None

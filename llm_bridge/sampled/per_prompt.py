@@ -8,7 +8,7 @@ the same to the last bit.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from functools import partial
 from types import TracebackType
 from typing import Any
@@ -54,6 +54,9 @@ class PerPromptGradients:
         self._rows: torch.Tensor | None = None
         self._order: torch.Tensor | None = None
         self._blocks, self._by_row, self._scale = self.n, False, 1.0
+        # Layers whose parts somebody else hands over, by `add`.
+        self.apart: Collection[Any] = ()
+        self._routed: list[Any] = []
         self._total: torch.Tensor | None = None
         self._views: dict[Any, torch.Tensor] = {}
         if isinstance(groups, torch.Tensor):
@@ -91,16 +94,18 @@ class PerPromptGradients:
 
     def __enter__(self) -> PerPromptGradients:
         """Route the adapter's linear layers through this object."""
-        forward = self._recomputed_forward if _recomputed(self._all) else self._hooked_forward
-        for module in self._modules:
-            module.forward = partial(forward, module)
+        self._routed = [module for module in self._modules if module not in self.apart]
+        if self._routed:
+            forward = self._recomputed_forward if _recomputed(self._all) else self._hooked_forward
+            for module in self._routed:
+                module.forward = partial(forward, module)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Give the layers their own forward pass back."""
-        for module in self._modules:
+        for module in self._routed:
             del module.forward
 
     def gradients(self) -> torch.Tensor:
@@ -131,8 +136,8 @@ class PerPromptGradients:
         # A hook would hold on to x, which is to be computed again instead.
         return _Recorded.apply(x, module.weight, self, module)
 
-    def add(self, module: Any, x: torch.Tensor, slope: torch.Tensor) -> None:
-        """Add a layer's parts, ``slope^T x`` over each prompt's rows of ``(B, T, in)`` and ``(B, T, out)``.
+    def add(self, module: Any, x: torch.Tensor, slope: torch.Tensor, factor: float = 1.0) -> None:
+        """Add a layer's parts, ``factor slope^T x`` over each prompt's rows of ``(B, T, in)`` and ``(B, T, out)``.
 
         Raises:
             InputError: the rows are not those of the prompts, or there is no axis of tokens.
@@ -150,15 +155,15 @@ class PerPromptGradients:
         if x.dtype != total.dtype or slope.dtype != total.dtype:
             slope, x = slope.to(total.dtype), x.to(total.dtype)
         # An axis of prompts, or of rows, in front of one of tokens.
-        view, width = self._views[module], slope.shape[-1]
+        view, width, scale = self._views[module], slope.shape[-1], factor * self._scale
         slope, x = slope.reshape(blocks, -1, width), x.reshape(blocks, -1, shape[-1])
         if rows is not None:
-            view.index_add_(0, rows, slope.mT @ x, alpha=self._scale)
+            view.index_add_(0, rows, slope.mT @ x, alpha=scale)
         elif width <= shape[-1]:
-            view.baddbmm_(slope.mT, x, alpha=self._scale)
+            view.baddbmm_(slope.mT, x, alpha=scale)
         else:
             # With the short side first the product takes half the time.
-            view.mT.add_(torch.bmm(x.mT, slope), alpha=self._scale)
+            view.mT.add_(torch.bmm(x.mT, slope), alpha=scale)
 
 
 class _Recorded(torch.autograd.Function):

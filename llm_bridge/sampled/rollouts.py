@@ -13,6 +13,7 @@ import torch
 
 from llm_bridge.chat import prompt_ids
 from llm_bridge.models import LoadedModel
+from llm_bridge.sampled.adapter_layers import adapter_layers
 from llm_bridge.sampled.decoding import Sampling, end_tokens, mask_to_first_end, sample_tokens, uniforms
 from llm_bridge.sampled.merging import merged_adapter
 from simulator.random import COMPLETION_STREAM, words
@@ -176,7 +177,7 @@ def generate(
     pad = loaded.tokenizer.pad_token_id if loaded.tokenizer.pad_token_id is not None else ends[0]
     ids, mask = (each.to(device) for each in _padded_left(prompts, pad))
     if merge is None:
-        merge = device.type != "cpu" or loaded.model.num_parameters() < _SMALL
+        merge = device.type != "cpu" or adapter_layers(loaded.model).size < _SMALL
     with evaluating(loaded.model), merged_adapter(loaded.model) if merge else nullcontext():
         drawn = uniforms(seeds, sampling.max_new_tokens).to(device)
         tokens, entropy = sample_tokens(loaded, ids, mask, drawn, sampling, pad)

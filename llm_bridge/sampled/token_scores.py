@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch.autograd.function import once_differentiable
 
-__all__ = ["frozen_head", "scores_from_hidden", "scores_from_logits"]
+__all__ = ["backbone_of", "base_of", "frozen_head", "scores_from_hidden", "scores_from_logits"]
 
 # Logits held at a time: 64 MiB in float32.
 _CHUNK_LOGITS = 2**24
@@ -23,12 +23,22 @@ _PLAIN: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
 Pair = tuple[torch.Tensor, torch.Tensor | None]
 
 
+def base_of(model: Any) -> Any:
+    """The model of transformers within a peft model, its layers adapted; any other model itself."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+def backbone_of(model: Any) -> Any:
+    """All of it but the output head."""
+    return base_of(model).base_model
+
+
 def frozen_head(model: Any) -> torch.nn.Linear | None:
     """The output head of a model whose logits are exactly ``head(hidden)`` with fixed weights; None for other models.
 
     Some models scale or cap their logits behind the head. Whether one does is tried out once, on one token.
     """
-    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    base = base_of(model)
     head = base.get_output_embeddings() if hasattr(base, "get_output_embeddings") else None
     if type(head) is not torch.nn.Linear or any(value.requires_grad for value in head.parameters()):
         return None

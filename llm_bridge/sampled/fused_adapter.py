@@ -1,0 +1,139 @@
+r"""LoRA layers whose forward and backward passes are one node each of autograd's graph.
+
+As peft writes it, ``y = W x + b + s B (A x)`` with ``s = alpha / r`` is three layers called by a fourth, and six nodes.
+Most of a small model's time goes into calling them. Here it is the same products, and with ``delta = dloss/dy``
+
+    dloss/dx = W^T delta + A^T u,    u = s B^T delta,    dloss/dA = u x^T,    dloss/dB = s delta (A x)^T,
+
+where the last two are sums over rows, which a recorder can take prompt by prompt while they are at hand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import torch
+from torch.autograd.function import once_differentiable
+from torch.nn.functional import linear
+
+from llm_bridge.sampled.adapter_layers import PlainLayer, adapter_layers
+from llm_bridge.sampled.per_prompt import PerPromptGradients
+
+__all__ = ["fused_adapter"]
+
+
+@contextmanager
+def fused_adapter(model: Any, recorder: PerPromptGradients | None = None) -> Iterator[None]:
+    """Within the block plain LoRA layers are one node each; values and first derivatives are the same to rounding.
+
+    Layers that are more than that (DoRA, dropout, several adapters, quantized weights, hooks) keep their own passes.
+    Second derivatives are refused by autograd. The block is to hold the backward pass too where layers are computed
+    again in it.
+
+    Args:
+        model: a peft model.
+        recorder: takes the gradients of every prompt down; to be entered within, for the layers left as they are.
+    """
+    # A layer may stand at several places.
+    layers = {place.layer: place for place in adapter_layers(model).plain() if _can_be_fused(place)}.values()
+    for place in layers:
+        # As `module.forward = ...` does, which looks for parameters and submodules of that name first.
+        vars(place.layer)["forward"] = partial(_forward, place, place.scaling, recorder)
+    if recorder is not None:
+        recorder.apart = {part for place in layers for part in (place.down, place.up)}
+    try:
+        yield
+    finally:
+        if recorder is not None:
+            recorder.apart = ()
+        for place in layers:
+            del vars(place.layer)["forward"]
+
+
+def _can_be_fused(place: PlainLayer) -> bool:
+    """Whether nobody listens to the layer's parts or has put something else in the place of their passes."""
+    if "forward" in vars(place.layer) or place.base.weight.requires_grad or torch.is_autocast_enabled(_device(place)):
+        return False
+    if place.base.bias is not None and place.base.bias.requires_grad:
+        return False
+    parts = (place.base, place.down, place.up)
+    return not any("forward" in vars(each) or _hooked(each) for each in parts)
+
+
+def _hooked(module: Any) -> bool:
+    own = vars(module)
+    names = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    return any(own[name] for name in names)
+
+
+def _device(place: PlainLayer) -> str:
+    return place.base.weight.device.type
+
+
+def _forward(
+    place: PlainLayer, scaling: float, recorder: PerPromptGradients | None, x: Any, *more: Any, **by_name: Any
+) -> Any:
+    if more or by_name:
+        return type(place.layer).forward(place.layer, x, *more, **by_name)
+    base = place.base
+    return _LoraLinear.apply(x, place.down.weight, place.up.weight, base.weight, base.bias, scaling, recorder, place)
+
+
+class _LoraLinear(torch.autograd.Function):
+    """``x W^T + b + s (x A^T) B^T``; rows of x are the last axis."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: torch.Tensor,
+        down: torch.Tensor,
+        up: torch.Tensor,
+        weight: torch.Tensor,
+        bias: torch.Tensor | None,
+        scaling: float,
+        recorder: PerPromptGradients | None,
+        place: PlainLayer,
+    ) -> torch.Tensor:
+        rows = x.reshape(-1, x.shape[-1])
+        y = linear(rows, weight, bias)
+        # An adapter of a half-precision model is kept in float32, and so are its products.
+        inner = linear(rows.to(down.dtype), down)
+        if y.dtype == up.dtype:
+            y.addmm_(inner, up.T, alpha=scaling)
+        else:
+            y = (y + scaling * linear(inner, up)).to(y.dtype)
+        ctx.save_for_backward(x, inner, down, up, weight)
+        ctx.scaling, ctx.recorder, ctx.place = scaling, recorder, place
+        return y.view(*x.shape[:-1], -1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, slope: torch.Tensor) -> Any:
+        x, inner, down, up, weight = ctx.saved_tensors
+        scaling, recorder, place = ctx.scaling, ctx.recorder, ctx.place
+        narrow = slope.reshape(-1, slope.shape[-1])
+        wide, rows = narrow.to(up.dtype), x.reshape(-1, x.shape[-1]).to(down.dtype)
+        inner_slope = torch.mm(wide, up).mul_(scaling)
+        below = to_down = to_up = None
+        if ctx.needs_input_grad[0]:
+            below = _below(narrow, weight, inner_slope, down).view(x.shape)
+        if ctx.needs_input_grad[1]:
+            to_down = torch.mm(inner_slope.T, rows)
+        if ctx.needs_input_grad[2]:
+            # With the short side first the product takes half the time.
+            to_up = torch.mm(inner.T, wide).mul_(scaling).T
+        if recorder is not None:
+            front = x.shape[:-1]
+            recorder.add(place.down, x, inner_slope.view(*front, -1))
+            recorder.add(place.up, inner.view(*front, -1), wide.view(*front, -1), scaling)
+        return below, to_down, to_up, None, None, None, None, None
+
+
+def _below(slope: torch.Tensor, weight: torch.Tensor, inner_slope: torch.Tensor, down: torch.Tensor) -> torch.Tensor:
+    rows = torch.mm(slope, weight)
+    if rows.dtype == down.dtype:
+        return rows.addmm_(inner_slope, down)
+    return (rows + torch.mm(inner_slope, down)).to(rows.dtype)
