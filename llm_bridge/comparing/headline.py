@@ -137,20 +137,10 @@ def compare(
         if step in (0, settings.steps // 2, settings.steps):
             tables[step] = interactions(gram, resamples=options.resamples, seed=settings.seed)["all"]
         if step in looks:
+            before, whole = len(gaps) * _units_of_gap(gram.n, options), options.whole
             names = tuple(str(i) for i in range(gram.n))
-            before = len(gaps) * _units_of_gap(gram.n, options)
-            gaps.append(
-                measure_gap(
-                    loaded,
-                    batch,
-                    rule,
-                    gram,
-                    names,
-                    step=step,
-                    whole=options.whole,
-                    progress=lambda done: progress("gaps", before + done),
-                )
-            )
+            report = lambda done: progress("gaps", before + done)  # noqa: E731
+            gaps.append(measure_gap(loaded, batch, rule, gram, names, step=step, whole=whole, progress=report))
 
     found = compare_run(
         settings,
@@ -169,18 +159,13 @@ def compare(
     )
     known(headline)
     if options.step_rule_steps:
-        runs = step_rule_runs(
-            replace(settings, steps=options.step_rule_steps), lambda done: progress("step rules", done)
-        )
+        shorter = replace(settings, steps=options.step_rule_steps)
+        runs = step_rule_runs(shorter, lambda done: progress("step rules", done))
         headline = replace(headline, step_rules=runs)
         known(headline)
     if sampled is not None:
-        drawn = compare_sampled(
-            replace(settings, steps=options.sampled_steps),
-            sampled,
-            options.seeds,
-            lambda done: progress("sampled", done),
-        )
+        shorter = replace(settings, steps=options.sampled_steps)
+        drawn = compare_sampled(shorter, sampled, options.seeds, lambda done: progress("sampled", done))
         headline = replace(headline, sampled=drawn)
         known(headline)
     return headline
