@@ -249,7 +249,8 @@ def test_sampled_groups_on_a_real_model() -> None:
     )
     assert not found["differ"]
     holds("normalisation", "**#% of the completions were right, where the answer set says #%**, or #% for the prompts "
-          "that were drawn, and #% of the groups had no", *(100 * found[key] for key in ("right", "answer_set", "drawn", "zero_variance")))  # fmt: skip
+          "that were drawn, and #% of the groups had no",
+          *(100 * found[key] for key in ("right", "answer_set", "drawn", "zero_variance")))  # fmt: skip
     same = content["pairings"]["same"]
     holds("normalisation", "std is ahead by #** (# to #), and the linearised model predicts #:",
           *same["measured"]["mean_difference"], same["linearised"]["mean_difference"][0])  # fmt: skip
