@@ -248,13 +248,20 @@ def test_sampled_groups_on_a_real_model() -> None:
         "normalisation", "the hard ones (# of the #) were not", sum(0.02 <= p < 0.2 for p in exact.values()), len(exact)
     )
     assert not found["differ"]
-    holds("normalisation", "**#% of the completions were right, where the answer set says #%**, and #% of the groups "
-          "had no", *(100 * found[key] for key in ("right", "answer_set", "zero_variance")))  # fmt: skip
+    holds("normalisation", "**#% of the completions were right, where the answer set says #%**, or #% for the prompts "
+          "that were drawn, and #% of the groups had no",
+          *(100 * found[key] for key in ("right", "answer_set", "drawn", "zero_variance")))  # fmt: skip
     same = content["pairings"]["same"]
     holds("normalisation", "std is ahead by #** (# to #), and the linearised model predicts #:",
           *same["measured"]["mean_difference"], same["linearised"]["mean_difference"][0])  # fmt: skip
     assert same["measured"]["ahead"] == "std"
-    holds("normalisation", "the theory says. Its steps are # times as long", same["move_ratio"])
+    low, high = same["measured"]["mean_difference"][1:]
+    assert low < same["linearised"]["mean_difference"][0] < high
+    matched = content["pairings"]["matched"]
+    holds("normalisation", "nothing is left**: # (# to #), where # was predicted. So",
+          *matched["measured"]["mean_difference"], matched["linearised"]["mean_difference"][0])  # fmt: skip
+    assert matched["measured"]["ahead"] == "open"
+    holds("normalisation", "a size within the interval. Its steps are # times as long", same["move_ratio"])
     holds("README", "it is right in #%, and with groups of # std leads by # on easy prompts, where # was predicted "
           "(# seeds)",
           100 * found["right"], settings["group"], same["measured"]["mean_difference"][0],

@@ -19,6 +19,7 @@ from llm_bridge.experiments.normalisation_run import (
 )
 from llm_bridge.experiments.normalisation_settings import PAIRINGS, Mode
 from llm_bridge.experiments.normalisation_summary import (
+    completions,
     flow_speed_up,
     passage_times,
     summarise,
@@ -28,6 +29,7 @@ from llm_bridge.experiments.normalisation_summary import (
 from llm_bridge.measurement.intervals import Interval
 from simulator.families import make_problem
 from simulator.reference import simulate
+from simulator.schedules import get_schedule
 from theory.claims.sharp_comparison import flow_mean_std
 from theory.rules import GRPO, REINFORCE
 from whynorm.commands.bridge_experiment import experiment_notes, experiment_rows
@@ -137,6 +139,18 @@ def test_verdicts_need_an_interval_that_leaves_out_zero() -> None:
     assert verdict(Interval(-0.1, -0.2, -0.05)) == "no_std"
 
 
+def test_the_prompts_that_were_drawn_are_those_of_the_order() -> None:
+    runs = _made(0.0, mode="sampled")
+    for key, curve in runs.curves.items():
+        J = np.stack([np.zeros(3), np.array([0.0, 0.5, 1.0])], axis=1)
+        runs.curves[key] = replace(curve, J=J, reward=np.ones(10), zero_share=np.zeros(10))
+    found = completions(runs, "two")
+    assert found is not None
+    orders = [get_schedule("minibatch:1").draws(2, 10, seed)[:, 0] for seed in range(8)]
+    wanted = np.mean([np.mean(order * np.arange(10) / 10) for order in orders])
+    assert_agree(found["drawn"], wanted, 1e-12)
+
+
 def test_a_sampled_run_is_no_multiple_of_a_theorems_step() -> None:
     assert summarise(_made(0.1, mode="sampled"))["parts"]["two"]["times_theorem"] is None
     assert summarise(_made(0.1))["parts"]["two"]["times_theorem"] == [2 * SMALL.eta] * 8
@@ -153,6 +167,8 @@ def test_completions_that_are_not_the_answer_sets_are_noticed(right: float, diff
     assert found["differ"] == differ
     assert_agree(found["right"], right, 1e-12)
     assert abs(found["answer_set"] - 0.5) < 0.05
+    # Both prompts are alike, so it does not matter which are drawn; what follows the last step is left out.
+    assert 0 < found["answer_set"] - found["drawn"] < 0.03
     (row,) = experiment_rows(summary)
     assert (row["predicted"] == "-") == (row["flow"] == "-") == differ
     assert_agree(found["zero_variance"], 0.45, 1e-12)

@@ -46,7 +46,7 @@ from simulator.random import FEATURE_STREAM, generator
 from theory.errors import expected
 from theory.rules import Rule
 
-__all__ = ["Runs", "draw_questions", "run_experiment"]
+__all__ = ["Key", "Runs", "draw_questions", "run_experiment"]
 
 # What may be another when an experiment goes on: each run has a file of its own.
 _FREE = ("seeds", "pairings")

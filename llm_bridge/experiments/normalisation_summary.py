@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from llm_bridge.experiments.normalisation import Runs
+from llm_bridge.experiments.normalisation import Key, Runs
 from llm_bridge.experiments.normalisation_run import Curve
 from llm_bridge.experiments.normalisation_settings import Experiment
 from llm_bridge.measurement.intervals import Interval, student_interval
+from llm_bridge.sampled.group_settings import question_order
 from theory.claims.sharp_comparison import THRESHOLD
 from theory.rules import GRPO, REINFORCE, Rule
 
@@ -134,12 +135,14 @@ def _part(runs: Runs, part: str, threshold: float, group: int) -> dict[str, Any]
 def completions(runs: Runs, part: str) -> dict[str, Any] | None:
     """How often sampled completions were right, beside J, and how many groups had no variance; None in exact mode.
 
-    ``right`` and ``zero_variance`` are measured, ``answer_set`` is the mean of J over the runs. J and both predictions
-    are about the policy among the answers of the set. A model that says other things samples from another policy.
+    ``right`` and ``zero_variance`` are measured, ``answer_set`` is the mean of J over the runs, and ``drawn`` that of
+    the prompts drawn, linear between two looks. J and both predictions are about the policy among the answers of the
+    set. A model that says other things samples from another policy.
     ``differ``: the rate is beyond four standard deviations and a factor of 2 from the mean of J.
     """
     seeds = range(runs.experiment.seeds)
-    curves = [runs.curves[part, label, s] for label in ("std", *runs.experiment.pairings) for s in seeds]
+    keys = [(part, label, seed) for label in ("std", *runs.experiment.pairings) for seed in seeds]
+    curves = [runs.curves[key] for key in keys]
     rewards = np.concatenate([curve.reward for curve in curves])
     if not len(rewards):
         return None
@@ -149,7 +152,17 @@ def completions(runs: Runs, part: str) -> dict[str, Any] | None:
     noise = np.sqrt(max(J * (1 - J), 0) / drawn)
     differ = bool(abs(right - J) > 4 * noise and not J / 2 <= right <= 2 * J)
     idle = float(np.concatenate([curve.zero_share for curve in curves]).mean())
-    return {"right": right, "answer_set": _number(J), "differ": differ, "zero_variance": idle}
+    drawn_J = _number(np.mean([_drawn(runs, key) for key in keys]))
+    return {"right": right, "answer_set": _number(J), "drawn": drawn_J, "differ": differ, "zero_variance": idle}
+
+
+def _drawn(runs: Runs, key: Key) -> float:
+    """Mean J of the prompts that the steps of a sampled run drew, each as it stood then."""
+    curve, (_, label, seed) = runs.curves[key], key
+    order = question_order(runs.experiment.settings(label, runs.etas[key], seed), curve.J.shape[1])
+    steps = np.arange(len(order))
+    J = np.stack([np.interp(steps, curve.t, each) for each in curve.J.T], axis=1)
+    return float(np.take_along_axis(J, order, axis=1).mean())
 
 
 def _times_theorem(runs: Runs, part: str) -> list[float] | None:
