@@ -103,6 +103,17 @@ def test_some_layers_without_an_adapter(targets: tuple[str, ...]) -> None:
     check(fused(loaded, unequal(loaded)), one_by_one(loaded, unequal(loaded)), 1e-12)
 
 
+@pytest.mark.parametrize("parts", [("lora_A", "lora_B"), ("lora_A",), ("lora_B",)])
+def test_frozen_layers(parts: tuple[str, ...]) -> None:
+    loaded = perturbed()
+    for name, value in loaded.parameters.items():
+        if "layers.1." in name and any(part in name for part in parts):
+            value.requires_grad_(False)
+    assert len(adapter_layers(loaded.model).plain()) == 21
+    assert len(loaded.parameters) == 42 - 7 * len(parts)
+    check(fused(loaded, unequal(loaded)), one_by_one(loaded, unequal(loaded)), 1e-12)
+
+
 def test_a_layer_used_twice_and_one_not_used() -> None:
     loaded = perturbed()
     layers = loaded.model.get_base_model().base_model.layers

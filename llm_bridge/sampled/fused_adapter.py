@@ -38,7 +38,10 @@ def fused_adapter(model: Any, recorder: PerPromptGradients | None = None) -> Ite
         recorder: takes the gradients of every prompt down; to be entered within, for the layers left as they are.
     """
     # A layer may stand at several places.
-    layers = {place.layer: place for place in adapter_layers(model).plain() if _can_be_fused(place)}.values()
+    plain = adapter_layers(model).plain()
+    # Under autocast peft's layers and autograd agree on dtypes among themselves.
+    usable = plain if plain and not torch.is_autocast_enabled(plain[0].base.weight.device.type) else []
+    layers = {place.layer: place for place in usable if _can_be_fused(place)}.values()
     for place in layers:
         # As `module.forward = ...` does, which looks for parameters and submodules of that name first.
         vars(place.layer)["forward"] = partial(_forward, place, place.scaling, recorder)
@@ -55,29 +58,25 @@ def fused_adapter(model: Any, recorder: PerPromptGradients | None = None) -> Ite
 
 def _can_be_fused(place: PlainLayer) -> bool:
     """Whether nobody listens to the layer's parts or has put something else in the place of their passes."""
-    if "forward" in vars(place.layer) or place.base.weight.requires_grad or torch.is_autocast_enabled(_device(place)):
+    if "forward" in vars(place.layer):
         return False
-    if place.base.bias is not None and place.base.bias.requires_grad:
+    if any(value is not None and value.requires_grad for value in place.base._parameters.values()):
         return False
-    parts = (place.base, place.down, place.up)
-    return not any("forward" in vars(each) or _hooked(each) for each in parts)
+    return not (_watched(place.base) or _watched(place.down) or _watched(place.up))
 
 
-def _hooked(module: Any) -> bool:
+def _watched(module: Any) -> bool:
     own = vars(module)
-    names = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-    return any(own[name] for name in names)
+    return bool(
+        "forward" in own
+        or own["_forward_hooks"]
+        or own["_forward_pre_hooks"]
+        or own["_backward_hooks"]
+        or own["_backward_pre_hooks"]
+    )
 
 
-def _device(place: PlainLayer) -> str:
-    return place.base.weight.device.type
-
-
-def _forward(
-    place: PlainLayer, scaling: float, recorder: PerPromptGradients | None, x: Any, *more: Any, **by_name: Any
-) -> Any:
-    if more or by_name:
-        return type(place.layer).forward(place.layer, x, *more, **by_name)
+def _forward(place: PlainLayer, scaling: float, recorder: PerPromptGradients | None, x: torch.Tensor) -> Any:
     base = place.base
     return _LoraLinear.apply(x, place.down.weight, place.up.weight, base.weight, base.bias, scaling, recorder, place)
 
@@ -127,8 +126,10 @@ class _LoraLinear(torch.autograd.Function):
             to_up = torch.mm(inner.T, wide).mul_(scaling).T
         if recorder is not None:
             front = x.shape[:-1]
-            recorder.add(place.down, x, inner_slope.view(*front, -1))
-            recorder.add(place.up, inner.view(*front, -1), wide.view(*front, -1), scaling)
+            if to_down is not None:
+                recorder.add(place.down, x, inner_slope.view(*front, -1))
+            if to_up is not None:
+                recorder.add(place.up, inner.view(*front, -1), wide.view(*front, -1), scaling)
         return below, to_down, to_up, None, None, None, None, None
 
 

@@ -46,6 +46,8 @@ class PerPromptGradients:
     def __init__(self, model: Any, groups: int | torch.Tensor, *, n: int | None = None) -> None:
         """See the class."""
         self._modules = _adapter_layers(model)
+        self._shapes = [module.weight.shape for module in self._modules]
+        self._sizes = [shape.numel() for shape in self._shapes]
         # A walk through all modules takes as long as the products themselves do in a small model.
         self._all = list(model.modules())
         self.n = int(groups if n is None else n)
@@ -114,12 +116,11 @@ class PerPromptGradients:
         The tensor is this object's own: until :meth:`reset` it changes with every backward pass.
         """
         if self._total is None:
-            weights = [module.weight for module in self._modules]
-            sizes = [weight.numel() for weight in weights]
-            self._total = torch.zeros(self.n, sum(sizes), dtype=weights[-1].dtype, device=weights[-1].device)
-            pieces = self._total.split(sizes, dim=1)
-            for module, weight, piece in zip(self._modules, weights, pieces, strict=True):
-                self._views[module] = piece.view(self.n, *weight.shape)
+            last = self._modules[-1].weight
+            self._total = torch.zeros(self.n, sum(self._sizes), dtype=last.dtype, device=last.device)
+            pieces = self._total.split(self._sizes, dim=1)
+            for module, shape, piece in zip(self._modules, self._shapes, pieces, strict=True):
+                self._views[module] = piece.view(self.n, *shape)
         return self._total
 
     def reset(self) -> None:
