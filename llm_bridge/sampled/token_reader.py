@@ -24,6 +24,7 @@ class TokenReader:
         self._head = frozen_head(model)
         self._model = base_of(model) if self._head is None else backbone_of(model)
         self._cache: Any = None
+        self.scores: torch.Tensor
         # Without padding nothing is masked, and positions are counted by the cache.
         self._mask = None if bool(mask.all()) else mask
         self._position = mask.cumsum(dim=1) - 1
