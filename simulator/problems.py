@@ -157,7 +157,9 @@ def load_problem(path: Path) -> Problem:
         InputError: no such file, not an npz, an array missing or of the wrong shape, dtype or range.
     """
     if not path.is_file():
-        raise expected("problem file", str(path), "an existing .npz file", "check the path")
+        raise expected(
+            "problem file", str(path), "an existing file of arrays (.npz) or counterexamples", "check the path"
+        )
     arrays = read_npz(path)
     by_gram = "gram" in arrays and "features" not in arrays
     wanted = ("gram", "logits", "answers") if by_gram else ("features", "answers", "theta0")

@@ -141,7 +141,7 @@ def test_arrays_of_a_file_are_validated(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["absent.npz", "."])
 def test_a_path_without_a_file_is_refused(tmp_path: Path, name: str) -> None:
-    assert "an existing .npz file" in _refusal(lambda: load_problem(tmp_path / name))
+    assert "an existing file of arrays (.npz)" in _refusal(lambda: load_problem(tmp_path / name))
 
 
 def test_with_order_keeps_the_rest_and_validates() -> None:

@@ -110,7 +110,7 @@ def _config(name: str, *argv: str) -> list[str]:
 CASES: list[tuple[list[str], str]] = [
     # files to recheck
     (_file("order3.npz", "--steps", "3", "--schedule", "all"), "--schedule is 'all'; expected nothing, as the problem"),
-    (_file("pipe"), "problem file is 'pipe'; expected an existing .npz file"),
+    (_file("pipe"), "problem file is 'pipe'; expected an existing file of arrays (.npz)"),
     (_file("gram0.npz"), "largest eigenvalue of gram is 0.0; expected above 0"),
     (["recheck", "missing.json"], "file is 'missing.json'; expected a readable file (No such file or directory)"),
     (["recheck", "."], "file is '.'"),
