@@ -8,6 +8,7 @@ from xml.etree import ElementTree
 import pytest
 from latex2mathml.converter import convert
 
+from theory.claim import Claim
 from theory.claims import load_registry
 from whynorm.formulas import display_maths
 
@@ -23,8 +24,9 @@ def _parts(latex: str) -> list[str]:
     return ["".join(part.itertext()) for part in root.iter() if part.tag.endswith("}math")]
 
 
-@pytest.mark.parametrize("statement", {claim.statement for claim in load_registry()})
-def test_nothing_is_lost_and_nothing_stays_wide(statement: str) -> None:
+@pytest.mark.parametrize("claim", load_registry(), ids=lambda claim: claim.id)
+def test_nothing_is_lost_and_nothing_stays_wide(claim: Claim) -> None:
+    statement = claim.statement
     assert _leaves(display_maths(statement)) == [leaf.replace(r"\|", "‖") for leaf in _leaves(convert(statement))]
     # A part of more symbols is a product or a fraction, which the page scrolls if it must.
     assert max(map(len, _parts(statement))) < 75
