@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from functools import cache
 from html.parser import HTMLParser
@@ -114,9 +115,11 @@ def _refutation() -> Counterexample:
     return found
 
 
-def _verdicts() -> list[dict[str, Any]]:
+def _verdicts(among: Sequence[str]) -> list[dict[str, Any]]:
     rows = []
     for claim in load_registry():
+        if among and claim.id not in among:
+            continue
         proof = proof_evidence(claim, load_registry())
         evidence = [proof] if proof is not None else [Evidence("property", "undecided", "not looked at")]
         if claim.id == "P-T32-SUM":
@@ -129,8 +132,8 @@ def _write(path: Path, content: Any) -> None:
     path.write_text(json.dumps(content))
 
 
-def fill(directory: Path) -> None:
-    """Make a results directory like the main job's, without a language model."""
+def fill(directory: Path, claims: Sequence[str] = ()) -> None:
+    """Make a results directory like the main job's, without a language model; of some claims, or of all."""
     runs = make_runs()
     for name, run in runs.items():
         run.save(directory / "runs" / name)
@@ -139,7 +142,7 @@ def fill(directory: Path) -> None:
     linear = runs["linearised-grpo-theorem"]
     geometry |= {"x_max_sq": linear.x_max_sq, "x_max_sq_centred": 0.9 * linear.x_max_sq, "p": list(linear.J[0])}
     _write(directory / "geometry.json", geometry)
-    _write(directory / "verdicts.json", {"claims": _verdicts()})
+    _write(directory / "verdicts.json", {"claims": _verdicts(claims)})
     _write(directory / "settings.json", {**asdict(SETTINGS), "machine": {"python": "3.11", "torch": "not installed"}})
 
 
