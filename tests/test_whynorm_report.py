@@ -60,6 +60,7 @@ def _change(path: Path, change: Callable[[Any], Any]) -> None:
 def test_the_page_is_whole_and_needs_nothing_from_outside(rendered: tuple[str, dict[str, Any]]) -> None:
     html, content = rendered
     page = check_page(html)
+    assert len(html) < 3_000_000
     assert "{{" not in html
     assert "{%" not in html
     text = " ".join(" ".join(page.text).split())

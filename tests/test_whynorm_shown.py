@@ -167,7 +167,7 @@ def test_instances_are_exact_where_short_and_say_where_they_are_not() -> None:
 
 
 def test_the_report_draws_what_the_verdicts_hold(rows: dict[str, Row], tmp_path: Path) -> None:
-    fill(tmp_path)
+    fill(tmp_path, [*rows, "P-T32-SUM"])
     content = json.loads((tmp_path / "verdicts.json").read_text())
     content["claims"] = [rows.get(row["id"], row) for row in content["claims"]]
     (tmp_path / "verdicts.json").write_text(json.dumps(content))
@@ -180,7 +180,6 @@ def test_the_report_draws_what_the_verdicts_hold(rows: dict[str, Row], tmp_path:
     assert "An equality, checked in ball arithmetic" in html
     assert "show-refuted" in page.values("id")
     assert {section.anchor for section in group_claims(content["claims"])} <= set(page.values("id"))
-    assert len(html) < 3_000_000
 
 
 def test_verify_prints_links_and_writes_errata(
