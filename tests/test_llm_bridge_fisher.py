@@ -90,6 +90,7 @@ def _standard(row: np.ndarray) -> np.ndarray:
     return (row - row.mean()) / row.std()
 
 
+@pytest.mark.deep
 def test_independent_data_is_seldom_significant() -> None:
     """Also along a run, where values of a prompt hardly change from step to step."""
     rng, small = np.random.default_rng(6), 0

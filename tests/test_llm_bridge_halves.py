@@ -229,6 +229,7 @@ def check_corrected(loaded: LoadedModel, rule: str, steps: int) -> None:
     assert interval(raw)[0] > 1.5 * exact_square.mean()
 
 
+@pytest.mark.deep
 def test_the_corrected_cosine_is_the_exact_one_and_the_measured_one_is_not(loaded: LoadedModel) -> None:
     check_corrected(loaded, "paper:8", 240)
 

@@ -74,7 +74,6 @@ CASES = [
     EngineCase(schedule="minibatch:5", rule="power:0.3"),
     EngineCase(rule="plain:3"),
     EngineCase(rule="paper:4", schedule="minibatch:2"),
-    EngineCase(rule="trl:8"),
     EngineCase(rule="rloo:2", schedule="all"),
     EngineCase(rule="trl_batch:5", schedule="minibatch:3"),
     EngineCase(rule="dapo:3"),
@@ -131,7 +130,7 @@ def test_engine_agrees_with_the_reference(case: EngineCase, engine: str, space: 
 
 
 # Every case compiles a kernel of its own here: an exact rule is quick enough for every day.
-QUICK = [case for case in CASES if case.d == 40 and case.n == 5 and case.rule == "grpo"]
+QUICK = [case for case in CASES if case.d == 40 and case.n == 5 and case.rule == "grpo" and case.schedule == "uniform"]
 DEEP = [pytest.param(case, marks=pytest.mark.deep) for case in CASES if case not in QUICK]
 
 

@@ -95,6 +95,7 @@ def test_every_multiply_add_of_the_evaluation_is_packed(
     assert others == 0, f"{others} multiply-adds on narrower registers or on scalars"
 
 
+@pytest.mark.deep
 def test_scalar_code_would_be_noticed() -> None:
     register, _ = _registers()
     shape, run = _compiled(_problem(4, 4, 4), "features", 32, False)

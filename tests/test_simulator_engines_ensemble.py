@@ -85,7 +85,7 @@ def test_longer_runs_come_in_smaller_chunks(engine: str) -> None:
         assert sizes[1] % 128 == 0
 
 
-@pytest.mark.parametrize("schedule", ["uniform", "all", "cyclic", "minibatch:2"])
+@pytest.mark.parametrize("schedule", ["uniform", pytest.param("all", marks=pytest.mark.deep), "cyclic", "minibatch:2"])
 @pytest.mark.parametrize("engine", list(ENGINES))
 def test_a_row_is_the_record_of_its_replica(engine: str, schedule: str) -> None:
     many = _runs("grpo", range(2, 6), engine=engine, record="full", keep_theta=True, schedule=schedule)

@@ -41,7 +41,9 @@ def test_the_engines_answer_as_their_version_says(engine: str) -> None:
     assert row["descending_steps"] == 0
 
 
-@pytest.mark.parametrize(("rule", "record"), [("grpo", "log"), ("grpo", "full"), ("trl:2", "full")])
+@pytest.mark.parametrize(
+    ("rule", "record"), [("grpo", "log"), ("grpo", "full"), pytest.param("trl:2", "full", marks=pytest.mark.deep)]
+)
 def test_lanes_and_reference_agree_on_every_column(rule: str, record: str) -> None:
     """Replicas with a gap, each with several step sizes."""
     given = {"rule": rule, "family": "gaussian", "n": 2, "k": 3, "steps": 30, "record": record}

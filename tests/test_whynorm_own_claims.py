@@ -92,7 +92,7 @@ def test_a_false_claim_of_ones_own_is_refuted_and_its_counterexample_rechecked(t
     assert (code, "claim is 'X-FALSE'" in err) == (2, True)
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.deep)])
 def test_an_exception_in_one_claim_leaves_the_others_alone(workers: int, tmp_path: Path, capsys: Capture) -> None:
     mine = _write(tmp_path / "mine.py", BROKEN)
     argv = ["verify", "--claims-from", mine, "--claim", "X-BROKEN", "--claim", "P-L32", "--workers", workers]

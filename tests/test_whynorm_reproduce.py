@@ -129,6 +129,7 @@ def test_verdicts_are_those_of_whynorm_verify(results: Path, report: dict[str, A
     assert capsys.readouterr().out.endswith(f"{len(claims)} checked, 0 rejected\n")
 
 
+@pytest.mark.deep
 def test_a_second_run_with_the_same_seed_is_the_same_to_the_byte(
     results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

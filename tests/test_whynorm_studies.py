@@ -122,6 +122,7 @@ def test_intervals_of_the_median_cover_it() -> None:
     assert median_interval(np.array([3.0, 1.0, np.inf])) == (3.0, 1.0, np.inf)
 
 
+@pytest.mark.deep
 def test_measured_weights_are_those_of_the_groups(tmp_path: Path) -> None:
     results = _results("groups", tmp_path, updates=3000)
     for cell in results["cells"]:

@@ -111,6 +111,7 @@ def test_tightness_is_the_worst_ratio_and_slack_its_inverse(rows: dict[str, Row]
     assert 0.49 < rows["P-L31-VAR"]["tightness"] <= 0.5, "the best constant is 2, not 4"
 
 
+@pytest.mark.deep
 @pytest.mark.usefixtures("quick")
 def test_the_number_of_workers_changes_nothing(tmp_path: Path, capsys: Capture) -> None:
     chosen = [word for claim_id in FEW for word in ("--claim", claim_id)]
