@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -25,6 +26,7 @@ def bounded(expression: sp.Expr, box: Mapping[str, tuple[sp.Rational, sp.Rationa
         at_most: the bound.
     """
     names = list(box)
+    places = [(symbol, names.index(symbol.name)) for symbol in expression.free_symbols]
     queue = [tuple(_ball(low, high) for low, high in box.values())]
     with precision(64):
         limit = _number(at_most)
@@ -32,7 +34,7 @@ def bounded(expression: sp.Expr, box: Mapping[str, tuple[sp.Rational, sp.Rationa
             if not queue:
                 return True
             cell = queue.pop()
-            value = _evaluate(expression, dict(zip(names, cell, strict=True)))
+            value = _evaluate(expression, {symbol: cell[place] for symbol, place in places})
             if value <= limit:
                 continue
             if value > limit:
@@ -55,24 +57,24 @@ def _halves(ball: Any) -> tuple[Any, Any]:
     return low.union(middle), middle.union(high)
 
 
-def _evaluate(node: sp.Expr, values: Mapping[str, Any]) -> Any:
+def _evaluate(node: sp.Expr, known: dict[sp.Expr, Any]) -> Any:
+    """The value of an expression; ``known`` holds its symbols' values, and is given every part's, as parts recur."""
+    if node not in known:
+        known[node] = _combined(node, known)
+    return known[node]
+
+
+def _combined(node: sp.Expr, known: dict[sp.Expr, Any]) -> Any:
     if node.is_Rational:
         return _number(node)
-    if node.is_Symbol:
-        return values[node.name]
-    parts = [_evaluate(part, values) for part in node.args if not (node.is_Pow and part is node.args[1])]
+    if node.is_Pow:
+        return _power(_evaluate(node.args[0], known), node.args[1])
+    if node.is_Symbol or not (node.is_Add or node.is_Mul or isinstance(node, sp.exp)):
+        raise TypeError(f"cannot evaluate {node} in ball arithmetic")
+    parts = [_evaluate(part, known) for part in node.args]
     if node.is_Add:
         return sum(parts[1:], parts[0])
-    if node.is_Mul:
-        product = parts[0]
-        for part in parts[1:]:
-            product = product * part
-        return product
-    if node.is_Pow:
-        return _power(parts[0], node.args[1])
-    if isinstance(node, sp.exp):
-        return parts[0].exp()
-    raise TypeError(f"cannot evaluate {node} in ball arithmetic")
+    return math.prod(parts[1:], start=parts[0]) if node.is_Mul else parts[0].exp()
 
 
 def _power(base: Any, exponent: sp.Expr) -> Any:

@@ -82,9 +82,9 @@ def ball(node: ast.expr, values: Mapping[str, Any]) -> Any:
         case ast.BinOp(left=left, op=ast.Div(), right=right):
             return ball(left, values) / ball(right, values)
         case ast.BinOp(left=left, op=ast.Pow(), right=right):
-            exponent, power = integer(right), flint.arb(1)
+            base, exponent, power = ball(left, values), integer(right), flint.arb(1)
             for _ in range(abs(exponent)):
-                power = power * ball(left, values)
+                power = power * base
             return power if exponent >= 0 else 1 / power
         case ast.Call(func=ast.Name(id="exp"), args=[inner], keywords=[]):
             return ball(inner, values).exp()

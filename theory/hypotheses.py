@@ -7,13 +7,15 @@ statement where the assumption fails.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 from theory.checker import CertificateError, check
 from theory.claim import Claim, Registry
 
-__all__ = ["Basis", "basis", "founded"]
+__all__ = ["Basis", "basis", "founded", "replayed"]
 
 
 @dataclass(frozen=True)
@@ -32,15 +34,21 @@ class Basis:
 
 
 @cache
-def _replayed(claim: Claim) -> tuple[tuple[str, ...], tuple[str, ...], int]:
-    """Assumptions and citations of the claim's own certificate, and its number of steps, after the checker's replay."""
+def replayed(claim: Claim) -> tuple[Mapping[str, Any], int]:
+    """The claim's own certificate, as plain data, and its number of steps, after the independent checker's replay.
+
+    Args:
+        claim: one with a proof.
+
+    Raises:
+        CertificateError: there is no proof, it is about another claim, or a step fails.
+    """
     if claim.proof is None:
         raise CertificateError(f"{claim.id} has no proof to rest on")
     certificate = claim.proof().to_json()
     if certificate["claim"] != claim.id:
         raise CertificateError(f"the proof of {claim.id} carries the id {certificate['claim']}")
-    steps = check(certificate)
-    return tuple(certificate["assumptions"]), tuple(certificate["cites"]), steps
+    return certificate, check(certificate)
 
 
 def basis(claim: Claim, registry: Registry) -> Basis:
@@ -56,9 +64,9 @@ def basis(claim: Claim, registry: Registry) -> Basis:
     """
     order: list[Claim] = []
     _descend(claim, registry, order, ())
-    parts = [_replayed(each) for each in order]
-    used = frozenset(name for assumptions, _, _ in parts for name in assumptions)
-    return Basis(used, tuple(each.id for each in reversed(order)), sum(steps for _, _, steps in parts))
+    parts = [replayed(each) for each in order]
+    used = frozenset(name for certificate, _ in parts for name in certificate["assumptions"])
+    return Basis(used, tuple(each.id for each in reversed(order)), sum(steps for _, steps in parts))
 
 
 def founded(claim: Claim, registry: Registry) -> Basis:
@@ -87,7 +95,7 @@ def _descend(claim: Claim, registry: Registry, order: list[Claim], path: tuple[s
         raise CertificateError(f"a circle of proofs: {' -> '.join((*path, claim.id))}")
     if claim in order:
         return
-    for name in _replayed(claim)[1]:
+    for name in replayed(claim)[0]["cites"]:
         if name not in registry:
             raise CertificateError(f"{claim.id} cites {name}, which is no claim")
         _descend(registry[name], registry, order, (*path, claim.id))

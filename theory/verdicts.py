@@ -12,10 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from theory.checker import check
 from theory.claim import Claim, Registry
 from theory.found import SearchResult
-from theory.hypotheses import founded
+from theory.hypotheses import founded, replayed
 from theory.judge import Counterexample
 
 __all__ = ["Evidence", "Name", "Verdict", "decide", "proof_evidence", "search_evidence"]
@@ -145,15 +144,11 @@ def proof_evidence(claim: Claim, registry: Registry) -> Evidence | None:
     """Build the claim's certificate and replay it, and those of all claims that it cites, with the independent checker.
 
     Raises:
-        CertificateError: one of them fails, or see :func:`theory.hypotheses.founded`.
-        ValueError: the certificate is about another claim.
+        CertificateError: one of them fails or is about another claim, or see :func:`theory.hypotheses.founded`.
     """
     if claim.proof is None:
         return None
-    certificate = claim.proof().to_json()
-    if certificate["claim"] != claim.id:
-        raise ValueError(f"the proof of {claim.id} carries the id {certificate['claim']}")
-    steps = check(certificate)
+    certificate, steps = replayed(claim)
     founded(claim, registry)
     facts = len(certificate["facts"])
     summary = f"{steps} machine-checked steps, replayed by an independent checker; {facts} textbook facts cited"

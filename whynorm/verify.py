@@ -45,7 +45,7 @@ class Effort:
     sampled_steps: int
 
 
-QUICK = Effort(examples=34, evaluations=42, steps=120, sampled_steps=26)
+QUICK = Effort(examples=30, evaluations=36, steps=120, sampled_steps=26)
 DEEP = Effort(examples=800, evaluations=1000, steps=1000, sampled_steps=150)
 
 
