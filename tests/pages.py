@@ -89,3 +89,9 @@ def said(name: str, words: str) -> list[str]:
 def holds(name: str, words: str, *values: float) -> None:
     """The numbers at the places ``#`` of words that a page says once are the values, in this order."""
     assert_told(said(name, words), values, f"{name}: {words}")
+
+
+def pass_rates(folder: str) -> dict[str, float]:
+    """Pass rate of each question of a stored split."""
+    text = (RESULTS / folder / "split.jsonl").read_text()
+    return {line["name"]: line["rate"] for line in map(json.loads, text.splitlines())}

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import numpy as np
 import pytest
-from pages import RESULTS, holds, page, rows, section, stored
+from pages import RESULTS, holds, page, pass_rates, rows, section, stored
 
 from whynorm.commands.bridge_experiment import experiment_rows
 
@@ -15,15 +14,13 @@ RUNS = (
     "tiny-normalisation/exact",
     "tiny-normalisation/sampled",
     "smollm2-normalisation/exact",
-    "smollm2-normalisation/begun/sampled",
 )
 HEADINGS = (
     "## What it is compared with decides",
     "## With sampled groups",
     "## On a real model",
-    "### With the reply begun",
 )
-EXACT, SAMPLED, LARGE, BEGUN = (stored(f"{name}/summary.json") for name in RUNS)
+EXACT, SAMPLED, LARGE = (stored(f"{name}/summary.json") for name in RUNS)
 PARTS = ("easy", "hard", "hardest")
 
 
@@ -206,63 +203,9 @@ def test_sampled_completions_of_the_real_model() -> None:
     group = stored("smollm2-normalisation/sampled/experiment.json")["group"]
     assert [group * share < most for share, most in zip(percent[:2], (10, 5), strict=True)] == [True, True]
     holds("normalisation", "so at most #% of the groups on easy questions and #% on hard ones had any", 10, 5)
-    free = {tokens: _rates(f"free/{tokens}") for tokens in (6, 32)}
+    free = {tokens: pass_rates(f"smollm2-normalisation/free/{tokens}") for tokens in (6, 32)}
     means = {tokens: 100 * np.mean([*rates.values()]) for tokens, rates in free.items()}
     holds("normalisation", "cut off after # tokens, but with # it is right in only #% of its replies to the easy "
           "questions (#% with #, before", *free, means[32], means[6], 6)  # fmt: skip
     holds("normalisation", "is right in #, # and # of its completions, where its answer sets say #, # and #",
           *(each[key] for key in ("right", "answer_set") for each in tiny))  # fmt: skip
-
-
-def _rates(folder: str) -> dict[str, float]:
-    """Pass rate of each question of a stored split."""
-    text = (RESULTS / "smollm2-normalisation" / folder / "split.jsonl").read_text()
-    return {line["name"]: line["rate"] for line in map(json.loads, text.splitlines())}
-
-
-def test_completions_of_begun_replies_are_those_of_the_answer_sets() -> None:
-    exact, spoken = _rates("begun/split"), _rates("begun/spoken")
-    pairs = np.array([[exact[name], rate] for name, rate in spoken.items()])
-    samples = stored("smollm2-normalisation/begun/spoken/settings.json")["samples"]
-    means = 100 * pairs.mean(axis=0)
-    holds("normalisation", "of # one-digit questions #% of the completions were right, where the answer sets say #%, "
-          "question by question with a correlation of # (# completions each)", len(pairs), means[1], means[0],
-          np.corrcoef(pairs.T)[0, 1], samples)  # fmt: skip
-    # No more than chance leaves of as many completions.
-    noise = np.sqrt((pairs[:, 0] * (1 - pairs[:, 0]) / samples).sum()) / len(pairs)
-    assert abs(np.subtract(*pairs.mean(axis=0))) < 2 * noise
-    ((name, rate),) = _rates("begun/spoken-9x7").items()
-    holds("normalisation", "9 * 7 the right one has #, and #% of # completions were right.", exact[name], 100 * rate,
-          stored("smollm2-normalisation/begun/spoken-9x7/settings.json")["samples"])  # fmt: skip
-
-
-def test_sampled_groups_on_a_real_model() -> None:
-    settings, content = stored(f"{RUNS[3]}/experiment.json"), BEGUN["parts"]["easy"]
-    exact, found = _rates("begun/split"), content["completions"]
-    assert settings["form"] == {"easy": "begun"}
-    assert settings["eta"] == stored(f"{RUNS[2]}/experiment.json")["eta"]
-    holds("normalisation", "groups of # on this model: # prompts, # steps, # seeds, the", settings["group"],
-          settings["n"], settings["steps"], settings["seeds"])  # fmt: skip
-    holds("normalisation", "from # of # one-digit questions in which", len(settings["questions"]["easy"]), len(exact))
-    holds(
-        "normalisation", "the hard ones (# of the #) were not", sum(0.02 <= p < 0.2 for p in exact.values()), len(exact)
-    )
-    assert not found["differ"]
-    holds("normalisation", "**#% of the completions were right, where the answer set says #%**, or #% for the prompts "
-          "that were drawn, and #% of the groups had no",
-          *(100 * found[key] for key in ("right", "answer_set", "drawn", "zero_variance")))  # fmt: skip
-    same = content["pairings"]["same"]
-    holds("normalisation", "std is ahead by #** (# to #), and the linearised model predicts #:",
-          *same["measured"]["mean_difference"], same["linearised"]["mean_difference"][0])  # fmt: skip
-    assert same["measured"]["ahead"] == "std"
-    low, high = same["measured"]["mean_difference"][1:]
-    assert low < same["linearised"]["mean_difference"][0] < high
-    matched = content["pairings"]["matched"]
-    holds("normalisation", "nothing is left**: # (# to #), where # was predicted. So",
-          *matched["measured"]["mean_difference"], matched["linearised"]["mean_difference"][0])  # fmt: skip
-    assert matched["measured"]["ahead"] == "open"
-    holds("normalisation", "a size within the interval. Its steps are # times as long", same["move_ratio"])
-    holds("README", "it is right in #%, and with groups of # std leads by # on easy prompts, where # was predicted "
-          "(# seeds)",
-          100 * found["right"], settings["group"], same["measured"]["mean_difference"][0],
-          same["linearised"]["mean_difference"][0], settings["seeds"])  # fmt: skip

@@ -1,0 +1,114 @@
+"""The numbers of docs/normalisation.md on SmolLM2 with its reply begun are those of the stored experiments."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from pages import holds, pass_rates, rows, section, stored
+
+from whynorm.commands.bridge_experiment import experiment_rows
+
+FOLDER = "smollm2-normalisation"
+RUNS = tuple(f"{FOLDER}/begun/{name}" for name in ("sampled", "sampled-hard", "exact"))
+HEADINGS = ("### With the reply begun", "#### Hard prompts", "#### The same prompts in exact mode")
+BEGUN, BEGUN_HARD, BEGUN_EXACT = (stored(f"{name}/summary.json") for name in RUNS)
+
+
+def _leads(summary: dict[str, Any], kind: str = "measured") -> list[float]:
+    """Lead of std at the same step size, part by part."""
+    return [part["pairings"]["same"][kind]["mean_difference"][0] for part in summary["parts"].values()]
+
+
+@pytest.mark.parametrize(("name", "heading"), list(zip(RUNS, HEADINGS, strict=True)))
+def test_tables(name: str, heading: str) -> None:
+    told = list(rows(section("normalisation", heading), "part | no_std's step"))
+    assert told == [list(row.values())[:-1] for row in experiment_rows(stored(f"{name}/summary.json"))]
+
+
+def test_completions_of_begun_replies_are_those_of_the_answer_sets() -> None:
+    exact, spoken = pass_rates(f"{FOLDER}/begun/split"), pass_rates(f"{FOLDER}/begun/spoken")
+    pairs = np.array([[exact[name], rate] for name, rate in spoken.items()])
+    samples = stored("smollm2-normalisation/begun/spoken/settings.json")["samples"]
+    means = 100 * pairs.mean(axis=0)
+    holds("normalisation", "of # one-digit questions #% of the completions were right, where the answer sets say #%, "
+          "question by question with a correlation of # (# completions each)", len(pairs), means[1], means[0],
+          np.corrcoef(pairs.T)[0, 1], samples)  # fmt: skip
+    # No more than chance leaves of as many completions.
+    noise = np.sqrt((pairs[:, 0] * (1 - pairs[:, 0]) / samples).sum()) / len(pairs)
+    assert abs(np.subtract(*pairs.mean(axis=0))) < 2 * noise
+    ((name, rate),) = pass_rates(f"{FOLDER}/begun/spoken-9x7").items()
+    holds("normalisation", "9 * 7 the right one has #, and #% of # completions were right.", exact[name], 100 * rate,
+          stored("smollm2-normalisation/begun/spoken-9x7/settings.json")["samples"])  # fmt: skip
+
+
+def test_sampled_groups_on_a_real_model() -> None:
+    settings, content = stored(f"{RUNS[0]}/experiment.json"), BEGUN["parts"]["easy"]
+    exact, found = pass_rates(f"{FOLDER}/begun/split"), content["completions"]
+    assert settings["form"] == {"easy": "begun"}
+    assert settings["eta"] == stored(f"{FOLDER}/exact/experiment.json")["eta"]
+    holds("normalisation", "groups of # on this model: # prompts, # steps, # seeds, the", settings["group"],
+          settings["n"], settings["steps"], settings["seeds"])  # fmt: skip
+    holds("normalisation", "from # of # one-digit questions in which", len(settings["questions"]["easy"]), len(exact))
+    assert not found["differ"]
+    holds("normalisation", "**#% of the completions were right, where the answer set says #%**, or #% for the prompts "
+          "that were drawn, and #% of the groups had no",
+          *(100 * found[key] for key in ("right", "answer_set", "drawn", "zero_variance")))  # fmt: skip
+    same = content["pairings"]["same"]
+    holds("normalisation", "std is ahead by #** (# to #), and the linearised model predicts #:",
+          *same["measured"]["mean_difference"], same["linearised"]["mean_difference"][0])  # fmt: skip
+    assert same["measured"]["ahead"] == "std"
+    low, high = same["measured"]["mean_difference"][1:]
+    assert low < same["linearised"]["mean_difference"][0] < high
+    matched = content["pairings"]["matched"]
+    holds("normalisation", "nothing is left**: # (# to #), where # was predicted. So",
+          *matched["measured"]["mean_difference"], matched["linearised"]["mean_difference"][0])  # fmt: skip
+    assert matched["measured"]["ahead"] == "open"
+    holds("normalisation", "a size within the interval. Its steps are # times as long", same["move_ratio"])
+    holds("README", "it is right in #%, and with groups of # std leads by # on easy prompts, where # was predicted "
+          "(# seeds)",
+          100 * found["right"], settings["group"], same["measured"]["mean_difference"][0],
+          same["linearised"]["mean_difference"][0], settings["seeds"])  # fmt: skip
+
+
+def test_sampled_groups_on_hard_prompts_of_a_real_model() -> None:
+    settings, content = stored(f"{RUNS[1]}/experiment.json"), BEGUN_HARD["parts"]["hard"]
+    exact, found = pass_rates(f"{FOLDER}/begun/split"), content["completions"]
+    assert len(settings["questions"]["hard"]) == sum(0.02 <= p < 0.2 for p in exact.values())
+    holds("normalisation", "The same on # of the # questions", len(settings["questions"]["hard"]), len(exact))
+    assert not found["differ"]
+    holds("normalisation", "#% of the completions were right, where the answer set says #%, and #% of the groups had "
+          "no variance. **Both", *(100 * found[key] for key in ("right", "answer_set", "zero_variance")))  # fmt: skip
+    same, matched = (content["pairings"][name] for name in ("same", "matched"))
+    holds("normalisation", "std is ahead by # (# to #; predicted #) at one learning rate, with steps # times as long",
+          *same["measured"]["mean_difference"], same["linearised"]["mean_difference"][0],
+          same["move_ratio"])  # fmt: skip
+    holds("normalisation", "at matched steps, # (# to #; predicted #).",
+          *matched["measured"]["mean_difference"], matched["linearised"]["mean_difference"][0])  # fmt: skip
+    assert (same["measured"]["ahead"], matched["measured"]["ahead"]) == ("std", "open")
+
+
+def test_exact_mode_beside_sampled_groups_on_a_real_model() -> None:
+    exact, sampled = stored(f"{RUNS[2]}/experiment.json"), [stored(f"{name}/experiment.json") for name in RUNS[:2]]
+    for key in ("n", "steps", "every", "eta", "seeds", "pairings", "dtype"):
+        assert all(each[key] == exact[key] for each in sampled), key
+    assert exact["digests"] == {name: digest for each in sampled for name, digest in each["digests"].items()}
+    easy, hard = _leads(BEGUN_EXACT)
+    easy_said, hard_said = _leads(BEGUN_EXACT, "linearised")
+    holds("normalisation", "on hard prompts as on easy ones**, # and # (# and # predicted)",
+          hard, easy, hard_said, easy_said)  # fmt: skip
+    assert round(hard / easy) == 3
+    ((grouped,), (grouped_said,)) = (_leads(BEGUN_HARD, kind) for kind in ("measured", "linearised"))
+    ((light,), (light_said,)) = (_leads(BEGUN, kind) for kind in ("measured", "linearised"))
+    holds("normalisation", "of it on hard prompts, #, and nothing from easy ones, #**, as predicted (# and #)",
+          grouped, light, grouped_said, light_said)  # fmt: skip
+    assert grouped < hard / 2
+    assert light > easy
+    parts = [part for run in (BEGUN, BEGUN_HARD, BEGUN_EXACT) for part in run["parts"].values()]
+    assert [part["pairings"]["matched"]["measured"]["ahead"] for part in parts] == ["open"] * 4
+    errors = [each["prediction_error"] for run in (BEGUN_HARD, BEGUN_EXACT)
+              for each in run["parts"]["hard"]["pairings"].values()]  # fmt: skip
+    holds("normalisation", "single success probabilities are predicted with errors up to #.", max(errors))
+    holds("README", "(# seeds), and by # on hard ones (#); with exact gradients by # and # (# and #). So",
+          exact["seeds"], grouped, grouped_said, easy, hard, easy_said, hard_said)  # fmt: skip
