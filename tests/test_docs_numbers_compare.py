@@ -156,7 +156,7 @@ def test_the_models_column_of_the_evidence() -> None:
     missing = [100 * each["no_m_share"] for each in steps]
     expected = [
         hidden,
-        [pearson[key][part] for key in ("same", "different") for part in ("value", "p")],
+        [pearson[key][part] for key in ("same", "different") for part in ("value", "low", "high", "p")],
         small,
         [steps[0]["cosine_std"], steps[-1]["cosine_std"]],
         [min(missing), max(missing)],

@@ -6,9 +6,10 @@ import copy
 from typing import Any
 
 import pytest
+from scipy.stats import binomtest
 
 from llm_bridge.comparing.evidence import consistency_row, evidence_rows
-from llm_bridge.comparing.evidence_row import decide
+from llm_bridge.comparing.evidence_row import decide, share_over_prompts
 
 _COSINES = {
     "cosine_mean": 0.01, "cosine_std": 0.05, "cosine_small_share": 0.95, "no_m_share": 0.0,
@@ -27,9 +28,8 @@ def _content() -> dict[str, Any]:
     near = [0.95, 0.92, 0.97]
     hidden = {"mean": {kind: {"below": near, "mean": near, "std": near} for kind in ("raw", "centred")}}
     entry = {"value": 0.5, "low": 0.2, "high": 0.7, "p": 0.001}
-    fisher = {
-        "pearson": {"same": entry, "different": {**entry, "value": 0.01, "p": 0.6}}, "prompts": 9, "checkpoints": 4,
-    }  # fmt: skip
+    different = {"value": 0.01, "low": -0.2, "high": 0.19, "p": 0.6}
+    fisher = {"pearson": {"same": entry, "different": different}, "prompts": 9, "checkpoints": 4}
     prediction = {"period": 5, "largest_error": 0.01, "mean_error": 0.001, "skill": 0.99, "first_break": None}
     own = {"value": 120.0, "open_end": False, "tried": 9}
     gap = {
@@ -98,10 +98,31 @@ def test_one_pair_without_m_refutes_assumption_4() -> None:
 
 def test_a_correlation_across_iterations_refutes_table_1() -> None:
     content = _content()
-    content["measured"]["fisher"]["pearson"]["different"]["p"] = 0.001
+    different = content["measured"]["fisher"]["pearson"]["different"]
+    different["high"] = 0.3
+    assert _verdicts(content)["E-TAB1"] == ["undecided"]
+    different.update(value=0.2, low=0.01)
     assert _verdicts(content)["E-TAB1"] == ["refuted"]
     content["measured"]["fisher"]["pearson"] = {"same": None, "different": None}
     assert _verdicts(content)["E-TAB1"] == ["undecided"]
+
+
+def test_fewer_than_six_prompts_decide_nothing_by_intervals() -> None:
+    content = _content()
+    content["measured"]["fisher"]["prompts"] = 5
+    found = _verdicts(content)
+    assert (found["E-FIG1"], found["E-TAB1"], found["E-TAB3"]) == (["undecided"], ["undecided"], ["undecided"] * 2)
+
+
+@pytest.mark.parametrize(("prompts", "least"), [(6, 0.2924), (8, 0.3976), (72, 0.9026)])
+def test_a_share_of_all_pairs_is_as_sure_as_independent_pairs_make_it(prompts: int, least: float) -> None:
+    """Clopper and Pearson's bound of m successes in m, 0.025^(1/m), m = prompts // 2."""
+    value, low, high = share_over_prompts([1.0, 1.0, 1.0], prompts)
+    assert (value, high) == (1.0, 1.0)
+    assert low == pytest.approx(least, abs=1e-4)
+    assert low == pytest.approx(binomtest(prompts // 2, prompts // 2).proportion_ci(0.95, "exact").low)
+    assert share_over_prompts([0.0, 0.0, 0.0], prompts) == pytest.approx([0.0, 0.0, 1 - low])
+    assert share_over_prompts([0.9, 0.5, 1.0], prompts) == [0.9, 0.5, 1.0]
 
 
 def test_the_experiment_decides_the_rows_on_accuracy() -> None:
@@ -117,9 +138,9 @@ def test_rows_on_the_model_follow_its_numbers() -> None:
     content = _content()
     assert _verdicts(content)["P-T32-DESCENT-FIXED"] == ["supported"]
     assert _verdicts(content)["X-DIRECTIONAL-GRPO"] == ["supported"]
-    assert _verdicts(content)["X-GROUP"] == ["supported"]
+    assert _verdicts(content)["sampled groups"] == ["supported"]
     assert "no theorem covers paper:8" in next(
-        row.remark for row in evidence_rows(content, None) if row.id == "X-GROUP"
+        row.remark for row in evidence_rows(content, None) if row.id == "sampled groups"
     )
     assert _verdicts(content)["linear picture"] == ["supported"]
     content["gaps"][0]["prompts"][1]["own"]["value"] = 0.5
@@ -127,9 +148,9 @@ def test_rows_on_the_model_follow_its_numbers() -> None:
     content["sampled"]["share_within_interval"] = 0.3
     content["comparison"]["predictions"][0]["largest_error"] = 0.2
     found = _verdicts(content)
-    assert [found[name] for name in ("P-T32-DESCENT-FIXED", "X-DIRECTIONAL-GRPO", "X-GROUP", "linear picture")] == [
-        ["refuted"]
-    ] * 4
+    assert [
+        found[name] for name in ("P-T32-DESCENT-FIXED", "X-DIRECTIONAL-GRPO", "sampled groups", "linear picture")
+    ] == [["refuted"]] * 4
 
 
 def test_the_row_on_consistency_names_what_disagrees_within_the_paper() -> None:

@@ -193,7 +193,8 @@ def test_where_assumption_5_is_proved_to_be_superfluous() -> None:
 def test_from_when_the_sum_of_theorem_3_2_fails() -> None:
     kept = kept_instance("P-T32-SUM")
     assert kept is not None
-    holds("README", "false from T = # for K = #, p0 = 1/2", kept.steps, kept.features.shape[1])
+    assert (len(kept.answers), kept.features.tolist(), kept.theta.tolist()) == (1, [[[1.0], [0.0]]], [0.0])
+    holds("README", "with one prompt, from T = # for features 1 and 0, p0 = 1/2;", kept.steps)
 
 
 def test_how_often_the_sweeps_are_killed() -> None:

@@ -43,3 +43,11 @@ def test_a_file_alone_refutes_nothing() -> None:
     result = recheck_kept(true_claim, build_context)
     assert result is not None
     assert result.counterexample is None
+
+
+def test_the_talks_sum_fails_with_several_prompts_where_its_rate_does() -> None:
+    """Its kept instance has one prompt; the factor n that its remark speaks of is missing with more."""
+    instance = kept_instance("S-GRPO-MIN")
+    assert instance is not None
+    assert len(instance.answers) > 1
+    assert isinstance(recheck(load_registry()["S-GRPO-SUM"], build_context, instance), Counterexample)

@@ -163,6 +163,15 @@ def test_rates_are_those_of_the_runs_and_their_bounds_hold(tmp_path: Path) -> No
         assert all(min(row["ratio"]) > 1 for row in found["bounds"] if not row["refuted"])
 
 
+def test_rates_take_the_deviation_of_a_prompt_that_no_order_draws(tmp_path: Path) -> None:
+    """From 1/2 on deviations only fall, but not where a prompt stays undrawn: mean and largest C are the first one."""
+    found = _results("rates", tmp_path, low=0.5, high=0.7)["theorems"][1]
+    printed, repaired = (
+        next(row for row in found["bounds"] if row["claim"] == name) for name in ("P-T32-SUM", "P-T32-SUM-FIXED")
+    )
+    assert_agree(np.array(printed["ratio"]), np.array(repaired["ratio"]), 1e-12)
+
+
 @pytest.mark.parametrize(
     ("name", "more", "message"),
     [

@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-__all__ = ["EvidenceRow", "Verdict", "decide"]
+__all__ = ["LEAST_PROMPTS", "EvidenceRow", "Verdict", "decide", "over_prompts", "share_over_prompts"]
+
+# Intervals over fewer prompts do not reach 95% (llm_bridge.measurement.intervals), so they decide nothing.
+LEAST_PROMPTS = 6
 
 Verdict = Literal["supported", "refuted", "undecided", "vacuous"]
 
@@ -47,3 +50,21 @@ def decide(interval: Any, threshold: float, relation: Literal["above", "below"])
     if relation == "below":
         low, high, threshold = -high, -low, -threshold
     return "supported" if low >= threshold else "refuted" if high < threshold else "undecided"
+
+
+def over_prompts(interval: Any, prompts: int) -> Any:
+    """``[value, low, high]``, or the value alone where there are too few prompts for an interval to decide by."""
+    return interval if interval is None or prompts >= LEAST_PROMPTS else [interval[0], None, None]
+
+
+def share_over_prompts(interval: Any, prompts: int) -> Any:
+    """The same of a share of the pairs of prompts.
+
+    Resamples of a share of 0 or 1 are all alike, whatever their number. So such a share gets the exact one-sided bound,
+    at 97.5%, of as many independent pairs as the prompts can form: ``prompts // 2``.
+    """
+    interval = over_prompts(interval, prompts)
+    if interval is None or interval[1] is None or interval[1] != interval[2]:
+        return interval
+    room = 1 - 0.025 ** (1 / (prompts // 2))
+    return [interval[0], max(interval[1] - room, 0.0), min(interval[2] + room, 1.0)]

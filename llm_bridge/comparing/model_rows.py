@@ -68,7 +68,7 @@ def _step_rule_row(each: Mapping[str, Any]) -> EvidenceRow:
 def _group_row(sampled: Mapping[str, Any]) -> EvidenceRow:
     inside = sampled["share_within_interval"]
     return EvidenceRow(
-        "X-GROUP",
+        "sampled groups",
         f"the bandit under the expected weight of {sampled['rule']} predicts the mean over {sampled['seeds']} seeds",
         "",
         f"mean J at the end {sampled['bandit'][-1]:.3f} sampled, {sampled['expected_rule'][-1]:.3f} by the weight",

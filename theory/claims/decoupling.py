@@ -79,8 +79,9 @@ _TALK = (
         ),
         fixed_by="S-ORTHO-FIXED",
         remark=(
-            "Read at the parameters of the step. Orthogonal gradients only make the first-order change vanish. Whether "
-            "orthogonality at every theta at once would be enough is not decided here."
+            "Read at the parameters of the step. Orthogonal gradients only make the first-order change vanish. "
+            "Orthogonality at every theta at once would be enough for K = 2, where gradients keep their directions; "
+            "for more outputs that is not decided here."
         ),
     ),
     _told(

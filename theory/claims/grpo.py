@@ -108,7 +108,10 @@ CLAIMS = (
         fixed_by="P-T32-SUM-FIXED",
         remark=(
             "Eq. (24) bounds the sum of E||grad||^2 / C_t. The mean of C_t can only come out for the minimum "
-            "(Cauchy-Schwarz), not for the sum: as T grows the mean tends to 0 while the sum does not."
+            "(Cauchy-Schwarz), not for the sum: with one prompt, as T grows the mean tends to 0 while the sum does "
+            "not. Of several prompts each may stay undrawn, so no C_{i,t} may fall below sqrt(V_i(theta_0)). So where "
+            "p0 >= 1/2 the printed bound is no smaller than the repaired one with the least C, and holds; below 1/2 no "
+            "violation with several prompts is known."
         ),
     ),
     _claim(

@@ -212,7 +212,7 @@ _GRPO = (
         relation="<=",
         left=_sum_left,
         right=lambda run: _bound(run, grpo_factor) * running_max(run.std_bound[:-1]) * 8 / 3,
-        remark="With K = 2 or n <= 500000, any R1 and R2 will do, as in the rate: X-UNSCALED. Else that is open.",
+        remark="In the cases of X-UNSCALED any R1 and R2 of at least 1 will do, as in the rate. Else that is open.",
         proof=partial(_certificate, "P-T34-SUM-FIXED", GRPO, "SUM"),
     ),
     _claim(
