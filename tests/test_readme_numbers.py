@@ -199,7 +199,9 @@ def test_from_when_the_sum_of_theorem_3_2_fails() -> None:
 
 def test_how_often_the_sweeps_are_killed() -> None:
     text = (ROOT / "tests" / "test_simulator_sweeps_kill.py").read_text()
-    holds("README", "the tests kill it # times", max(map(int, re.findall(r"_storm\(tmp_path, wanted=(\d+)", text))))
+    holds(
+        "README", "the deep tests kill it # times", max(map(int, re.findall(r"_storm\(tmp_path, wanted=(\d+)", text)))
+    )
 
 
 @pytest.mark.parametrize(("label", "pairing"), [("at one learning rate", "same"), ("its best proved step", "best")])

@@ -13,7 +13,7 @@ from test_whynorm_page import Page, fill
 
 import whynorm.verify
 from theory.claims import load_registry
-from whynorm.errata import errata, errata_markdown, shown_instance, shown_side
+from whynorm.errata import errata, errata_markdown, misprints, shown_instance, shown_side
 from whynorm.report import write_report
 from whynorm.scatter import SIZE, scatter_plots
 from whynorm.sections import group_claims, verdict_counts
@@ -146,6 +146,10 @@ def test_errata_follow_from_verdicts_alone(rows: dict[str, Row]) -> None:
     assert "`P-T32-SUM-FIXED`, not looked at here" in text
     assert "features = [[[1], [0]]], right outputs = [0], theta = [0], T = 76: left side 0.416147" in text
     assert f"**What fails:** {chain.link}" in text
+    assert "Misprints" not in text, "none of these rows has one"
+    slip = {**rows[CHAIN], "misprint": True, "remark": "A sign is missing."}
+    assert misprints([*rows.values(), slip]) == [slip]
+    assert f"- **{slip['place']}** (`{CHAIN}`): A sign is missing." in errata_markdown([*rows.values(), slip])
     healed = [{**row, "verdict": "proved"} for row in rows.values()]
     assert "is refuted" in errata_markdown(healed)
     assert "##" not in errata_markdown(healed)

@@ -20,7 +20,7 @@ from whynorm.cli import main
 from whynorm.verify import Effort
 
 KEYS = ("id", "source", "place", "title", "statement", "scope", "verdict", "tightness", "slack", "links")
-KEYS += ("assumptions", "evidence", "counterexample", "fixed_by", "remark")
+KEYS += ("assumptions", "evidence", "counterexample", "fixed_by", "remark", "misprint")
 SPINE = ["X-IDENTITY", "P-EQ10", "P-EQ11", "P-EQ12", "P-L31-VAR", "P-L31-GLOBAL", "P-L32", "P-T31-DESCENT", "P-T31-SUM"]
 SPINE += ["P-T31-MIN", "P-T32-DESCENT", "P-T32-SUM", "P-T32-MIN", "P-T32-COMPARE"]
 # Few and quick, yet of every scope and every verdict.

@@ -69,6 +69,7 @@ class Claim:
         witness: an instance on which the bound is attained, or nearly so; None if none is known.
         fixed_by: id of the repaired claim, if the printed one fails.
         remark: misprints, readings, what to know.
+        misprint: whether the source prints this otherwise, by a slip that the remark names, and it is read as meant.
     """
 
     id: str
@@ -88,6 +89,7 @@ class Claim:
     witness: Callable[[], Instance] | None = None
     fixed_by: str | None = None
     remark: str = ""
+    misprint: bool = False
 
     @property
     def links(self) -> tuple[Link, ...]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from whynorm.sections import SOURCES, group_claims
 
-__all__ = ["Erratum", "errata", "errata_markdown", "shown_instance", "shown_side"]
+__all__ = ["Erratum", "errata", "errata_markdown", "misprints", "shown_instance", "shown_side"]
 
 Row = Mapping[str, Any]
 
@@ -72,6 +72,11 @@ def errata(claims: Iterable[Row]) -> dict[str, list[Erratum]]:
     return found
 
 
+def misprints(claims: Iterable[Row]) -> list[Row]:
+    """Rows of the claims that are printed with a slip which their remark names, and that hold as they are meant."""
+    return [row for section in group_claims(list(claims)) for row in section.claims if row.get("misprint")]
+
+
 def shown_instance(instance: Row, scope: str) -> dict[str, str]:
     """What a claim of the scope looks at, by name: exact where short, rounded or left out where long."""
     features = instance["features"]
@@ -105,10 +110,11 @@ def _plain(values: Any) -> str:
 
 def errata_markdown(claims: Iterable[Row]) -> str:
     """The errata as Markdown, formulas between dollar signs."""
+    claims = list(claims)
     found = errata(claims)
     lines = ["# Errata", ""]
     if not found:
-        return "\n".join([*lines, "No claim of the sources that was looked at is refuted.", ""])
+        return "\n".join([*lines, "No claim of the sources that was looked at is refuted.", "", *_slips(claims)])
     lines += [
         "Each claim below fails as printed, on an instance that is confirmed in ball arithmetic. Numbers marked ~ are",
         "rounded here; the exact ones are in what `whynorm verify --json` writes.",
@@ -118,7 +124,13 @@ def errata_markdown(claims: Iterable[Row]) -> str:
         lines += [f"## {SOURCES.get(source, source)}", ""]
         for entry in entries:
             lines += _markdown(entry)
-    return "\n".join(lines)
+    return "\n".join(lines + _slips(claims))
+
+
+def _slips(claims: list[Row]) -> list[str]:
+    rows = misprints(claims)
+    told = [f"- **{row['place']}** (`{row['id']}`): {' '.join(row['remark'].split())}" for row in rows]
+    return ["**Misprints**, in displays that hold as they are meant:", "", *told, ""] if rows else []
 
 
 def _markdown(entry: Erratum) -> list[str]:

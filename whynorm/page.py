@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from theory.claims import load_registry
-from whynorm.errata import errata, shown_instance, shown_side
+from whynorm.errata import errata, misprints, shown_instance, shown_side
 from whynorm.formulas import display_maths
 from whynorm.scatter import scatter_plots
 from whynorm.sections import SOURCES, group_claims, verdict_counts
@@ -52,6 +52,7 @@ def render(content: Mapping[str, Any], figures: Mapping[str, Markup]) -> str:
         groups=_by_source(claims),
         counts=verdict_counts(claims),
         errata=errata(claims),
+        misprints=misprints(claims),
         source_names=SOURCES,
     )
 

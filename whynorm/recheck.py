@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import flint
 
@@ -23,11 +23,11 @@ from theory.hypotheses import founded
 from theory.instances import Instance
 from theory.judge import Counterexample
 from theory.judge import recheck as confirm
-from theory.verdicts import Verdict
+from theory.verdicts import Outcome, Verdict
 
 __all__ = ["Finding", "recheck_claim"]
 
-_OF_THE_CLAIM = ("source", "place", "title", "statement", "scope", "assumptions", "fixed_by", "remark")
+_OF_THE_CLAIM = ("source", "place", "title", "statement", "scope", "assumptions", "fixed_by", "remark", "misprint")
 
 _PREMISES = ("assumptions", "cites", "symbols", "relations", "facts", "derivation", "conclusion")
 
@@ -75,6 +75,8 @@ def recheck_claim(row: Mapping[str, Any], registry: Registry | None = None) -> I
     differing = _differing(claim, row)
     if differing:
         yield Finding(False, f"{claim.id}: entry REJECTED: {differing} is not as the claim has it")
+    if _contradicted(row):
+        yield Finding(False, f"{claim.id}: entry REJECTED: an outcome among its evidence contradicts the verdict")
     certificates = [item["certificate"] for item in row["evidence"] if "certificate" in item]
     proved = refuted = False
     for certificate in certificates:
@@ -101,7 +103,24 @@ def recheck_claim(row: Mapping[str, Any], registry: Registry | None = None) -> I
 def _differing(claim: Claim, row: Mapping[str, Any]) -> str:
     """The name of the first thing that the file says of the claim itself and that is not so; empty if there is none."""
     own = Verdict(claim, "undecided", ()).to_json()
+    if "links" in row and _named(row["links"]) != _named(own["links"]):
+        return "links"
     return next((name for name in _OF_THE_CLAIM if name in row and row[name] != own[name]), "")
+
+
+def _named(links: Any) -> Any:
+    """Names and relations; tightness and slack are what a search met, and another one may meet another."""
+    try:
+        return [(link["name"], link["relation"]) for link in links]
+    except (TypeError, KeyError):
+        return None
+
+
+def _contradicted(row: Mapping[str, Any]) -> bool:
+    """Whether an outcome among the evidence is unknown, or a violation that the verdict says there is not."""
+    outcomes = [item.get("outcome", "holds") for item in row["evidence"]]
+    violated = "violated" in outcomes and row["verdict"] in ("proved", "supported", "vacuous")
+    return violated or not set(outcomes) <= set(get_args(Outcome))
 
 
 def _certificate(claim: Claim, certificate: Any, registry: Registry) -> Finding:

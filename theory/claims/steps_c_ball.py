@@ -153,6 +153,7 @@ CLAIMS = (
         relation="iff",
         left=lambda point: _minority(point) - _edge(point.state.p),
         right=lambda point: deviation(point) - np.abs(point.state.q - point.state.p),
+        misprint=True,
         remark=(
             "a is the smaller of p and 1 - p. Case 2 is printed with a closed interval; at its end, "
             "a = 1/2 - sqrt(5)/10, the interval does contain 1/2, and case 1 applies."

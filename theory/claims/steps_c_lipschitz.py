@@ -47,6 +47,7 @@ CLAIMS = (
         relation="==",
         left=lambda point: point.jets[1],
         right=_gradient_expanded,
+        misprint=True,
         remark="Printed with rows x^T on the right against a column on the left, and with theta_t for theta.",
     ),
     Claim(
@@ -70,6 +71,7 @@ CLAIMS = (
                 lambda p: p.x_max_sq**0.5 / 2 + 0 * p.state.p,
             ),
         ),
+        misprint=True,
         remark="The third line as printed has theta_t for theta.",
     ),
 )

@@ -139,6 +139,7 @@ _REINFORCE = (
             Link("nothing moves", "==", lambda s: of_others(_by_equation_10(s)), lambda s: of_others(_before(s))),
         ),
         proof=proofs.proof_18,
+        misprint=True,
         remark='Printed as J_j "for any i_t != l"; read with j = l.',
     ),
     _claim(
@@ -153,6 +154,7 @@ _REINFORCE = (
             Link("the step size", "==", quadratic_in_eta, _half),
         ),
         proof=proofs.proof_19,
+        misprint=True,
         remark='The reason is printed as a broken reference ("??"); it is eq. (8).',
     ),
     _claim(
@@ -164,6 +166,7 @@ _REINFORCE = (
         left=lambda s: np.sum(s.gain, axis=0) / s.n,
         right=lambda s: _half(s) / s.n,
         proof=proofs.proof_20,
+        misprint=True,
         remark="The right side is printed without E: E is read as the mean over i_t, given theta_{t-1}.",
     ),
 )
@@ -237,6 +240,7 @@ _UPDATE = (
             Link("Assumption 3", ">=", lambda s: _grpo(s, s.std), lambda s: _grpo(s, s.std_bound)),
         ),
         proof=proofs.proof_22,
+        misprint=True,
         remark=(
             "The second line prints pi_theta for pi_{theta_{t-1}}. C is the tightest that Assumption 3 allows. "
             "J_l(theta_{t-1}) is subtracted on all sides."

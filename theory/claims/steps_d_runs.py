@@ -61,6 +61,7 @@ _SUM = Claim(
         Link("a probability is at most 1", "<=", _rise, lambda run: run.q[0] + 0 * run.gain),
     ),
     proof=proofs.proof_sum,
+    misprint=True,
     remark=_INDEX,
 )
 

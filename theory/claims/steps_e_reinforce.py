@@ -143,6 +143,7 @@ CLAIMS = (
         left=lambda s: np.sum(s.gain, axis=0) / s.n,
         right=lambda s: _promise(s) / s.n,
         proof=proofs.proof_28,
+        misprint=True,
         remark="The right side is printed without E: E is read as the mean over i_t, given theta_{t-1}.",
     ),
     _claim(
@@ -167,6 +168,7 @@ CLAIMS = (
             ),
         ),
         proof=proofs.proof_sum,
+        misprint=True,
         remark="The sum over t = 0..T-1 has the gradient at theta_{t-1}, an index of -1 at t = 0; read as theta_t.",
     ),
 )

@@ -134,6 +134,7 @@ def _claim(number: str, title: str, statement: str, left: Any, right: Any, proof
         assumptions=(UNIQUE_ANSWER,),
         proof=proof,
         remark=remark,
+        misprint=remark.startswith("Printed with"),
     )
 
 
