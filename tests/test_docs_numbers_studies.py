@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from pages import holds, page
+from pages import holds, page, rows, section
 
+from simulator.plateau import plateau_study
 from whynorm.studies.study import STUDIES, load_spec, perform
 
 pytestmark = pytest.mark.deep
@@ -25,6 +26,13 @@ def _performed(name: str) -> dict[str, Any]:
 )
 def test_paragraphs(name: str) -> None:
     assert _performed(name)["paragraph"] in page("studies")
+
+
+def test_exponents_of_plateaus() -> None:
+    text = section("studies", "## Plateaus: how long a hard prompt takes, and how the tail falls")
+    told = [[fit.rule, fit.of, f"{fit.slope:.5g}", f"{fit.low:.5g} to {fit.high:.5g}", f"{fit.predicted:.5g}"]
+            for fit in plateau_study().fits]  # fmt: skip
+    assert list(rows(text, "rule | of")) == told
 
 
 def test_what_the_finder_of_phases_says_of_the_study() -> None:
