@@ -114,6 +114,19 @@ def test_bad_input_is_one_line(arguments: list[str], words: str, capsys: pytest.
     assert told[-1].startswith("whynorm: ")
 
 
+def test_a_directory_that_holds_a_comparison_is_refused_and_stays(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It was written over, and figures of steps that the new run does not look at stayed."""
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    # Before anything else is looked at, the model included.
+    assert main(["bridge", "compare", *SMALL, "--model", "no/such/model", "--out", str(folder)]) == 2
+    (told,) = capsys.readouterr().err.strip().splitlines()
+    assert told.startswith("whynorm: out is ")
+    assert "a directory without a comparison.json; choose another directory" in told
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
 def test_reading_back_what_is_something_else_is_refused(tmp_path: Path) -> None:
     assert read_comparison(tmp_path / "comparison.json") is None
     for text in ("{", "[]", json.dumps({"model": "tiny"})):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -71,6 +72,7 @@ def compare(
     from whynorm.given import command_line
     from whynorm.outputs import output_directory
 
+    _check_out(out)
     check_run(rule, eta, eta_scale, steps, seed)
     periods = _periods(anchors)
     accuracy = _read_experiment(experiment)
@@ -102,6 +104,14 @@ def compare(
     if out is not None:
         say(f"comparison, record and figures: {out}")
     return 0
+
+
+def _check_out(out: Path | None) -> None:
+    """Refuse a directory that holds a comparison: what took hours would be lost, its figures mixed with others."""
+    # Unlike Path.exists, lexists takes a directory that may not be entered for one to be told of later.
+    if out is not None and os.path.lexists(out / "comparison.json"):
+        remedy = "choose another directory, or remove that one"
+        raise expected("out", str(out), "a directory without a comparison.json", remedy)
 
 
 def _periods(text: str) -> tuple[int, ...]:
