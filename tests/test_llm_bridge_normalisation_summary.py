@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from compare import assert_agree
+from pages import RESULTS
 from scipy.integrate import quad
 from test_llm_bridge_normalisation import SMALL
 
@@ -137,6 +138,30 @@ def test_runs_that_diverged_are_told_as_undefined() -> None:
 def test_verdicts_need_an_interval_that_leaves_out_zero() -> None:
     assert [verdict(Interval(0.1, low, 0.2)) for low in (0.05, -0.05, None)] == ["std", "open", "open"]
     assert verdict(Interval(-0.1, -0.2, -0.05)) == "no_std"
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_difference_shown_as_zero_is_no_lead(sign: int) -> None:
+    """Runs that hardly move differ by 1e-8 with an interval of 1e-9: that was told as a lead of std."""
+    small = [sorted((sign * low, sign * high)) for low, high in ((1e-8, 2e-8), (1e-4, 4.9e-4))]
+    assert [verdict(Interval(sum(ends) / 2, *ends)) for ends in small] == ["open", "open"]
+    # One end that is shown as another number is enough.
+    assert verdict(Interval(sign * 3e-4, *sorted((sign * 1e-4, sign * 6e-4)))) == ("std" if sign > 0 else "no_std")
+
+
+def test_what_is_stored_tells_the_verdicts_of_its_intervals() -> None:
+    files = [
+        file for file in RESULTS.glob("*-normalisation/**/summary.json") if "parts" in json.loads(file.read_text())
+    ]
+    told = [
+        compared
+        for file in files
+        for part in json.loads(file.read_text())["parts"].values()
+        for pairing in part["pairings"].values()
+        for compared in (pairing["measured"], pairing["linearised"])
+    ]
+    assert told
+    assert all(verdict(Interval(*each["mean_difference"])) == each["ahead"] for each in told)
 
 
 def test_the_prompts_that_were_drawn_are_those_of_the_order() -> None:

@@ -121,6 +121,8 @@ def test_the_function_is_called_as_by_trl() -> None:
     [
         ([1.0, None], "reward of question 'b' in t is None"),
         ([1.0, float("nan")], "reward of question 'b' in t is nan"),
+        ([1.0, 10**400], "reward of question 'b' in t is 'too large for a float'"),
+        ([-(10**5000), 1.0], "reward of question 'a' in t is 'too large for a float'"),
         ([0.5, 1.0], "reward of question 'a' in t is 0.5"),
         ([1.0, "yes"], "reward of question 'b' in t is 'yes'"),
         ([1.0], "number of rewards of t is 1"),

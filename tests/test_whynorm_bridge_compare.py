@@ -7,9 +7,11 @@ import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from llm_bridge.comparing import comparison
 from simulator.records import Record
 from theory.errors import InputError
 from whynorm.cli import main
@@ -100,18 +102,55 @@ def test_figures_show_every_prompt_and_period(folder: Path) -> None:
         (["--tolerance", "0"], "tolerance is 0.0"),
         (["--checkpoints", "4"], "checkpoints is 4"),
         (["--rule", "power:0.25", "--eta", "1e-4"], "no theorem covers power:0.25"),
-        (["--sampled", "grpo"], "sampled rule is 'grpo'"),
+        (["--anchors", "9" * 5000], "anchors is '999"),
+        (["--checkpoints", "-1"], "checkpoints is -1"),
+        (["--step-rules", "-1"], "step-rules is -1"),
+        (["--step-rules", "1" + 22 * "0"], "step-rules is 1"),
+        (["--rule", "power:0.25", "--eta", "1e-4", "--checkpoints", "0"], "step-rules is 2; expected 0, as no theorem"),
+        (["--sampled", "grpo"], "sampled is 'grpo'"),
+        (["--sampled", "none:8"], "sampled: "),
+        (["--sampled", "paper:1"], "sampled: group size G is 1"),
         (["--sampled", "paper:8", "--seeds", "1"], "seeds is 1"),
+        (["--sampled", "paper:8", "--seed", str(2**64 - 1)], "room for 6 seeds"),
         (["--experiment", "no/such/file.json"], "no/such/file.json"),
         (["--model", "no/such/model"], "no/such/model"),
         (["--steps", "0"], "steps is 0"),
     ],
 )
-def test_bad_input_is_one_line(arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bad_input_is_one_line_before_the_run(
+    arguments: list[str], words: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # What comes after the run was looked at after it only, which may be hours later.
+    monkeypatch.setattr(comparison, "train", lambda *_, **__: pytest.fail("the run has begun"))
     assert main(["bridge", "compare", *SMALL, *arguments]) == 2
     told = capsys.readouterr().err.strip().splitlines()
     assert words in told[-1]
     assert told[-1].startswith("whynorm: ")
+
+
+@pytest.mark.parametrize(
+    "content", [[], {"parts": []}, {"parts": {"easy": {}}}, {"parts": {"easy": {"pairings": {"same": {}}}}}]
+)
+def test_a_damaged_experiment_is_refused_before_the_run(
+    content: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(comparison, "train", lambda *_, **__: pytest.fail("the run has begun"))
+    (tmp_path / "summary.json").write_text(json.dumps(content))
+    assert main(["bridge", "compare", *SMALL, "--experiment", str(tmp_path / "summary.json")]) == 2
+    assert capsys.readouterr().err.startswith("whynorm: experiment is ")
+
+
+def test_a_directory_that_holds_a_comparison_is_refused_and_stays(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It was written over, and figures of steps that the new run does not look at stayed."""
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    # Before anything else is looked at, the model included.
+    assert main(["bridge", "compare", *SMALL, "--model", "no/such/model", "--out", str(folder)]) == 2
+    (told,) = capsys.readouterr().err.strip().splitlines()
+    assert told.startswith("whynorm: out is ")
+    assert "a directory without a comparison.json; choose another directory" in told
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
 def test_reading_back_what_is_something_else_is_refused(tmp_path: Path) -> None:

@@ -58,6 +58,28 @@ def test_a_finished_run_resumes_with_more_steps_and_prints_a_table(capsys: Captu
     assert stderr.startswith("whynorm: seed is 3; expected 0 as in the run")
 
 
+def test_a_complete_run_keeps_its_summary(capsys: Capture, tmp_path: Path) -> None:
+    """It was written anew, with settings that no step was taken with."""
+    argv = [*QUICK, "--out", tmp_path / "run"]
+    file = tmp_path / "run" / "summary.json"
+    assert call(capsys, *argv, "--steps", 1)[0] == 0
+    first = file.read_bytes()
+    other = ["--steps", 1, "--resume", "--split-half", "--checkpoint-every", 3]
+    code, _, stderr = call(capsys, *argv, *other)
+    assert (code, file.read_bytes()) == (0, first)
+    assert "the run is complete: no step was left of 1" in stderr
+    code, stdout, _ = call(capsys, *argv, *other, "--json")
+    assert (code, json.loads(stdout), file.read_bytes()) == (0, json.loads(first), first)
+    # Killed between the last checkpoint and the summary, a run has that of an earlier stretch, half of one, or none.
+    for left in ('{"last": {"step": 0}}', "{", None):
+        file.unlink() if left is None else file.write_text(left)
+        assert call(capsys, *argv, "--steps", 1, "--resume")[0] == 0
+        summary = json.loads(file.read_text())
+        assert (summary["last"]["step"], summary["resumed_at"]) == (1, 1)
+    assert "the run is complete" not in call(capsys, *argv, "--steps", 2, "--resume")[2]
+    assert json.loads(file.read_text())["steps"] == 2
+
+
 def test_json_goes_to_stdout_and_nothing_else_does(capsys: Capture) -> None:
     code, stdout, stderr = call(capsys, *QUICK, "--steps", 1, "--json", "--preset", "talk", "--model", "tiny")
     content = json.loads(stdout, parse_constant=pytest.fail)

@@ -174,6 +174,9 @@ def _checked(value: Any, question: Question, task: Task) -> float:
         number = float(value)
     except (TypeError, ValueError):
         raise expected(name, value, "0 or 1", remedy) from None
+    except OverflowError:
+        # An integer of more digits than Python prints: the value itself cannot be shown.
+        raise expected(name, "too large for a float", "0 or 1", remedy) from None
     if number not in (0.0, 1.0):
         raise expected(name, number, "0 or 1", remedy)
     return number

@@ -27,8 +27,8 @@ from llm_bridge.policies import AnswerBatch
 from simulator.reference import simulate
 from simulator.sampled import SampledRule, get_any_rule
 from theory.assumptions import cosine_statistics, gradient_cosines
-from theory.errors import expected
-from theory.rules import get_rule
+from theory.errors import InputError, expected
+from theory.rules import Rule, get_rule
 
 __all__ = ["CompareOptions", "Headline", "amounts", "compare"]
 
@@ -118,12 +118,9 @@ def compare(
     Raises:
         InputError: settings or options out of range.
     """
-    sampled = _sampled_rule(options.sampled)
-    if sampled is not None:
-        check_sampled(sampled, options.seeds)
+    sampled = _sampled_rule(settings, options)
     rule, looks = get_rule(settings.rule), _looks(options.checkpoints, settings.steps)
-    if looks and rule.step_size is None:
-        raise expected("checkpoints", options.checkpoints, f"0, as no theorem covers {rule.name}", "pass 0")
+    _check_covered(rule, options)
     gaps: list[StepGap] = []
     tables: dict[int, dict[str, Any]] = {}
     hidden: dict[str, Any] = {}
@@ -187,12 +184,30 @@ def _tables(
     }
 
 
-def _sampled_rule(name: str) -> SampledRule | None:
-    if not name:
+def _check_covered(rule: Rule, options: CompareOptions) -> None:
+    """Refuse, before the run, numbers of what comes after it, and what needs a theorem where there is none."""
+    if not 0 <= options.step_rule_steps <= 2**53:
+        raise expected("step-rules", options.step_rule_steps, "0 to 2^53 updates", "0 leaves these runs out")
+    for option, number in (("checkpoints", options.checkpoints), ("step-rules", options.step_rule_steps)):
+        if number and rule.step_size is None:
+            raise expected(option, number, f"0, as no theorem covers {rule.name}", "pass 0")
+
+
+def _sampled_rule(settings: BridgeSettings, options: CompareOptions) -> SampledRule | None:
+    if not options.sampled:
         return None
-    rule = get_any_rule(name)
+    try:
+        rule = get_any_rule(options.sampled)
+        if isinstance(rule, SampledRule):
+            rule.expected_rule()
+    except InputError as error:
+        # It speaks of a rule, which is another option.
+        raise InputError(f"sampled: {error}") from None
     if not isinstance(rule, SampledRule):
-        raise expected("sampled rule", name, "a sampled one, such as paper:8", "exact rules go by --rule")
+        raise expected("sampled", options.sampled, "a sampled rule, such as paper:8", "exact rules go by --rule")
+    check_sampled(rule, options.seeds)
+    if settings.seed + options.seeds > 2**64:
+        raise expected("seed", settings.seed, f"room for {options.seeds} seeds below 2^64", "choose a smaller one")
     return rule
 
 

@@ -22,9 +22,11 @@ from llm_bridge.sampled.group_settings import question_order
 from theory.claims.sharp_comparison import THRESHOLD
 from theory.rules import GRPO, REINFORCE, Rule
 
-__all__ = ["completions", "flow_speed_up", "passage_times", "summarise", "verdict", "weighted_mean_std"]
+__all__ = ["NO_LEAD", "completions", "flow_speed_up", "passage_times", "summarise", "verdict", "weighted_mean_std"]
 
 Floats = npt.NDArray[np.float64]
+# Differences of success probabilities below this are shown as 0.000, which is no lead.
+NO_LEAD = 5e-4
 # Gauss-Legendre on [-1, 1]: the integrands are sums of exponentials of the log-odds.
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(200)
 
@@ -89,8 +91,8 @@ def weighted_mean_std(J: Floats, t: npt.NDArray[np.int64]) -> Floats:
 
 
 def verdict(difference: Interval) -> str:
-    """``std`` or ``no_std``, whichever is ahead by an interval that leaves out 0; otherwise ``open``."""
-    if difference.low is None or difference.high is None:
+    """Whichever is ahead by an interval that leaves out 0 and does not lie within ``NO_LEAD`` of it; or ``open``."""
+    if difference.low is None or difference.high is None or max(-difference.low, difference.high) < NO_LEAD:
         return "open"
     return "std" if difference.low > 0 else "no_std" if difference.high < 0 else "open"
 

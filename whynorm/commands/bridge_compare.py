@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -71,6 +72,7 @@ def compare(
     from whynorm.given import command_line
     from whynorm.outputs import output_directory
 
+    _check_out(out)
     check_run(rule, eta, eta_scale, steps, seed)
     periods = _periods(anchors)
     accuracy = _read_experiment(experiment)
@@ -104,10 +106,18 @@ def compare(
     return 0
 
 
+def _check_out(out: Path | None) -> None:
+    """Refuse a directory that holds a comparison: what took hours would be lost, its figures mixed with others."""
+    # Unlike Path.exists, lexists takes a directory that may not be entered for one to be told of later.
+    if out is not None and os.path.lexists(out / "comparison.json"):
+        remedy = "choose another directory, or remove that one"
+        raise expected("out", str(out), "a directory without a comparison.json", remedy)
+
+
 def _periods(text: str) -> tuple[int, ...]:
     parts = [part.strip() for part in text.split(",") if part.strip()]
-    if not all(part.isascii() and part.isdigit() and int(part[:9]) > 0 for part in parts):
-        raise expected("anchors", text, "numbers of steps above 0, separated by commas", "e.g. 20,10,5")
+    if not all(part.isascii() and part.isdigit() and len(part) < 10 and int(part) > 0 for part in parts):
+        raise expected("anchors", text, "numbers of steps from 1 to 999999999, separated by commas", "e.g. 20,10,5")
     return tuple(int(part) for part in parts)
 
 
@@ -116,9 +126,14 @@ def _read_experiment(path: Path | None) -> Any:
         return None
     try:
         content = json.loads(path.read_text())
-        if not isinstance(content["parts"], dict):
-            raise TypeError
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        for part in content["parts"].values():
+            # What the rows on accuracy will take from it, hours later.
+            same = part["pairings"].get("same")
+            for found in () if same is None else (same["measured"], same["linearised"]):
+                for name in ("end_difference", "mean_difference"):
+                    value, low, high = found[name]
+                    [float(number) for number in (value, low, high) if number is not None]
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         told = "the summary that `whynorm bridge experiment --out` writes"
         raise expected("experiment", str(path), told, "check the path") from None
     return content

@@ -213,15 +213,33 @@ def _write(result: Any, given: dict[str, Any], out: Path) -> None:
     from whynorm.figures_training import reward_figure, theory_figure
 
     title = f"{given['rule']} on {given['model']}, {given['task']}"
-    write_json(out / "summary.json", training_summary(result, given))
+    if _kept_summary(result, out) is None:
+        write_json(out / "summary.json", training_summary(result, given))
     save_png(reward_figure(result.rows, title), out / "reward.png")
     save_png(theory_figure(result.rows, title), out / "theory.png")
 
 
+def _kept_summary(result: Any, out: Path | None) -> dict[str, Any] | None:
+    """The summary that is there, where no step was left: this call's settings are not those of the run.
+
+    None where it does not tell of the last step, as after a kill just behind it.
+    """
+    if out is None or result.resumed_at < result.settings.steps:
+        return None
+    try:
+        content = json.loads((out / "summary.json").read_text())
+        return dict(content) if content["last"]["step"] == result.resumed_at else None
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return None
+
+
 def _tell(result: Any, given: dict[str, Any], json_output: bool) -> None:
+    kept = _kept_summary(result, given["out"])
     if json_output:
-        typer.echo(json.dumps(training_summary(result, given), indent=2, allow_nan=False))
+        typer.echo(json.dumps(kept or training_summary(result, given), indent=2, allow_nan=False))
     else:
         Console().print(training_table(result, given))
+    if kept is not None:
+        say(f"the run is complete: no step was left of {result.settings.steps}")
     if given["out"] is not None:
         say(f"metrics, checkpoints, adapter and plots: {given['out']}")
