@@ -103,6 +103,8 @@ BAD = [
     (["run", "spec.toml", "--on", "slurm", "--slurm", "ab"], "slurm is 'ab'; expected NAME=VALUE"),
     (["run", "spec.toml", "--out", "bad.toml"], "results directory is 'bad.toml'; expected a writable directory"),
     (["run", "spec.toml", "--out", "bad.toml/below"], "results directory is 'bad.toml/below'"),
+    (["run", "spec.toml", "--out", ""], "out is ''; expected a directory; write . for the one you are in"),
+    (["status", "spec.toml", "--out="], "out is ''; expected a directory"),
     (["resume", "spec.toml"], "results directory is 'spec'; expected an existing one"),
     (["export", "spec.toml"], "runs done is 0; expected results in spec"),
     (["plot", "spec.toml", "--x", "p0"], "runs done is 0"),

@@ -9,18 +9,22 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from simulator.files import atomic
+from simulator.files import atomic, target_of
 from simulator.locks import held
 from simulator.sweeps.pack import DamagedFileError, unpack
+from simulator.sweeps.runspec import ID_LENGTH
 from theory.errors import expected
 
 __all__ = ["Store"]
+
+_RESULT = re.compile(rf"[0-9a-f]{{{ID_LENGTH}}}\.parquet")
 
 
 class Store:
@@ -99,12 +103,14 @@ class Store:
         return {engine: runs for engine, runs in found.items() if runs}
 
     def clear_leftovers(self) -> None:
-        """Remove what killed writers left behind; only for the holder of the lock."""
-        for folder in (self.results, self.directory):
-            with contextlib.suppress(OSError):
-                for name in _names(folder):
-                    if name.startswith("."):
-                        (folder / name).unlink(missing_ok=True)
+        """Remove what killed writers left behind; only for the holder of the lock.
+
+        Whatever else lies there is somebody's: ``--out`` may well be a directory with other things in it.
+        """
+        with contextlib.suppress(OSError), os.scandir(self.results) as entries:
+            for entry in entries:
+                if _RESULT.fullmatch(target_of(entry.name) or "") and entry.is_file(follow_symlinks=False):
+                    os.unlink(entry.path)
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:

@@ -31,8 +31,19 @@ __all__ = [
     "time_text",
 ]
 
+
+def _directory(text: str | Path) -> Path:
+    """The path that ``--out`` names; of an empty text, such as an unset variable's, Path would make this directory."""
+    if not str(text):
+        raise typer.BadParameter(str(expected("out", text, "a directory", "write . for the one you are in")))
+    return Path(text)
+
+
 Spec = Annotated[Path, typer.Argument(help="TOML file; `whynorm sweep init` writes an example.", metavar="SPEC.toml")]
-Out = Annotated[Path | None, typer.Option(help="Directory of the results; SPEC without .toml if left out.")]
+Out = Annotated[
+    Path | None,
+    typer.Option(help="Directory of the results; SPEC without .toml if left out.", parser=_directory, metavar="<path>"),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 # Errors that are named one by one.
 _SHOWN = 5
