@@ -97,6 +97,7 @@ def test_runs_written_twice_are_run_once(place: Path, capsys: Capture) -> None:
 BAD = [
     (["run", "none.toml"], "sweep is 'none.toml'; expected a readable TOML file"),
     (["run", "bad.toml"], "key in [grid] in bad.toml is 'stepz'; expected one of family, n, k"),
+    (["run", "huge.toml"], "sweep huge.toml has an integer of thousands of digits (line 2, steps)"),
     (["run", "spec.toml", "--workers", "0"], "workers is 0; expected at least 1"),
     (["run", "spec.toml", "--on", "cloud"], "on is 'cloud'; expected local, dask:ADDRESS"),
     (["run", "spec.toml", "--slurm", "a=b"], "on is 'local'; expected slurm"),
@@ -119,6 +120,7 @@ BAD = [
 @pytest.mark.parametrize(("argv", "message"), BAD, ids=[" ".join(argv) for argv, _ in BAD])
 def test_bad_input_is_one_line(argv: list[str], message: str, place: Path, capsys: Capture) -> None:
     (place / "bad.toml").write_text("[grid]\nstepz = [1]\n")
+    (place / "huge.toml").write_text(f"[run]\nsteps = {'1' * 5000}\n")
     check_refusal(["sweep", *argv], message, place, capsys)
 
 

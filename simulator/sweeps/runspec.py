@@ -32,7 +32,8 @@ ID_LENGTH = 32
 
 
 def _family(value: Any) -> Any:
-    if value not in FAMILIES:
+    # What cannot be hashed, such as a list, cannot even be looked up.
+    if not isinstance(value, str) or value not in FAMILIES:
         raise expected("problem family", value, f"one of {', '.join(FAMILIES)}", "pick one")
     return value
 
@@ -64,7 +65,7 @@ def _eta(value: Any) -> Any:
         return value
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         wanted = f"a number above 0 or one of {', '.join(names)}"
         raise expected("eta", value, wanted, "leave it out for the theorem's own") from None
     check_step(number, 1)
