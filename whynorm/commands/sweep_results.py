@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich import box
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from theory.errors import expected
 from whynorm.console import say
@@ -152,19 +147,14 @@ def query(
     record = "full"); and the lists t and mean_J.
     """
     from simulator.sweeps.results import query as ask
+    from whynorm.answers import answer_json, print_answer
 
     _, store, found = _look(spec, out)
     answer = ask(store, found, sql)
     if json_output:
-        rows = [dict(zip(answer.columns, map(_plain, row), strict=True)) for row in answer.rows]
-        typer.echo(json.dumps(rows, indent=2, default=str, allow_nan=False))
-        return 0
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    for name in answer.columns:
-        table.add_column(Text(name))
-    for row in answer.rows:
-        table.add_row(*(Text(_cell(value)) for value in row))
-    Console().print(table)
+        typer.echo(answer_json(answer))
+    else:
+        print_answer(answer)
     return 0
 
 
@@ -219,15 +209,6 @@ def _look(spec: Path, out: Path | None) -> tuple[Any, Any, Any]:
     if found.damaged:
         say(f"{len(found.damaged)} result files are damaged: `whynorm sweep resume` does their runs again")
     return plan, store, found
-
-
-def _plain(value: Any) -> Any:
-    """JSON has no NaN and no infinity."""
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _cell(value: Any) -> str:
-    return "" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def size_text(count: int) -> str:
