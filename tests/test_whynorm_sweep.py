@@ -138,6 +138,20 @@ def test_bad_questions_are_one_line(place: Path, capsys: Capture) -> None:
         check_refusal(["sweep", *argv], message, place, capsys)
 
 
+def test_a_plot_says_what_it_leaves_out(place: Path, capsys: Capture) -> None:
+    """A setting whose every run is impossible, and runs that never came to a threshold."""
+    grid = "[grid]\nn = [2, 90000]\np0 = [0.01, 0.6]\n[repeat]\nseeds = 2\n"
+    (place / "gaps.toml").write_text(f'[run]\nengine = "reference"\nk = 2\nsteps = 5\n{grid}')
+    call(capsys, "sweep", "run", "gaps.toml")
+    plot = ("sweep", "plot", "gaps.toml", "--x", "p0", "--by", "n")
+    told = "{} runs have no {} and are left out of the means: 4 could not be run (column error){}\n"
+    told += "{} of 4 settings have no run with a value of {} and are not drawn\nwritten: sweep.png\n"
+    assert call(capsys, *plot) == (0, "", told.format(4, "mean_J_end", "", 2, "mean_J_end"))
+    more = ", 2 ended without a value"
+    desired = told.format(6, "steps_to_50", more, 3, "steps_to_50")
+    assert call(capsys, *plot, "--y", "steps_to_50") == (0, "", desired)
+
+
 def _axes(groups: list[Group], by: str | None) -> Axes:
     return line_figure(groups, "p0", "steps_to_50", by, "title").axes[0]
 

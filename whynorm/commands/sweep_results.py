@@ -184,10 +184,7 @@ def plot(
         raise expected("to", str(to), "a name that ends in .png", "rename it")
     _, store, found = _look(spec, out)
     columns = tuple(column for column in (x, by, over) if column is not None)
-    groups = summarise(store, found, y, columns, where)
-    missing = sum(group.missing for group in groups)
-    if missing:
-        say(f"{missing} runs have no {y} and are left out of the means")
+    groups = summarise(store, found, y, columns, where, say)
     title = load_sweep(spec).title or spec.stem
     figure = line_figure(groups, x, y, by, title) if over is None else map_figure(groups, x, y, over, title)
     save_png(figure, to)
