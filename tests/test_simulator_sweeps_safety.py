@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import sqlite3
 from pathlib import Path
@@ -193,3 +194,21 @@ def test_what_others_keep_in_the_directory_stays(sweep: Sweep) -> None:
     assert all(path.read_bytes() == b"mine" for path in kept)
     assert (results / f".{task}.parquet.abcdefgh").is_dir()
     assert (results / f".{task}.parquet.12345678").is_symlink()
+
+
+def test_a_pipe_in_place_of_a_file_is_never_opened(sweep: Sweep) -> None:
+    """It would keep whoever reads it waiting for ever."""
+    plan, directory, desired = sweep
+    store = Store(directory, plan.engine)
+    other = directory / "results" / "another-engine"
+    other.mkdir()
+    for path in (store.path(plan.tasks[0].id), directory / NAME, other / "x.parquet"):
+        path.unlink(missing_ok=True)
+        os.mkfifo(path)
+    now = status(plan, store)
+    assert (now.done, now.errors) == (14, {plan.tasks[0].id: "it is no regular file"})
+    (directory / NAME).unlink()
+    (other / "x.parquet").unlink()
+    other.rmdir()
+    run_inline(plan, directory)
+    assert contents(directory) == desired

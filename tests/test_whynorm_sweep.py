@@ -106,6 +106,8 @@ BAD = [
     (["run", "spec.toml", "--out", "bad.toml/below"], "results directory is 'bad.toml/below'"),
     (["run", "spec.toml", "--out", ""], "out is ''; expected a directory; write . for the one you are in"),
     (["status", "spec.toml", "--out="], "out is ''; expected a directory"),
+    (["status", "spec.toml", "--out", "bad.toml"], "results directory is 'bad.toml/results/"),
+    (["status", "spec.toml", "--out", "odd"], "expected a readable directory (Not a directory); choose another"),
     (["resume", "spec.toml"], "results directory is 'spec'; expected an existing one"),
     (["export", "spec.toml"], "runs done is 0; expected results in spec"),
     (["plot", "spec.toml", "--x", "p0"], "runs done is 0"),
@@ -121,6 +123,8 @@ BAD = [
 def test_bad_input_is_one_line(argv: list[str], message: str, place: Path, capsys: Capture) -> None:
     (place / "bad.toml").write_text("[grid]\nstepz = [1]\n")
     (place / "huge.toml").write_text(f"[run]\nsteps = {'1' * 5000}\n")
+    (place / "odd").mkdir()
+    (place / "odd" / "results").write_text("")
     check_refusal(["sweep", *argv], message, place, capsys)
 
 

@@ -45,10 +45,18 @@ class Store:
         return self.results / f"{task}.parquet"
 
     def tasks(self) -> set[str]:
-        """Ids of all tasks that have a file, intact or not."""
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        """Ids of all tasks that have a file, intact or not; none where there is no directory yet.
+
+        Raises:
+            InputError: something else is in its place, or it cannot be read.
+        """
+        try:
             return {name.removesuffix(".parquet") for name in _names(self.results) if name.endswith(".parquet")}
-        return set()
+        except FileNotFoundError:
+            return set()
+        except OSError as error:
+            wanted = f"a readable directory ({error.strerror})"
+            raise expected("results directory", str(self.results), wanted, "choose another with --out") from None
 
     def write(self, task: str, content: bytes) -> None:
         """Commit a task's file; writing it twice is harmless, as the bytes are the same."""
@@ -62,6 +70,9 @@ class Store:
             DamagedFileError: it cannot be read.
         """
         try:
+            # Opening a pipe would wait for somebody to write into it.
+            if self.path(task).exists() and not self.path(task).is_file():
+                raise DamagedFileError("it is no regular file")
             return self.path(task).read_bytes()
         except OSError as error:
             raise DamagedFileError(f"{error.strerror}") from None
@@ -134,6 +145,6 @@ def _names(folder: Path) -> list[str]:
 
 def _rows(path: Path) -> int:
     try:
-        return int(pq.read_metadata(path).num_rows)
+        return int(pq.read_metadata(path).num_rows) if path.is_file() else 0
     except (OSError, pa.ArrowException):
         return 0
