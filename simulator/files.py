@@ -6,6 +6,7 @@ import contextlib
 import errno
 import json
 import os
+import re
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping
@@ -22,6 +23,7 @@ __all__ = [
     "number_field",
     "prepare_directory",
     "read_npz",
+    "target_of",
     "text_field",
     "write_json",
     "write_npz",
@@ -30,6 +32,8 @@ __all__ = [
 
 # What a write runs into where there is no room: a full disk, a quota, a limit on the size of files.
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# Names of files that are being written: a dot, the name to be, a dot, and what ``tempfile`` adds.
+_TEMPORARY = re.compile(r"\.(.+)\.[a-z0-9_]{8}")
 # The umask can only be read by setting it, and it is one for all threads.
 _UMASK = threading.Lock()
 
@@ -66,6 +70,12 @@ def atomic(path: Path) -> Iterator[BinaryIO]:
             raise _unwritable(path, error) from None
         raise
     _sync_directory(path.parent)
+
+
+def target_of(name: str) -> str | None:
+    """The name that :func:`atomic` was to give a file it calls ``name`` meanwhile; None for any other file."""
+    match = _TEMPORARY.fullmatch(name)
+    return match and match[1]
 
 
 def _sync_directory(path: Path) -> None:

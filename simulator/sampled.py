@@ -228,17 +228,21 @@ def get_any_rule(name: str) -> Rule | SampledRule:
 def _spelled_out(name: str, text: str) -> SampledRule:
     size, *pairs = text.split(",")
     options: dict[str, Any] = {}
+    left = dict(_KEYS)
     for pair in pairs:
         key, _, value = pair.partition("=")
         try:
-            options[key] = _KEYS[key](value)
+            options[key] = left.pop(key)(value)
         except (KeyError, ValueError):
-            keys = "baseline, scale, ddof, eps, zero_variance, resample"
+            keys = "baseline, scale, ddof, eps, zero_variance, resample, each once"
             raise expected("rule", name, f"custom:G,KEY=VALUE,... with keys {keys}", f"correct {pair!r}") from None
     if not (size.isascii() and size.isdigit()):
         raise _unknown(name)
-    resample = options.pop("resample", 0)
-    return SampledRule(name, replace(PRESETS["paper"], source="", **options), int(size[:19]), resample)
+    # One name however it was spelled, as ids are made of it: what differs from the paper, in the order of the keys.
+    plain = {**vars(PRESETS["paper"]), "resample": 0}
+    told = "".join(f",{key}={options[key]}" for key in _KEYS if options.get(key, plain[key]) != plain[key])
+    group, resample = int(size[:19]), options.pop("resample", 0)
+    return SampledRule(f"custom:{group}{told}", replace(PRESETS["paper"], source="", **options), group, resample)
 
 
 def _unknown(name: str) -> InputError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,6 +13,8 @@ from pydantic import ValidationError
 from theory.errors import InputError, expected
 
 __all__ = ["read_toml", "refusal"]
+
+_HUGE = re.compile(r"\d[\d_]{4300}")
 
 
 def refusal(error: ValidationError, known: Iterable[str], place: str, key: str = "") -> InputError:
@@ -55,3 +58,9 @@ def read_toml(path: Path, name: str) -> dict[str, Any]:
         raise InputError(f"{name} {path} is not TOML that can be read: nested too deeply; correct that") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{name} {path} is not TOML: {' '.join(str(error).split())}; correct that place") from None
+    except ValueError:
+        # Python reads no integer of so many digits, and tomllib hands on its word, which tells no place.
+        lines = path.read_text().splitlines()
+        told = [f"line {i}, {line.split('=')[0].strip()[:40]}" for i, line in enumerate(lines, 1) if _HUGE.search(line)]
+        place = f" ({told[0]})" if told else ""
+        raise InputError(f"{name} {path} has an integer of thousands of digits{place}; correct that place") from None

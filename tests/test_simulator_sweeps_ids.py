@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sweeping import plan_of
@@ -12,6 +13,7 @@ from sweeping import plan_of
 from simulator.sweeps.plan import PACK_RUNS, PACK_STEPS, make_plan, task_id
 from simulator.sweeps.runspec import run_id, validate_value
 from simulator.sweeps.spec import parse_sweep
+from theory.errors import InputError
 
 VALUES = {
     "rule": st.sampled_from(["grpo", "reinforce"]),
@@ -60,7 +62,7 @@ def test_every_way_to_say_a_value_has_one_spelling() -> None:
         "0.2",
         "0.2",
         "0.1:0.5",
-        "hard",
+        "0.2",
         "beta:2.0,5.0",
         "loguniform:1e-12,0.5",
     ]
@@ -72,6 +74,24 @@ def test_every_way_to_say_a_value_has_one_spelling() -> None:
         "best",
         "relaxed",
     ]
+
+
+def test_a_rule_that_is_spelled_out_has_one_spelling() -> None:
+    same = ["custom:4,eps=1e-3", "custom:4,eps=0.001", "custom:04,eps=0.001", "custom:4,ddof=0,eps=.001,resample=0"]
+    assert {validate_value("rule", rule, "in x") for rule in same} == {"custom:4,eps=0.001"}
+    plan = plan_of({"run": {"n": 2, "k": 2, "eta": 0.1}, "grid": {"rule": same}})
+    assert (len(plan), plan.duplicates) == (1, 3)
+    for rule, desired in (
+        ("custom:8,resample=3,eps=1e-4,ddof=1", "custom:8,ddof=1,eps=0.0001,resample=3"),
+        ("custom:8,zero_variance=divide,eps=1", "custom:8,eps=1.0,zero_variance=divide"),
+        ("custom:2,eps=-0.0,baseline=mean,scale=group,zero_variance=zero", "custom:2"),
+        ("custom:1,scale=none,baseline=none", "custom:1,baseline=none,scale=none"),
+    ):
+        assert validate_value("rule", rule, "in x") == desired
+        assert validate_value("rule", desired, "in x") == desired
+    for rule in ("custom:4,eps=1,eps=2", "custom:4,ddof=0,ddof=0"):
+        with pytest.raises(InputError, match="each once; correct"):
+            validate_value("rule", rule, "in x")
 
 
 def test_an_id_is_what_it_was() -> None:

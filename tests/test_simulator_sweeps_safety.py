@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shutil
 import sqlite3
 from pathlib import Path
@@ -17,6 +19,7 @@ from sweeping import (
     run_inline,
 )
 
+from simulator.files import atomic
 from simulator.sweeps.manifest import NAME
 from simulator.sweeps.pack import DamagedFileError, pack, unpack
 from simulator.sweeps.results import status
@@ -154,15 +157,58 @@ def test_files_that_are_gone_are_done_again(sweep: Sweep) -> None:
     assert_whole(plan, directory, desired)
 
 
+def _half_written(path: Path) -> None:
+    """What a process leaves behind that is killed while it writes a file."""
+    with pytest.MonkeyPatch.context() as patch, contextlib.suppress(KeyboardInterrupt), atomic(path) as handle:
+        patch.setattr("os.unlink", lambda name: None)
+        handle.write(b"half")
+        raise KeyboardInterrupt
+
+
 def test_leftovers_of_killed_writers_are_removed(sweep: Sweep, tmp_path: Path) -> None:
     """Those of earlier coordinators, and those of workers that were killed under this one."""
     plan, directory, desired = sweep
-    (directory / "results" / plan.engine / ".x.parquet.tmp").write_bytes(b"half")
+    _half_written(Store(directory, plan.engine).path(plan.tasks[0].id))
+    assert len(contents(directory)) == len(desired) + 1
     run_inline(plan, directory)
     assert_whole(plan, directory, desired)
 
-    def leave(message: dict[str, Any]) -> None:
-        (tmp_path / "new" / "results" / plan.engine / f".{message['task']}.parquet.tmp").write_bytes(b"half")
+    new = Store(tmp_path / "new", plan.engine)
+    run_inline(plan, new.directory, Inline(lambda message: _half_written(new.path(message["task"]))))
+    assert_whole(plan, new.directory, desired)
 
-    run_inline(plan, tmp_path / "new", Inline(leave))
-    assert_whole(plan, tmp_path / "new", desired)
+
+def test_what_others_keep_in_the_directory_stays(sweep: Sweep) -> None:
+    """Files whose names begin with a dot too, and what is called like a leftover but is no file."""
+    plan, directory, _ = sweep
+    results = Store(directory, plan.engine).results
+    task = plan.tasks[0].id
+    names = [".env", ".bashrc", ".notes.parquet.abcdefgh", f".{task}.parquet.tmp", f".{task}.parquet"]
+    kept = [folder / name for folder in (directory, directory / "results", results) for name in names]
+    kept += [directory / f".{task}.parquet.abcdefgh"]
+    for path in kept:
+        path.write_bytes(b"mine")
+    (results / f".{task}.parquet.abcdefgh").mkdir()
+    (results / f".{task}.parquet.12345678").symlink_to(directory / ".env")
+    run_inline(plan, directory)
+    assert all(path.read_bytes() == b"mine" for path in kept)
+    assert (results / f".{task}.parquet.abcdefgh").is_dir()
+    assert (results / f".{task}.parquet.12345678").is_symlink()
+
+
+def test_a_pipe_in_place_of_a_file_is_never_opened(sweep: Sweep) -> None:
+    """It would keep whoever reads it waiting for ever."""
+    plan, directory, desired = sweep
+    store = Store(directory, plan.engine)
+    other = directory / "results" / "another-engine"
+    other.mkdir()
+    for path in (store.path(plan.tasks[0].id), directory / NAME, other / "x.parquet"):
+        path.unlink(missing_ok=True)
+        os.mkfifo(path)
+    now = status(plan, store)
+    assert (now.done, now.errors) == (14, {plan.tasks[0].id: "it is no regular file"})
+    (directory / NAME).unlink()
+    (other / "x.parquet").unlink()
+    other.rmdir()
+    run_inline(plan, directory)
+    assert contents(directory) == desired

@@ -37,6 +37,13 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"run": {"seed": -1}}, "seed in [run] in x is -1"),
     ({"run": {"seed": 2**63}}, "seed in [run] in x is"),
     ({"run": {"family": "cubic"}}, "family in [run] in x: problem family is 'cubic'; expected one of orthogonal"),
+    (
+        {"run": {"family": ["tabular"]}},
+        "family in [run] in x: problem family is ['tabular']; expected one of orthogonal",
+    ),
+    ({"run": {"eta": 10**400}}, "eta in [run] in x: eta is 1000"),
+    ({"grid": {"n": [16**5000]}}, "n in [grid] in x is an integer of thousands of digits; expected a number less than"),
+    ({"run": {"p0": 16**5000}}, "p0 in [run] in x"),
     ({"run": {"rule": "adam"}}, "rule in [run] in x: rule is 'adam'; expected one of reinforce, grpo"),
     ({"run": {"rule": 3}}, "rule in [run] in x is 3"),
     ({"run": {"p0": 1.0}}, "p0 in [run] in x: p0 is '1.0:1.0'; expected 0 < LOW <= HIGH < 1"),

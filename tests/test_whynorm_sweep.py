@@ -97,12 +97,17 @@ def test_runs_written_twice_are_run_once(place: Path, capsys: Capture) -> None:
 BAD = [
     (["run", "none.toml"], "sweep is 'none.toml'; expected a readable TOML file"),
     (["run", "bad.toml"], "key in [grid] in bad.toml is 'stepz'; expected one of family, n, k"),
+    (["run", "huge.toml"], "sweep huge.toml has an integer of thousands of digits (line 2, steps)"),
     (["run", "spec.toml", "--workers", "0"], "workers is 0; expected at least 1"),
     (["run", "spec.toml", "--on", "cloud"], "on is 'cloud'; expected local, dask:ADDRESS"),
     (["run", "spec.toml", "--slurm", "a=b"], "on is 'local'; expected slurm"),
     (["run", "spec.toml", "--on", "slurm", "--slurm", "ab"], "slurm is 'ab'; expected NAME=VALUE"),
     (["run", "spec.toml", "--out", "bad.toml"], "results directory is 'bad.toml'; expected a writable directory"),
     (["run", "spec.toml", "--out", "bad.toml/below"], "results directory is 'bad.toml/below'"),
+    (["run", "spec.toml", "--out", ""], "out is ''; expected a directory; write . for the one you are in"),
+    (["status", "spec.toml", "--out="], "out is ''; expected a directory"),
+    (["status", "spec.toml", "--out", "bad.toml"], "results directory is 'bad.toml/results/"),
+    (["status", "spec.toml", "--out", "odd"], "expected a readable directory (Not a directory); choose another"),
     (["resume", "spec.toml"], "results directory is 'spec'; expected an existing one"),
     (["export", "spec.toml"], "runs done is 0; expected results in spec"),
     (["plot", "spec.toml", "--x", "p0"], "runs done is 0"),
@@ -117,6 +122,9 @@ BAD = [
 @pytest.mark.parametrize(("argv", "message"), BAD, ids=[" ".join(argv) for argv, _ in BAD])
 def test_bad_input_is_one_line(argv: list[str], message: str, place: Path, capsys: Capture) -> None:
     (place / "bad.toml").write_text("[grid]\nstepz = [1]\n")
+    (place / "huge.toml").write_text(f"[run]\nsteps = {'1' * 5000}\n")
+    (place / "odd").mkdir()
+    (place / "odd" / "results").write_text("")
     check_refusal(["sweep", *argv], message, place, capsys)
 
 
@@ -132,6 +140,20 @@ def test_bad_questions_are_one_line(place: Path, capsys: Capture) -> None:
         (["export", "spec.toml", "--to", "none/a.csv"], "output file is 'none/a.csv'"),
     ):
         check_refusal(["sweep", *argv], message, place, capsys)
+
+
+def test_a_plot_says_what_it_leaves_out(place: Path, capsys: Capture) -> None:
+    """A setting whose every run is impossible, and runs that never came to a threshold."""
+    grid = "[grid]\nn = [2, 90000]\np0 = [0.01, 0.6]\n[repeat]\nseeds = 2\n"
+    (place / "gaps.toml").write_text(f'[run]\nengine = "reference"\nk = 2\nsteps = 5\n{grid}')
+    call(capsys, "sweep", "run", "gaps.toml")
+    plot = ("sweep", "plot", "gaps.toml", "--x", "p0", "--by", "n")
+    told = "{} runs have no {} and are left out of the means: 4 could not be run (column error){}\n"
+    told += "{} of 4 settings have no run with a value of {} and are not drawn\nwritten: sweep.png\n"
+    assert call(capsys, *plot) == (0, "", told.format(4, "mean_J_end", "", 2, "mean_J_end"))
+    more = ", 2 ended without a value"
+    desired = told.format(6, "steps_to_50", more, 3, "steps_to_50")
+    assert call(capsys, *plot, "--y", "steps_to_50") == (0, "", desired)
 
 
 def _axes(groups: list[Group], by: str | None) -> Axes:

@@ -14,7 +14,11 @@ class InputError(ValueError):
 
 def expected(name: str, value: object, expectation: str, remedy: str) -> InputError:
     """Build the error "NAME is VALUE; expected EXPECTATION; REMEDY", on one line whatever the value holds."""
-    shown = " ".join(repr(value).split())
+    try:
+        shown = " ".join(repr(value).split())
+    except ValueError:
+        # Python writes out no integer of more than 4300 digits.
+        shown = "an integer of thousands of digits"
     if len(shown) > 120:
         shown = f"{shown[:117]}..."
     return InputError(f"{name} is {shown}; expected {expectation}; {remedy}")

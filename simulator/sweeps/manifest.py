@@ -107,6 +107,9 @@ class Manifest:
     def peek(directory: Path) -> dict[str, Entry]:
         """Entries for somebody who only looks, whether or not a coordinator is at work; none if they cannot be read."""
         path = directory / NAME
+        # Opening a pipe would wait for somebody to write into it.
+        if not path.is_file():
+            return {}
         for options in ("mode=ro", "mode=ro&immutable=1"):
             with contextlib.suppress(sqlite3.Error, ValueError, TypeError):
                 database = sqlite3.connect(f"{path.resolve().as_uri()}?{options}", uri=True)

@@ -11,7 +11,7 @@ from typing import Annotated, Any, get_args, get_type_hints
 from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
-from simulator.difficulty import get_difficulty
+from simulator.difficulty import PRESETS, get_difficulty
 from simulator.families import FAMILIES
 from simulator.problems import check_step
 from simulator.records import snapshot_times
@@ -32,7 +32,8 @@ ID_LENGTH = 32
 
 
 def _family(value: Any) -> Any:
-    if value not in FAMILIES:
+    # What cannot be hashed, such as a list, cannot even be looked up.
+    if not isinstance(value, str) or value not in FAMILIES:
         raise expected("problem family", value, f"one of {', '.join(FAMILIES)}", "pick one")
     return value
 
@@ -46,10 +47,12 @@ def _schedule(value: Any) -> Any:
 
 
 def _p0(value: Any) -> Any:
-    """A number or a string as :func:`get_difficulty` reads it, in one spelling: ``0.2``, ``beta:2.0,5.0``."""
+    """A number or a string for :func:`get_difficulty`, in one spelling: ``0.2`` (``hard`` too), ``beta:2.0,5.0``."""
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         return value
     text = get_difficulty(str(value)).name
+    if text in PRESETS:
+        return repr(PRESETS[text])
     kind, colon, rest = text.partition(":")
     if kind.isalpha():
         return f"{kind}:{','.join(repr(float(number)) for number in rest.split(','))}" if colon else kind
@@ -64,7 +67,7 @@ def _eta(value: Any) -> Any:
         return value
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         wanted = f"a number above 0 or one of {', '.join(names)}"
         raise expected("eta", value, wanted, "leave it out for the theorem's own") from None
     check_step(number, 1)

@@ -9,18 +9,22 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from simulator.files import atomic
+from simulator.files import atomic, target_of
 from simulator.locks import held
 from simulator.sweeps.pack import DamagedFileError, unpack
+from simulator.sweeps.runspec import ID_LENGTH
 from theory.errors import expected
 
 __all__ = ["Store"]
+
+_RESULT = re.compile(rf"[0-9a-f]{{{ID_LENGTH}}}\.parquet")
 
 
 class Store:
@@ -41,10 +45,18 @@ class Store:
         return self.results / f"{task}.parquet"
 
     def tasks(self) -> set[str]:
-        """Ids of all tasks that have a file, intact or not."""
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        """Ids of all tasks that have a file, intact or not; none where there is no directory yet.
+
+        Raises:
+            InputError: something else is in its place, or it cannot be read.
+        """
+        try:
             return {name.removesuffix(".parquet") for name in _names(self.results) if name.endswith(".parquet")}
-        return set()
+        except FileNotFoundError:
+            return set()
+        except OSError as error:
+            wanted = f"a readable directory ({error.strerror})"
+            raise expected("results directory", str(self.results), wanted, "choose another with --out") from None
 
     def write(self, task: str, content: bytes) -> None:
         """Commit a task's file; writing it twice is harmless, as the bytes are the same."""
@@ -58,6 +70,9 @@ class Store:
             DamagedFileError: it cannot be read.
         """
         try:
+            # Opening a pipe would wait for somebody to write into it.
+            if self.path(task).exists() and not self.path(task).is_file():
+                raise DamagedFileError("it is no regular file")
             return self.path(task).read_bytes()
         except OSError as error:
             raise DamagedFileError(f"{error.strerror}") from None
@@ -99,12 +114,14 @@ class Store:
         return {engine: runs for engine, runs in found.items() if runs}
 
     def clear_leftovers(self) -> None:
-        """Remove what killed writers left behind; only for the holder of the lock."""
-        for folder in (self.results, self.directory):
-            with contextlib.suppress(OSError):
-                for name in _names(folder):
-                    if name.startswith("."):
-                        (folder / name).unlink(missing_ok=True)
+        """Remove what killed writers left behind; only for the holder of the lock.
+
+        Whatever else lies there is somebody's: ``--out`` may well be a directory with other things in it.
+        """
+        with contextlib.suppress(OSError), os.scandir(self.results) as entries:
+            for entry in entries:
+                if _RESULT.fullmatch(target_of(entry.name) or "") and entry.is_file(follow_symlinks=False):
+                    os.unlink(entry.path)
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -128,6 +145,6 @@ def _names(folder: Path) -> list[str]:
 
 def _rows(path: Path) -> int:
     try:
-        return int(pq.read_metadata(path).num_rows)
+        return int(pq.read_metadata(path).num_rows) if path.is_file() else 0
     except (OSError, pa.ArrowException):
         return 0

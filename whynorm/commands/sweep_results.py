@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich import box
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from theory.errors import expected
 from whynorm.console import say
@@ -31,8 +26,19 @@ __all__ = [
     "time_text",
 ]
 
+
+def _directory(text: str | Path) -> Path:
+    """The path that ``--out`` names; of an empty text, such as an unset variable's, Path would make this directory."""
+    if not str(text):
+        raise typer.BadParameter(str(expected("out", text, "a directory", "write . for the one you are in")))
+    return Path(text)
+
+
 Spec = Annotated[Path, typer.Argument(help="TOML file; `whynorm sweep init` writes an example.", metavar="SPEC.toml")]
-Out = Annotated[Path | None, typer.Option(help="Directory of the results; SPEC without .toml if left out.")]
+Out = Annotated[
+    Path | None,
+    typer.Option(help="Directory of the results; SPEC without .toml if left out.", parser=_directory, metavar="<path>"),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 # Errors that are named one by one.
 _SHOWN = 5
@@ -141,19 +147,14 @@ def query(
     record = "full"); and the lists t and mean_J.
     """
     from simulator.sweeps.results import query as ask
+    from whynorm.answers import answer_json, print_answer
 
     _, store, found = _look(spec, out)
     answer = ask(store, found, sql)
     if json_output:
-        rows = [dict(zip(answer.columns, map(_plain, row), strict=True)) for row in answer.rows]
-        typer.echo(json.dumps(rows, indent=2, default=str, allow_nan=False))
-        return 0
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    for name in answer.columns:
-        table.add_column(Text(name))
-    for row in answer.rows:
-        table.add_row(*(Text(_cell(value)) for value in row))
-    Console().print(table)
+        typer.echo(answer_json(answer))
+    else:
+        print_answer(answer)
     return 0
 
 
@@ -183,10 +184,7 @@ def plot(
         raise expected("to", str(to), "a name that ends in .png", "rename it")
     _, store, found = _look(spec, out)
     columns = tuple(column for column in (x, by, over) if column is not None)
-    groups = summarise(store, found, y, columns, where)
-    missing = sum(group.missing for group in groups)
-    if missing:
-        say(f"{missing} runs have no {y} and are left out of the means")
+    groups = summarise(store, found, y, columns, where, say)
     title = load_sweep(spec).title or spec.stem
     figure = line_figure(groups, x, y, by, title) if over is None else map_figure(groups, x, y, over, title)
     save_png(figure, to)
@@ -208,15 +206,6 @@ def _look(spec: Path, out: Path | None) -> tuple[Any, Any, Any]:
     if found.damaged:
         say(f"{len(found.damaged)} result files are damaged: `whynorm sweep resume` does their runs again")
     return plan, store, found
-
-
-def _plain(value: Any) -> Any:
-    """JSON has no NaN and no infinity."""
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _cell(value: Any) -> str:
-    return "" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def size_text(count: int) -> str:
