@@ -17,7 +17,6 @@ from theory.judge import compare
 from theory.known import kept_instance
 from theory.mutants import mutants as mutants_of
 from theory.mutants import single_links
-from theory.search import limits_for
 
 
 def _cells() -> dict[tuple[str, int], dict[str, dict[str, Any]]]:
@@ -182,14 +181,6 @@ def test_counts_of_the_audit_add_up() -> None:
     idle = int(said("README", "rechecked exactly), # are not (")[0])
     open_ = int(said("README", "where they use its words), and # are unsettled")[0])
     assert dropped == needed + idle + open_ == sum(len(claim.assumptions) for claim in claims)
-
-
-def test_how_far_searches_look() -> None:
-    runs, joint, interacting = (limits_for(load_registry()[name]) for name in ("P-T32-SUM", "S-GRPO-SUM", "P-T34-SUM"))
-    holds("README", "instances of up to # prompts (# copies of each where all move at every step), # outputs and # steps,",
-          runs.prompts, joint.copies, runs.outputs, runs.steps)  # fmt: skip
-    assert (joint.prompts, joint.outputs, joint.steps) == (runs.prompts, runs.outputs, runs.steps)
-    holds("README", "all orders of up to # states;", interacting.orders)
 
 
 def test_where_assumption_5_is_proved_to_be_superfluous() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pages import holds
 
 from simulator.checks import build_context
 from theory.claim import Claim
@@ -15,7 +16,7 @@ from theory.claims import load_registry
 from theory.instances import Instance
 from theory.judge import Counterexample, recheck
 from theory.rules import GRPO, REINFORCE
-from theory.search import property_check, search
+from theory.search import limits_for, property_check, search
 
 REGISTRY = load_registry()
 
@@ -140,3 +141,11 @@ def test_the_search_is_reproducible() -> None:
     first, second = (property_check(REGISTRY["P-L31-VAR"], build_context, 50, seed=7) for _ in range(2))
     assert first.worst_ratio == second.worst_ratio
     assert first.instances == second.instances
+
+
+def test_how_far_searches_look() -> None:
+    runs, joint, interacting = (limits_for(REGISTRY[name]) for name in ("P-T32-SUM", "S-GRPO-SUM", "P-T34-SUM"))
+    holds("README", "up to # prompts (# copies of each where all move at every step), # outputs and # steps,",
+          runs.prompts, joint.copies, runs.outputs, runs.steps)  # fmt: skip
+    assert (joint.prompts, joint.outputs, joint.steps) == (runs.prompts, runs.outputs, runs.steps)
+    holds("README", "all orders of up to # states;", interacting.orders)
