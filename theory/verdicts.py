@@ -17,7 +17,7 @@ from theory.found import SearchResult
 from theory.hypotheses import founded, replayed
 from theory.judge import Counterexample
 
-__all__ = ["Evidence", "Name", "Outcome", "Verdict", "decide", "proof_evidence", "search_evidence"]
+__all__ = ["EQUAL_WITHIN", "Evidence", "Name", "Outcome", "Verdict", "decide", "proof_evidence", "search_evidence"]
 
 Outcome = Literal["holds", "violated", "vacuous", "undecided"]
 Name = Literal["proved", "supported", "refuted", "vacuous", "undecided"]
