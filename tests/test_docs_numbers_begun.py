@@ -101,8 +101,9 @@ def test_exact_mode_beside_sampled_groups_on_a_real_model() -> None:
     assert round(hard / easy) == 3
     ((grouped,), (grouped_said,)) = (_leads(BEGUN_HARD, kind) for kind in ("measured", "linearised"))
     ((light,), (light_said,)) = (_leads(BEGUN, kind) for kind in ("measured", "linearised"))
-    holds("normalisation", "of it on hard prompts, #, and nothing from easy ones, #**, as predicted (# and #)",
-          grouped, light, grouped_said, light_said)  # fmt: skip
+    holds("normalisation", "**Groups of # leave # of it on hard prompts, and # on easy ones** (# and # predicted)",
+          sampled[0]["group"], grouped, light, grouped_said, light_said)  # fmt: skip
+    holds("normalisation", "on hard prompts, where #% was predicted, and nothing", 100 * (1 - grouped_said / hard_said))
     assert grouped < hard / 2
     assert light > easy
     parts = [part for run in (BEGUN, BEGUN_HARD, BEGUN_EXACT) for part in run["parts"].values()]
@@ -110,5 +111,5 @@ def test_exact_mode_beside_sampled_groups_on_a_real_model() -> None:
     errors = [each["prediction_error"] for run in (BEGUN_HARD, BEGUN_EXACT)
               for each in run["parts"]["hard"]["pairings"].values()]  # fmt: skip
     holds("normalisation", "single success probabilities are predicted with errors up to #.", max(errors))
-    holds("README", "(# seeds), and by # on hard ones (#); with exact gradients by # and # (# and #). So",
+    holds("README", "(# seeds), and by # on hard ones (#); with exact gradients by # and # (# and #). So at",
           exact["seeds"], grouped, grouped_said, easy, hard, easy_said, hard_said)  # fmt: skip

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from pages import assert_told, close, holds, numbers, rows, section, stored
 
+from llm_bridge.comparing import evidence
 from theory.consistency import checks, conflicts
 from theory.reported import FIGURES
 
@@ -208,3 +209,14 @@ def test_figures_of_the_sources() -> None:
     holds("compare", "could be at most # at step 500; Table 3's mean and std make it at least #.", most, least)
     zeros, pairs = map(int, re.findall(r"(\d+) of (\d+) cosines", reasons[f"{title}260"])[0])
     holds("compare", "if at least # of # cosines are exactly 0", zeros, pairs)
+
+
+@pytest.mark.parametrize("name", ["tiny-compare", "smollm2-compare", "smollm2-compare-far"])
+def test_stored_verdicts_follow_from_stored_measurements(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The E rows; those on the model's own run are not told from what older files hold of it."""
+    monkeypatch.setattr(evidence, "model_rows", lambda content: [])
+    content = stored(f"{name}/comparison.json")
+    experiment = stored("tiny-normalisation/exact/summary.json") if name == "tiny-compare" else None
+    rows = [row.to_json() for row in evidence.evidence_rows(content, experiment)]
+    assert len(rows) > 5
+    assert content["evidence"][: len(rows)] == rows

@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 from pages import close, holds, page, rows, said, section
 
+from simulator.engines.run import simulate_many
+from simulator.families import make_problem
 from simulator.sampled import SampledRule, get_any_rule
+from theory.rules import REINFORCE
 
 pytest.importorskip("torch")
 
@@ -61,3 +64,23 @@ def test_the_expected_weight_at_a_small_step() -> None:
     assert isinstance(rule, SampledRule)
     found = compare_sampled(BridgeSettings(rule="grpo", n=8, eta_scale=scale, steps=24), rule, seeds)
     assert found.to_json()["share_within_interval"] == 1
+
+
+def test_digits_that_engines_agree_to() -> None:
+    """From p0 = 1e-12 a step of REINFORCE moves theta by little more than its rounding."""
+    problem = make_problem("orthogonal", 4, 8, p0=[1e-12] * 4, seed=0)
+    eta = 3 * 3**0.5 / problem.x_max_sq
+    digits = []
+    for steps in (60, 100_000):
+        fast, plain = (
+            simulate_many(problem, REINFORCE, eta, steps, engine=engine, replicas=1, record="ends")
+            for engine in ("lanes", "reference")
+        )
+        digits.append(
+            -np.log10(max(np.abs(fast.J / plain.J - 1).max(), np.abs(fast.grad_sq / plain.grad_sq - 1).max()))
+        )
+    short, long = map(
+        int, said("README", "to # digits over 60 steps (from p0 = 1e-12 rounding adds up: # digits after")
+    )
+    assert short <= digits[0]
+    assert long <= digits[1] < long + 1

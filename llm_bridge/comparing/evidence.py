@@ -86,11 +86,8 @@ def _of(table: Mapping[str, Any], name: str) -> list[Any]:
 
 def _hidden(hidden: Mapping[str, Any], prompts: int) -> EvidenceRow:
     raw, centred = hidden["mean"]["raw"], hidden["mean"]["centred"]
-    near, mean, rest = (
-        share_over_prompts(raw["below"], prompts),
-        over_prompts(raw["mean"], prompts),
-        over_prompts(centred["mean"], prompts),
-    )
+    near = share_over_prompts(raw["below"], prompts)
+    mean, mean_centred = (over_prompts(each["mean"], prompts) for each in (raw, centred))
     verdict = decide(near, 0.9, "above")
     return EvidenceRow(
         "E-FIG1",
@@ -100,7 +97,7 @@ def _hidden(hidden: Mapping[str, Any], prompts: int) -> EvidenceRow:
         f"share below 0.15: {_value(near)}; mean {_value(mean)}",
         verdict,
         _here(verdict),
-        f"mean over tokens, penultimate layer; after subtracting the mean over prompts: mean {_value(rest)}",
+        f"mean over tokens, penultimate layer; after subtracting the mean over prompts: mean {_value(mean_centred)}",
     )
 
 

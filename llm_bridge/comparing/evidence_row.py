@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from scipy.stats import binomtest
+
 __all__ = ["LEAST_PROMPTS", "EvidenceRow", "Verdict", "decide", "over_prompts", "share_over_prompts"]
 
 # Intervals over fewer prompts do not reach 95% (llm_bridge.measurement.intervals), so they decide nothing.
@@ -66,5 +68,6 @@ def share_over_prompts(interval: Any, prompts: int) -> Any:
     interval = over_prompts(interval, prompts)
     if interval is None or interval[1] is None or interval[1] != interval[2]:
         return interval
-    room = 1 - 0.025 ** (1 / (prompts // 2))
+    pairs = prompts // 2
+    room = 1 - binomtest(pairs, pairs).proportion_ci(0.95, "exact").low
     return [interval[0], max(interval[1] - room, 0.0), min(interval[2] + room, 1.0)]

@@ -120,7 +120,9 @@ def _proof_10() -> Certificate:
     return proof.done("y^T X^T (diag(pi) - pi pi^T) r = grad J . y, for all y and all K")
 
 
-def _claim(number: str, title: str, statement: str, left: Any, right: Any, proof: Any, remark: str = "") -> Claim:
+def _claim(
+    number: str, title: str, statement: str, left: Any, right: Any, proof: Any, remark: str = "", misprint: bool = False
+) -> Claim:
     return Claim(
         id=f"P-EQ{number}",
         source="paper",
@@ -134,7 +136,7 @@ def _claim(number: str, title: str, statement: str, left: Any, right: Any, proof
         assumptions=(UNIQUE_ANSWER,),
         proof=proof,
         remark=remark,
-        misprint=remark.startswith("Printed with"),
+        misprint=misprint,
     )
 
 
@@ -202,6 +204,7 @@ _PAPER = (
         _expanded(_variance, _only_p),
         lambda: _proof("P-EQ11", REINFORCE, _variance, _only_p),
         "Printed with a parenthesis missing after the first (1 - pi); read as p (1 - p) x_a.",
+        misprint=True,
     ),
     _claim(
         "12",
