@@ -17,7 +17,7 @@ faster than p. The integrals are Gauss sums, exact to about 1e-13.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from math import ceil, exp, floor, log, log1p
 from typing import Any
@@ -31,7 +31,17 @@ from theory.groups import group_rule
 from theory.policy import logistic
 from theory.rules import Rule, power
 
-__all__ = ["Escape", "Fit", "Study", "Tail", "count_steps", "enclose_steps", "plateau_study", "tail_path"]
+__all__ = [
+    "Escape",
+    "Fit",
+    "Study",
+    "Tail",
+    "count_steps",
+    "enclose_steps",
+    "fits_enough",
+    "plateau_study",
+    "tail_path",
+]
 
 # How much wider than the Gauss sums the enclosure is made, relatively.
 QUADRATURE = 1e-11
@@ -194,9 +204,9 @@ def _fit(rule: str, of: str, x: Any, y: Any, predicted: float) -> Fit:
     return Fit(rule, of, slope, slope - margin, slope + margin, predicted)
 
 
-def _cases(groups: Sequence[int]) -> list[tuple[Rule, float, float]]:
+def _cases(groups: Sequence[int], alphas: Sequence[float]) -> list[tuple[Rule, float, float]]:
     """Rules with c (``X^2 = 1``, ``|gap|^2 = 2``, as in a table of two outputs) and ``s = 1 - alpha``."""
-    family = [(power(a), 2 * power_step(a, 1.0), 1 - a) for a in ALPHAS]
+    family = [(power(float(a)), 2 * power_step(a, 1.0), 1 - a) for a in alphas]
     return [*family, *((group_rule(size), 2 * power_step(0.5, 1.0), 1.0) for size in groups)]
 
 
@@ -209,29 +219,42 @@ def _escape_fit(found: list[Escape], s: float, c: float) -> Fit:
     return _fit(hard[0].rule, "escape", inverse, np.log(steps), s)
 
 
+def fits_enough(p0: Sequence[float]) -> None:
+    """Refuses starts to which no exponent can be fitted.
+
+    Raises:
+        InputError: fewer than three of them are at most 1e-4.
+    """
+    if sum(p <= FITTED for p in set(p0)) < 3:
+        raise expected("p0", list(p0), "at least three starts of at most 1e-4", "add harder prompts")
+
+
 def plateau_study(
     p0: Sequence[float] = STARTS,
     groups: Sequence[int] = (8, 64),
+    alphas: Sequence[float] = ALPHAS,
     *,
     limit: int = 100_000,
     horizon: int = 30_000,
+    progress: Callable[[int], None] = lambda done: None,
 ) -> Study:
     """Escape and tail for the power family and for groups, with fitted exponents.
 
     Args:
         p0: starts, at least three of them at most 1e-4 (these are fitted).
         groups: group sizes G.
+        alphas: members of the power family, from 0 to 1.
         limit: most steps to count one by one; beyond, the enclosure stands alone.
         horizon: length of the tail runs; their last two decades are fitted.
+        progress: told the number of finished rules.
 
     Raises:
         InputError: fewer than three starts to fit, or a start out of range.
     """
-    if sum(p <= FITTED for p in p0) < 3:
-        raise expected("p0", list(p0), "at least three starts of at most 1e-4", "add harder prompts")
+    fits_enough(p0)
     escapes, tails, fits = [], [], []
     times = np.unique(np.rint(np.geomspace(1, horizon, 40)).astype(int))
-    for rule, c, s in _cases(groups):
+    for done, (rule, c, s) in enumerate(_cases(groups, alphas), start=1):
         found = [_escape(rule, c, start, s, limit) for start in p0]
         tail = tail_path(rule, c, [int(t) for t in times])
         escapes += found
@@ -240,6 +263,7 @@ def plateau_study(
         x = tail.t[late] if s == 0 else np.log10(tail.t[late])
         name, limit_slope = ("tail, steps", -c / log(10)) if s == 0 else ("tail", -1 / s)
         fits += [_escape_fit(found, s, c), _fit(rule.name, name, x, tail.log_q[late], limit_slope)]
+        progress(done)
     return Study(tuple(escapes), tuple(tails), tuple(fits))
 
 

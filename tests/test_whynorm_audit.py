@@ -13,7 +13,6 @@ from test_whynorm_cli import Capture
 
 import whynorm.audit
 from simulator.families import make_problem
-from simulator.plateau import Study, plateau_study
 from simulator.reference import simulate
 from theory.claims import load_registry
 from theory.claims.sharp_comparison import THRESHOLD, flow_mean_std
@@ -80,20 +79,6 @@ def test_bad_input_is_one_line(argv: list[str], message: str, capsys: Capture) -
     assert out == ""
     assert err.count("\n") == 1
     assert message in err
-
-
-def test_the_plateau_study_is_printed_and_written(
-    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    small = plateau_study(p0=(1e-4, 1e-5, 1e-6), groups=(4,), limit=100, horizon=300)
-    monkeypatch.setattr("simulator.plateau.plateau_study", lambda: small)
-    assert main(["study", "plateau", "--out", str(tmp_path / "p")]) == 0
-    assert "power:0.5" in capsys.readouterr().out
-    assert sorted(path.name for path in (tmp_path / "p").iterdir()) == ["escape.png", "plateau.json", "tail.png"]
-    again = Study.from_json(json.loads((tmp_path / "p" / "plateau.json").read_text()))
-    assert (again.escapes, again.fits) == (small.escapes, small.fits)
-    for one, other in zip(again.tails, small.tails, strict=True):
-        assert_agree(one.log_q, other.log_q, 0.0)
 
 
 def test_the_comparison_is_printed_and_drawn(tmp_path: Path, capsys: Capture) -> None:

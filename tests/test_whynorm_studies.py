@@ -27,6 +27,7 @@ from whynorm.studies.study import STUDIES, load_spec, perform, shipped, study_mo
 SMALL: dict[str, dict[str, Any]] = {
     "speedup": {"p0": [0.02, 0.2], "strengths": [0.5], "threshold": 0.5, "step": "theorem", "n": 1, "outputs": 2},
     "alpha": {"alphas": [0.0, 1.0], "p0": [0.1, 0.3], "threshold": 0.5, "n": 1, "outputs": 2},
+    "plateau": {"alphas": [0.0, 0.4, 1.0], "groups": [4], "p0": [1e-4, 1e-5, 1e-6, 0.1], "limit": 100, "horizon": 300},
     "groups": {
         "groups": [2, 4],
         "conventions": ["paper", "rloo"],
@@ -51,7 +52,8 @@ def _toml(values: dict[str, Any]) -> str:
 
 def _file(name: str, folder: Path, **more: Any) -> Path:
     path = folder / f"{name}.toml"
-    path.write_text(_toml({**RUNS, "steps": STEPS.get(name, 600), **SMALL[name], **more}))
+    runs = {} if name == "plateau" else {**RUNS, "steps": STEPS.get(name, 600)}
+    path.write_text(_toml({**runs, **SMALL[name], **more}))
     return path
 
 
@@ -97,6 +99,20 @@ def test_alphas_take_the_steps_of_the_recursion(tmp_path: Path) -> None:
     for cell in _results("alpha", tmp_path)["cells"]:
         rule = power(float(cell["alpha"]))
         assert cell["steps"]["median"] == count_steps(rule, 2 * cell["eta"], cell["p0"], 600)
+
+
+def test_plateaus_are_those_of_the_recursion_and_its_exponents(tmp_path: Path) -> None:
+    """Any alpha is studied, under its own name; groups lose what the square root gains."""
+    results = _results("plateau", tmp_path, limit=20_000, horizon=3000)
+    for cell in results["escapes"]:
+        if cell["rule"] == "power:0.4":
+            counted = count_steps(power(0.4), 2 * 4**-0.4, cell["p0"], 20_000)
+            assert cell["counted"] == counted is not None
+    slopes = {(fit["rule"], fit["of"]): fit["slope"] for fit in results["fits"]}
+    assert_agree(slopes["power:0.4", "escape"], 0.6, 0.01)
+    assert_agree(slopes["power:0.4", "tail"], -1 / 0.6, 0.03)
+    assert_agree(slopes["group:4", "escape"], slopes["power:0.0", "escape"], 0.01)
+    assert f"alpha = 0.4 {slopes['power:0.4', 'escape']:.5g} (0.6)," in results["paragraph"]
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.3, 1.0])
@@ -184,6 +200,9 @@ def test_rates_take_the_deviation_of_a_prompt_that_no_order_draws(tmp_path: Path
         ("groups", {"conventions": ["trl_batch"]}, "scaled by batch"),
         ("groups", {"p0": [0.5]}, "n = 2 probabilities"),
         ("phases", {"outputs": 3}, "outputs"),
+        ("plateau", {"p0": [1e-4, 1e-5, 1e-5]}, "at least three starts of at most 1e-4"),
+        ("plateau", {"alphas": [1.5]}, "alphas.0"),
+        ("plateau", {"horizon": 10}, "horizon"),
         ("rates", {"low": 0.9}, "at most high"),
         ("rates", {"replicas": 1}, "replicas"),
     ],

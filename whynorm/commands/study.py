@@ -17,39 +17,6 @@ __all__ = ["app"]
 app = typer.Typer(help="Studies that follow from the claims: a table and figures.", no_args_is_help=True)
 
 
-@app.command("plateau", short_help="How long a hard prompt takes, and how the tail falls.")
-def plateau(
-    out: Annotated[Path | None, typer.Option(help="Directory for plateau.json, escape.png and tail.png.")] = None,
-) -> int:
-    """Steps that a hard prompt takes to p = 1/2, for p0 from 1e-1 to 1e-12, with fitted exponents (X-PLATEAU).
-
-    Up to 100,000 steps are counted one by one; beyond, two integrals enclose their number. Rules: the power family
-    and GRPO with sampled groups, by their expected update.
-    """
-    from simulator.files import write_json
-    from simulator.plateau import plateau_study
-    from whynorm.figures import save_png
-    from whynorm.figures_plateau import escape_figure, tail_figure
-    from whynorm.outputs import output_directory
-
-    with output_directory(out):
-        study = plateau_study()
-        if out is not None:
-            write_json(out / "plateau.json", study.to_json())
-            save_png(escape_figure(study), out / "escape.png")
-            save_png(tail_figure(study), out / "tail.png")
-    table = Table(title="Exponents", title_justify="left", box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    for name in ("rule", "of", "fitted", "95% interval", "predicted"):
-        table.add_column(name, justify="left" if name in ("rule", "of") else "right")
-    for fit in study.fits:
-        interval = f"{fit.low:.5g} to {fit.high:.5g}"
-        table.add_row(fit.rule, fit.of, f"{fit.slope:.5g}", interval, f"{fit.predicted:.5g}")
-    Console().print(table)
-    if out is not None:
-        say(f"written: {out}")
-    return 0
-
-
 @app.command("compare", short_help="Where GRPO's best bound beats that of REINFORCE.")
 def compare(
     out: Annotated[Path | None, typer.Option(help="Directory for compare.png.")] = None,
@@ -132,6 +99,16 @@ def rates(out: Out = None, spec: SpecFile = None, as_json: AsJson = False) -> in
     As bound / measured: below 1 the statement is false, far above it is loose.
     """
     return _study("rates", out, spec, as_json)
+
+
+@app.command("plateau", short_help="How long a hard prompt takes, and how the tail falls.")
+def plateau(out: Out = None, spec: SpecFile = None, as_json: AsJson = False) -> int:
+    """Steps that a hard prompt takes to p = 1/2, for p0 from 1e-1 to 1e-12, with fitted exponents (X-PLATEAU).
+
+    Up to 100,000 steps are counted one by one; beyond, two integrals enclose their number. Rules: the power family
+    and GRPO with sampled groups, by their expected update.
+    """
+    return _study("plateau", out, spec, as_json)
 
 
 def _study(name: str, out: Path | None, spec: Path | None, as_json: bool) -> int:

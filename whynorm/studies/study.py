@@ -23,6 +23,7 @@ STRICT = ConfigDict(extra="forbid", strict=True)
 STUDIES = {
     "speedup": "how many steps REINFORCE needs for each step of GRPO",
     "alpha": "which power of the variance to divide by",
+    "plateau": "how long a hard prompt takes, and how the tail falls",
     "groups": "what sampled groups of G outputs do",
     "phases": "three phases, from gradients that lose their orthogonality",
     "rates": "measured rates against every bound of Theorems 3.1 to 3.4",
