@@ -99,8 +99,10 @@ def _compile_steps(shape: Shape, rule: Rule | None, grouped: bool, one_drawn: bo
         drawings = order.reshape((BLOCK, batch, columns, replicas))
         for t in range(last + 1):
             if t % BLOCK == 0 and t < last:
+                # No more than is left to do, in whole blocks of the generator.
+                wanted = min(BLOCK, (last - t + 7) // 8 * 8)
                 for c in range(columns):
-                    draw_block(draws, n, t, replica + c * replicas, drawings[:, :, c], urn)
+                    draw_block(draws, n, t, replica + c * replicas, drawings[:wanted, :, c], urn)
             first = t % BLOCK * batch * columns * replicas
             now = t == times[snapshot]
             for c in range(columns):

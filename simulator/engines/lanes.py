@@ -19,8 +19,9 @@ from simulator.engines.plan import Plan
 
 __all__ = ["GROUPED", "WIDTHS", "in_groups", "lanes", "multiplications"]
 
-# Replicas of a column. The wider one hides latencies better and needs enough replicas to fill it.
-WIDTHS = (16, 32)
+# Replicas of a column. A wider one hides latencies better and needs enough replicas to fill it; where it would leave
+# threads without a column of their own, columns are as narrow as they may be.
+NARROW, WIDTHS = 8, (16, 32)
 # Bytes of the rows that steps combine, beyond which replicas are grouped by prompt; and columns in a group at most.
 BEYOND_CACHE, AT_ONCE = 1 << 20, 64
 # Replicas that share the rows of a prompt's steps, where they do.
@@ -36,13 +37,14 @@ TOGETHER = 4
 def lanes(plan: Plan, threads: int | None = None) -> Ensemble:
     """The runs of a plan; logits within 690 of the right output's are exact, beyond they count as 690."""
     problem, layout = plan.problem, plan.layout
-    width, across = _lanes(problem.n, len(plan.replicas))
+    threads = threads or os.cpu_count() or 1
+    width, across = _lanes(problem.n, len(plan.replicas), threads, in_cache(layout))
     if across:
         layout = layout.side_by_side(width)
     side = 1 if across else width
     columns = Columns(problem.n, layout, side, len(plan.replicas), len(plan.times), plan.keep_theta)
     shape = Shape(width, across, problem.outputs - 1, layout.dimension, layout.length, layout.factors.shape[1])
-    workers = min(threads or os.cpu_count() or 1, columns.count)
+    workers = min(threads, columns.count)
     one_drawn = not across and plan.draws.batch == 1
     grouped = not across and in_groups(layout)
     run, bandit = compile_run(shape, plan.exact, grouped, one_drawn), layout.compiled()
@@ -64,6 +66,11 @@ def lanes(plan: Plan, threads: int | None = None) -> Ensemble:
 def in_groups(layout: Layout) -> bool:
     """Whether the rows that steps combine are worth reading once for all replicas that drew the same prompt."""
     return layout.steps.nbytes > BEYOND_CACHE
+
+
+def in_cache(layout: Layout) -> bool:
+    """Whether all that a step reads of the problem stays in a cache; else narrow columns read as much as wide ones."""
+    return layout.differences.nbytes + layout.factors.nbytes + layout.steps.nbytes <= BEYOND_CACHE
 
 
 def multiplications(plan: Plan) -> int:
@@ -91,10 +98,17 @@ def _side_by_side(
             raise
 
 
-def _lanes(n: int, replicas: int) -> tuple[int, bool]:
-    """Width of a column, and whether its lanes are prompts: a few replicas would leave most lanes idle."""
+def _lanes(n: int, replicas: int, threads: int, cached: bool) -> tuple[int, bool]:
+    """Width of a column, and whether its lanes are prompts: a few replicas would leave most lanes idle.
+
+    Where that leaves threads without a column, and what steps read is ``cached``, columns are narrower.
+    """
     beside = next((size for size in (4, 8) if n <= size), WIDTHS[0])
     one_by_one = replicas * -(-n // beside) * beside
     width = WIDTHS[0] if replicas <= WIDTHS[0] else WIDTHS[1]
     side_by_side = -(-replicas // width) * width * n
-    return (beside, True) if 2 * one_by_one < side_by_side else (width, False)
+    if 2 * one_by_one < side_by_side:
+        return beside, True
+    while width > (NARROW if cached else WIDTHS[0]) and replicas > NARROW and -(-replicas // width) < threads:
+        width //= 2
+    return width, False

@@ -12,7 +12,7 @@ from simulator.engines.draws import make_urn
 __all__ = ["BLOCK", "Room", "Sizes", "Spare", "make_room"]
 
 # Steps whose prompts are drawn at once; a multiple of the 8 half-words of a Philox block.
-BLOCK = 64
+BLOCK = 16
 
 
 @njit(nogil=True)
