@@ -52,21 +52,67 @@ print(json.dumps([[row.get("step"), row.get("reward"), row.get("theory/m")] for 
 """
 
 
+def _printed(script: str, folder: Path, **own: str) -> str:
+    """What a script prints that runs in ``folder``, without a network and without the user's settings."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("TRACKIO_", "WANDB_"))}
+    own |= {"PYTHONPATH": str(Path(__file__).resolve().parent.parent), "HOME": str(folder)}
+    # Whoever opens a connection gets nowhere.
+    environment = {**kept, **own, "HTTPS_PROXY": "http://127.0.0.1:9", "HTTP_PROXY": "http://127.0.0.1:9"}
+    command = [sys.executable, "-c", script, json.dumps(ROWS)]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=folder)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
+
+
 def test_trackio_keeps_the_steps_of_a_resumed_run_once_and_on_this_machine(tmp_path: Path) -> None:
     pytest.importorskip("trackio")
-    environment = {
-        **{name: value for name, value in os.environ.items() if not name.startswith("TRACKIO_")},
-        "TRACKIO_DIR": str(tmp_path),
-        "PYTHONPATH": str(Path(__file__).resolve().parent.parent),
-        # Whoever opens a connection gets nowhere.
-        "HTTPS_PROXY": "http://127.0.0.1:9",
-        "HTTP_PROXY": "http://127.0.0.1:9",
-    }
-    command = [sys.executable, "-c", TRACKIO, json.dumps(ROWS)]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr[-2000:]
     # Nothing else on stdout, which is for results.
-    assert json.loads(done.stdout) == [[1, 0.25, 3.0], [2, 0.5, None], [3, 0.75, 3.0]]
+    printed = _printed(TRACKIO, tmp_path, TRACKIO_DIR=str(tmp_path))
+    assert json.loads(printed) == [[1, 0.25, 3.0], [2, 0.5, None], [3, 0.75, 3.0]]
+
+
+WANDB = """
+import json, sys
+from pathlib import Path
+from llm_bridge.sampled.trackers import get_tracker
+rows = {int(step): row for step, row in json.loads(sys.argv[1]).items()}
+tracker = get_tracker("wandb", Path("."), "name", {"eta": 0.5})
+for step in rows:
+    tracker.log(step, rows[step])
+tracker.close()
+"""
+
+
+def _wandb_records(path: Path) -> list[Any]:
+    """Records of a run's file, which is a log in LevelDB's format behind 7 bytes: each a checksum, length and type."""
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    data, at, found = path.read_bytes(), 7, []
+    assert data[:4] == b":W&B"
+    assert len(data) < 1 << 15, "records of longer files may be cut"
+    while at < len(data):
+        length = int.from_bytes(data[at + 4 : at + 6], "little")
+        found.append(Record.FromString(data[at + 7 : at + 7 + length]))
+        at += 7 + length
+    return found
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_weights_and_biases_itself_keeps_the_rows_on_this_machine(tmp_path: Path) -> None:
+    pytest.importorskip("wandb")
+    assert _printed(WANDB, tmp_path) == ""
+    (path,) = tmp_path.glob("wandb/offline-run-*-name/run-name.wandb")
+    records = _wandb_records(path)
+    logged = [
+        {"/".join(item.nested_key) or item.key: json.loads(item.value_json) for item in record.history.item}
+        for record in records
+        if record.WhichOneof("record_type") == "history"
+    ]
+    wanted = [{name: value for name, value in row.items() if value is not None} for row in ROWS.values()]
+    assert [{"step": row["_step"], **{k: v for k, v in row.items() if k[0] != "_"}} for row in logged] == wanted
+    runs = [record.run for record in records if record.WhichOneof("record_type") == "run"]
+    assert (runs[0].run_id, runs[0].project) == ("name", "whynorm")
+    assert {item.key: item.value_json for item in runs[0].config.update}["eta"] == "0.5"
 
 
 class _Wandb(ModuleType):
