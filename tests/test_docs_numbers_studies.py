@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from pages import holds, page, rows, section
 
-from simulator.plateau import Fit
+from simulator.plateau_study import Fit
 from whynorm.studies.study import STUDIES, load_spec, perform
 
 pytestmark = pytest.mark.deep

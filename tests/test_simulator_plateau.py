@@ -14,8 +14,9 @@ from compare import assert_agree
 
 from simulator.checks import build_context, trajectory_check
 from simulator.expectations import prompt_paths
-from simulator.plateau import STARTS, Study, count_steps, enclose_steps, plateau_study, tail_path
+from simulator.plateau import count_steps, enclose_steps, tail_path
 from simulator.plateau_groups import sampled_escape
+from simulator.plateau_study import STARTS, Study, plateau_study
 from theory.advantages import PRESETS
 from theory.claim import Claim
 from theory.claims import load_registry

@@ -6,7 +6,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from simulator.plateau import Study
+from simulator.plateau_study import Study
 from whynorm.figures import RULE_COLOURS, legend_below, panel
 
 __all__ = ["escape_figure", "rule_label", "tail_figure"]

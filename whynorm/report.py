@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from simulator.expectations import expectation
 from simulator.files import write_json, write_text
-from simulator.plateau import Study
+from simulator.plateau_study import Study
 from simulator.problems import Problem
 from simulator.records import Record
 from theory.errors import expected

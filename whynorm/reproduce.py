@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from simulator.environment import package_versions
 from simulator.families import make_problem, success_targets
 from simulator.files import write_json, write_text
-from simulator.plateau import plateau_study
+from simulator.plateau_study import plateau_study
 from simulator.reference import simulate
 from theory.claims import load_registry
 from theory.rules import GRPO, REINFORCE

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
-from simulator.plateau import Escape, Fit, Study, fits_enough, plateau_study
+from simulator.plateau_study import Escape, Fit, Study, fits_enough, plateau_study
 from whynorm.figures_plateau import escape_figure, rule_label, tail_figure
 from whynorm.studies.study import STRICT
 
