@@ -105,9 +105,8 @@ CLAIMS = (
         remark=(
             "Eq. (24) bounds the sum of E||grad||^2 / C_t. The mean of C_t can only come out for the minimum "
             "(Cauchy-Schwarz), not for the sum: with one prompt, as T grows the mean tends to 0 while the sum does "
-            "not. Of several prompts each may stay undrawn, so no C_{i,t} may fall below sqrt(V_i(theta_0)). So where "
-            "p0 >= 1/2 the printed bound is no smaller than the repaired one with the least C, and holds; below 1/2 no "
-            "violation with several prompts is known."
+            "not. With two prompts or more it holds: a prompt may be drawn at every step or never, so the least C "
+            "does not fall, and runs ahead of the expectation (X-GRPO-SUM-MEAN)."
         ),
     ),
     _claim(
