@@ -26,6 +26,8 @@ _FIRST = (
         "several",
         "rates",
         "sharp_comparison",
+        "grpo_mean",
+        "scales",
         "unscaled",
         "order",
         "group",

@@ -18,6 +18,7 @@ __all__ = [
     "UNDRAWN",
     "descent_proof",
     "gain",
+    "mean_factor",
     "min_proof",
     "reinforce_bound",
     "running_max",
@@ -44,6 +45,11 @@ def reinforce_bound(run: Any) -> Array:
 def steps_column(run: Any) -> Array:
     """1, 2, ..., T as a column: the number of terms of each prefix."""
     return np.arange(1, len(run.grad_sq))[:, None]
+
+
+def mean_factor(run: Any) -> Array:
+    """``C(i, T) = 8 / (3 T) sum_{t<T} C_{i,t}`` for every prefix length, ``(T, n)``."""
+    return np.asarray(run.std_bound[:-1].cumsum(axis=0) * 8 / (3 * steps_column(run)))
 
 
 def running_max(values: Array) -> Array:

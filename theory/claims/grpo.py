@@ -14,6 +14,7 @@ from theory.claim import Claim
 from theory.claims._runs import (
     descent_proof,
     gain,
+    mean_factor,
     min_proof,
     reinforce_bound,
     running_max,
@@ -29,11 +30,6 @@ __all__ = ["CLAIMS"]
 
 def _descent(run: Any, bound: Array) -> Array:
     return 3 * run.grad_sq[:-1] / (16 * run.n * run.x_max_sq * bound)
-
-
-def _mean_factor(run: Any) -> Array:
-    """``C(i, T) = 8 / (3 T) sum_{t<T} C_{i,t}`` for every prefix length."""
-    return run.std_bound[:-1].cumsum(axis=0) * 8 / (3 * steps_column(run))
 
 
 def _proof_descent() -> Certificate:
@@ -104,14 +100,13 @@ CLAIMS = (
         ),
         relation="<=",
         left=lambda run: run.grad_sq[:-1].cumsum(axis=0),
-        right=lambda run: reinforce_bound(run) * _mean_factor(run),
+        right=lambda run: reinforce_bound(run) * mean_factor(run),
         fixed_by="P-T32-SUM-FIXED",
         remark=(
             "Eq. (24) bounds the sum of E||grad||^2 / C_t. The mean of C_t can only come out for the minimum "
             "(Cauchy-Schwarz), not for the sum: with one prompt, as T grows the mean tends to 0 while the sum does "
-            "not. Of several prompts each may stay undrawn, so no C_{i,t} may fall below sqrt(V_i(theta_0)). So where "
-            "p0 >= 1/2 the printed bound is no smaller than the repaired one with the least C, and holds; below 1/2 no "
-            "violation with several prompts is known."
+            "not. With two prompts or more it holds: a prompt may be drawn at every step or never, so the least C "
+            "does not fall, and runs ahead of the expectation (X-GRPO-SUM-MEAN)."
         ),
     ),
     _claim(
@@ -138,7 +133,7 @@ CLAIMS = (
         ),
         relation="<=",
         left=lambda run: running_min(run.grad_sq[:-1]),
-        right=lambda run: reinforce_bound(run) * _mean_factor(run) / steps_column(run),
+        right=lambda run: reinforce_bound(run) * mean_factor(run) / steps_column(run),
         proof=_proof_min,
     ),
 )

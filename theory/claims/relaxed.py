@@ -14,7 +14,7 @@ from theory.assumptions import BOUNDED_STD, INTERACTION, SCALE, UNIQUE_ANSWER
 from theory.certificates import Certificate, Proof
 from theory.claim import Claim, Link
 from theory.claims._interaction import grpo_descent_proof, reinforce_descent_proof
-from theory.claims._runs import gain, min_proof, running_max, running_min, steps_column, sum_proof
+from theory.claims._runs import gain, mean_factor, min_proof, running_max, running_min, steps_column, sum_proof
 from theory.policy import Array
 from theory.rules import GRPO, REINFORCE, Rule
 
@@ -58,10 +58,6 @@ def _bound(run: Any, factor: Any) -> Array:
     return 2 * run.n * factor(run.constants) * run.q[0] * run.x_max_sq + 0 * run.grad_sq[:-1]
 
 
-def _mean_factor(run: Any) -> Array:
-    return run.std_bound[:-1].cumsum(axis=0) * 8 / (3 * steps_column(run))
-
-
 def _sum_left(run: Any) -> Array:
     return run.grad_sq[:-1].cumsum(axis=0)
 
@@ -71,7 +67,7 @@ def _min_left(run: Any) -> Array:
 
 
 def _grpo_min(run: Any, factor: Any) -> Array:
-    return _bound(run, factor) * _mean_factor(run) / steps_column(run)
+    return _bound(run, factor) * mean_factor(run) / steps_column(run)
 
 
 def _certificate(name: str, rule: Rule, part: str) -> Certificate:
@@ -198,7 +194,7 @@ _GRPO = (
         statement=rf"{_SUM} \le 2n{_R}{_ROOM}{_MEAN}",
         relation="<=",
         left=_sum_left,
-        right=lambda run: _bound(run, grpo_factor) * _mean_factor(run),
+        right=lambda run: _bound(run, grpo_factor) * mean_factor(run),
         fixed_by="P-T34-SUM-FIXED",
         remark="As in Theorem 3.2: the mean of C_t can come out for the minimum, not for the sum.",
     ),

@@ -13,7 +13,7 @@ from typing import Any
 
 from theory.assumptions import BOUNDED_STD, GRADIENT_ORTHOGONAL, ORTHOGONAL, UNIQUE_ANSWER
 from theory.claim import Claim
-from theory.claims._runs import gain, running_max, running_min, steps_column
+from theory.claims._runs import gain, mean_factor, running_max, running_min, steps_column
 from theory.claims._talk_proofs import descent_certificate, sum_certificate
 from theory.policy import Array
 from theory.rules import GRPO, REINFORCE, Rule
@@ -24,10 +24,6 @@ __all__ = ["CLAIMS"]
 def _printed_bound(run: Any) -> Array:
     """``2 (1 - p0) X_max^2`` for every T."""
     return 2 * run.q[0] * run.x_max_sq + 0 * run.grad_sq[:-1]
-
-
-def _mean_factor(run: Any) -> Array:
-    return run.std_bound[:-1].cumsum(axis=0) * 8 / (3 * steps_column(run))
 
 
 def _coefficient(run: Any, rule: Rule) -> Any:
@@ -102,7 +98,7 @@ class _Told:
         return rf"\frac{{(1-\pi^*_{{\theta_0}}(i))X_{{\max}}^2}}{{{self.a}}}"
 
     def printed_bound(self, run: Any) -> Array:
-        return _printed_bound(run) * (_mean_factor(run) if self.rule is GRPO else 1)
+        return _printed_bound(run) * (mean_factor(run) if self.rule is GRPO else 1)
 
 
 _PRINTED = r"2(1-\pi^*_{\theta_0}(i))X_{\max}^2"
