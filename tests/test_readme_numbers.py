@@ -41,9 +41,10 @@ def test_the_speed_table() -> None:
     for case, gram, replicas, told in rows:
         peers = cells[f"({case}) {'gram' if gram else 'features'}", int(replicas)]
         lanes = peers["lanes"]["ns"]
-        values = [lanes, *(peers[name]["ns"] / lanes for name in ("c", "jax", "numpy", "torch"))]
+        others = [peers.get(name, {}).get("ns") for name in ("c", "jax", "numba", "numpy", "torch", "torch compiled")]
+        values = [lanes, *(ns and ns / lanes for ns in others)]
         for text, value in zip(told.split(" | "), values, strict=True):
-            assert close(text, value), (case, replicas, text, value)
+            assert text == "–" if value is None else close(text, value), (case, replicas, text, value)
 
 
 def test_how_near_the_limits() -> None:
