@@ -62,7 +62,10 @@ def _verdicts(content: dict[str, Any], experiment: Any = None) -> dict[str, list
 @pytest.mark.parametrize(
     ("interval", "relation", "verdict"),
     [
-        ([0.95, 0.9, 1.0], "above", "supported"),
+        ([0.95, 0.91, 1.0], "above", "supported"),
+        ([0.95, 0.9, 1.0], "above", "undecided"),
+        ([0.9, 0.9, 0.9], "above", "undecided"),
+        ([0.9, 0.9, 0.9], "below", "undecided"),
         ([0.7, 0.6, 0.89], "above", "refuted"),
         ([0.9, 0.8, 0.95], "above", "undecided"),
         ([0.1, 0.05, 0.2], "below", "supported"),
@@ -124,13 +127,24 @@ def test_a_share_of_all_pairs_is_as_sure_as_independent_pairs_make_it(prompts: i
     assert share_over_prompts([0.9, 0.5, 1.0], prompts) == [0.9, 0.5, 1.0]
 
 
-def test_the_experiment_decides_the_rows_on_accuracy() -> None:
-    def part(low: float, high: float) -> dict[str, Any]:
-        ends = {"end_difference": [(low + high) / 2, low, high], "mean_difference": [0.0, -0.1, 0.1]}
-        return {"pairings": {"same": {"measured": ends, "linearised": ends}}}
-
-    found = _verdicts(_content(), {"parts": {"easy": part(-0.1, -0.05), "hard": part(0.02, 0.1)}})
-    assert found["E-FIG3"] == ["refuted", "supported"]
+@pytest.mark.parametrize(
+    ("ends", "verdict"),
+    [
+        ((0.02, 0.1), "supported"),
+        ((-0.1, -0.05), "refuted"),
+        ((-0.01, 0.1), "undecided"),
+        # Runs that are all solved, or that never moved, end at the same place: that was told as a lead of std.
+        ((0.0, 0.0), "undecided"),
+        ((0.0, 0.1), "undecided"),
+        # The experiment calls these open; here the one was supported and the other refuted.
+        ((1e-8, 2e-8), "undecided"),
+        ((-2e-8, -1e-8), "undecided"),
+    ],
+)
+def test_the_experiment_decides_the_rows_on_accuracy(ends: tuple[float, float], verdict: str) -> None:
+    found = {"end_difference": [sum(ends) / 2, *ends], "mean_difference": [0.0, -0.1, 0.1]}
+    part = {"pairings": {"same": {"measured": found, "linearised": found}}}
+    assert _verdicts(_content(), {"parts": {"easy": part}})["E-FIG3"] == [verdict, "undecided"]
 
 
 def test_rows_on_the_model_follow_its_numbers() -> None:
