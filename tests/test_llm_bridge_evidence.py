@@ -109,6 +109,15 @@ def test_a_correlation_across_iterations_refutes_table_1() -> None:
     assert _verdicts(content)["E-TAB1"] == ["undecided"]
 
 
+@pytest.mark.parametrize(("every", "words"), [(True, "; p over all 24 orders"), (False, "; p over 24 random orders")])
+def test_the_row_on_table_1_says_which_orders_its_p_values_are_from(every: bool, words: str) -> None:
+    content = _content()
+    before = next(row.remark for row in evidence_rows(content) if row.id == "E-TAB1")
+    content["measured"]["fisher"]["permutations"] = {"orders": 24, "all": every}
+    after = next(row.remark for row in evidence_rows(content) if row.id == "E-TAB1")
+    assert after == f"{before}{words} of the prompts"
+
+
 def test_fewer_than_six_prompts_decide_nothing_by_intervals() -> None:
     content = _content()
     content["measured"]["fisher"]["prompts"] = 5

@@ -16,6 +16,7 @@ from typing import Any
 from llm_bridge.comparing.evidence_row import EvidenceRow, Verdict, decide, over_prompts, share_over_prompts
 from llm_bridge.comparing.model_rows import model_rows
 from llm_bridge.experiments.normalisation_summary import verdict as lead
+from llm_bridge.measurement.fisher import orders_in_words
 from llm_bridge.measurement.intervals import Interval
 from theory.consistency import checks
 from theory.reported import figures_of
@@ -124,6 +125,8 @@ def _fisher(fisher: Mapping[str, Any], prompts: int) -> EvidenceRow:
         verdict = "supported"
     told = ", ".join(f"{name} {_value(each)} (p = {fisher['pearson'][name]['p']:.2g})" for name, each in found.items())
     rest = f"same prompts at all iterations: {prompts} prompts, {fisher['checkpoints']} checkpoints"
+    if orders := orders_in_words(fisher):
+        rest += f"; p over {orders} of the prompts"
     return EvidenceRow("E-TAB1", statement, printed, "the same Gram matrix", told, verdict, _here(verdict), rest)
 
 
