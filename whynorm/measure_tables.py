@@ -8,7 +8,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-__all__ = ["measure_tables", "show"]
+__all__ = ["cost_table", "measure_tables", "show"]
 
 _LABELS = {
     "parameters": "trainable parameters",
@@ -66,7 +66,7 @@ def _once(measures: dict[str, Any]) -> Iterator[Table]:
         rest.add_row(*row)
     if rest.row_count:
         yield rest
-    yield _costs(measures["cost"])
+    yield cost_table(measures["cost"])
 
 
 def _rows(part: str, measures: dict[str, Any]) -> Iterator[tuple[str, str]]:
@@ -141,7 +141,8 @@ def _along(measures: dict[str, Any]) -> Iterator[Table]:
     yield rest
 
 
-def _costs(costs: dict[str, Any]) -> Table:
+def cost_table(costs: dict[str, Any]) -> Table:
+    """Seconds and passes by part, see ``llm_bridge.costs``."""
     table = Table(title=Text("cost"), title_justify="left", padding=(0, 1, 0, 0))
     for column in ("part", "seconds", "forward", "backward"):
         table.add_column(column, justify="left" if column == "part" else "right")
