@@ -175,6 +175,21 @@ def test_rows_on_the_model_follow_its_numbers() -> None:
     ] == [["refuted"]] * 4
 
 
+@pytest.mark.parametrize(("inside", "verdict"), [(1.0, "supported"), (0.6, "undecided"), (0.4, "refuted")])
+def test_paired_differences_decide_the_row_on_groups_where_they_were_kept(inside: float, verdict: str) -> None:
+    content = _content()
+    (before,) = (row for row in evidence_rows(content) if row.id == "sampled groups")
+    assert before.remark.startswith("within the 95% interval of the mean at 100% of the steps;")
+    content["sampled"] |= {
+        "over_expected_rule": [0.0, 0.02], "over_expected_rule_half_width": [0.0, 0.03],
+        "share_within_paired_interval": inside,
+    }  # fmt: skip
+    (row,) = (row for row in evidence_rows(content) if row.id == "sampled groups")
+    assert row.verdict == verdict
+    assert row.model == f"{before.model}; over the weight's, seed by seed, 0.020 [-0.010, 0.050]"
+    assert row.remark.startswith(f"the 95% interval of the difference, each step for itself, holds 0 at {inside:.0%}")
+
+
 def test_the_row_on_consistency_names_what_disagrees_within_the_paper() -> None:
     row = consistency_row()
     assert row.verdict == "refuted"
