@@ -84,7 +84,7 @@ class BridgeSettings:
             checkpointing=self.checkpointing,
         )
         if self.adapter is not None:
-            load_adapter(loaded, self.adapter)
+            loaded = load_adapter(loaded, self.adapter)
         return loaded
 
     def step_size(self, rule: Rule, x_max_sq: float) -> float:

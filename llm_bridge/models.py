@@ -65,7 +65,8 @@ class LoadedModel:
 
     name: as given to `load_model`. model: the peft.PeftModel. tokenizer: its tokenizer. dtype: of the base weights,
     a key of DTYPES (the adapter has the same dtype, except that a bfloat16 base gets a float32 adapter). checkpointing:
-    whether its layers are computed again in the backward pass.
+    whether its layers are computed again in the backward pass. lora_seed: of the adapter's random A; None where its
+    numbers are from elsewhere.
     """
 
     name: str
@@ -73,6 +74,7 @@ class LoadedModel:
     tokenizer: Any
     dtype: str
     checkpointing: bool = False
+    lora_seed: int | None = None
 
     @property
     def device(self) -> torch.device:
@@ -124,7 +126,7 @@ def load_model(
     model.eval()
     if checkpointing:
         checkpoint_layers(model)
-    return LoadedModel(name=name, model=model.to(place), tokenizer=tokenizer, dtype=dtype, checkpointing=checkpointing)
+    return LoadedModel(name, model.to(place), tokenizer, dtype, checkpointing, settings.seed)
 
 
 def find_device(name: str | torch.device) -> torch.device:

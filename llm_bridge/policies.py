@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch.nn.functional import cross_entropy
 
+from llm_bridge.costs import count_passes
 from llm_bridge.precision import full_precision
 from llm_bridge.question_tokens import FORMS, IGNORED, padded, prompt_form, question_ids, token_rows
 from llm_bridge.recomputation import is_checkpointed
@@ -135,7 +136,7 @@ def answer_logits(model: torch.nn.Module, batch: AnswerBatch, *, share: bool = T
         if share and batch.start >= _LONG and not (torch.is_grad_enabled() and is_checkpointed(model)):
             parts = [_shared(model, batch.prompt(i)) for i in range(batch.shape[0])]
             if all(part is not None for part in parts):
-                return torch.cat(parts)  # type: ignore[arg-type]
+                return count_passes(torch.cat(parts))  # type: ignore[arg-type]
         scores = model(
             input_ids=batch.input_ids,
             attention_mask=batch.attention_mask,
@@ -144,7 +145,7 @@ def answer_logits(model: torch.nn.Module, batch: AnswerBatch, *, share: bool = T
             # Skip the output head where only question tokens are predicted; with a real vocabulary it dominates memory.
             logits_to_keep=batch.input_ids.shape[1] - batch.start + 1,
         ).logits[:, :-1]
-    return _scored(scores, batch.targets).view(batch.shape)
+    return count_passes(_scored(scores, batch.targets).view(batch.shape))
 
 
 def _shared(model: torch.nn.Module, batch: AnswerBatch) -> torch.Tensor | None:

@@ -143,8 +143,19 @@ def test_groups() -> None:
           ends["bandit"], *run["paired_difference_at_end"])  # fmt: skip
     holds("compare", "expected weight ends at #,", ends["expected_rule"])
     outside = 1 - run["share_within_interval"]
-    holds("compare", "outside the interval at # steps of #:", 3, 4)
+    holds("compare", "outside the interval of the model's mean at # steps of #.", 3, 4)
     assert outside == 3 / 4
+    end, half = run["over_expected_rule"][-1], run["over_expected_rule_half_width"][-1]
+    holds("compare", "# (# to #) at the end, with an interval that holds # at # step of #.",
+          end, end - half, end + half, 0, 24 * run["share_within_paired_interval"], run["steps"])  # fmt: skip
+
+
+def test_what_it_took() -> None:
+    cost, total = TINY["cost"], sum(part["seconds"] for part in TINY["cost"].values())
+    holds("compare", "It took # seconds beside other work on its # cores,", total, TINY["machine"]["cores"])
+    holds("compare", "#% of them for the gaps, in # passes forward and # backward; # and # for the run.",
+          100 * cost["gaps"]["seconds"] / total,
+          *(cost[part][way] for part in ("gaps", "run") for way in ("forward", "backward")))  # fmt: skip
 
 
 def test_the_models_column_of_the_evidence() -> None:

@@ -58,12 +58,13 @@ def test_the_peak_step_that_lowered_its_prompt() -> None:
 
 
 def test_the_expected_weight_at_a_small_step() -> None:
-    words = "At # times the theorem's step (# seeds) the expected weight was within the interval throughout."
+    words = "At # times the theorem's step (# seeds) the expected weight was within both intervals throughout."
     scale, seeds = map(int, said("compare", words))
     rule = get_any_rule("paper:8")
     assert isinstance(rule, SampledRule)
     found = compare_sampled(BridgeSettings(rule="grpo", n=8, eta_scale=scale, steps=24), rule, seeds)
-    assert found.to_json()["share_within_interval"] == 1
+    told = found.to_json()
+    assert (told["share_within_interval"], told["share_within_paired_interval"]) == (1, 1)
 
 
 def test_digits_that_engines_agree_to() -> None:

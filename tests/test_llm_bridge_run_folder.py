@@ -12,14 +12,16 @@ import torch
 from compare import assert_agree
 from group_runs import SETTINGS, TASK, finished_run, fresh, settings, timeless, vector
 from peft import PeftModel
+from perturbing import perturb
 from transformers import AutoModelForCausalLM
 
 from llm_bridge.asking.questions import Task, get_task, rewards_of
-from llm_bridge.models import TINY_FOLDER
+from llm_bridge.models import TINY_FOLDER, LoadedModel
 from llm_bridge.sampled.group_settings import question_order
 from llm_bridge.sampled.group_training import GroupRun, train_groups
 from llm_bridge.sampled.metrics import MetricsFile, read_metrics
-from llm_bridge.sampled.run_folder import RunFolder
+from llm_bridge.sampled.run_folder import RunFolder, save_adapter
+from llm_bridge.weights.adapters import load_adapter
 from theory.errors import InputError
 
 
@@ -66,7 +68,7 @@ def bytes_below(path: Path) -> dict[str, bytes]:
         ({"seed": 9}, {}, "arithmetic:product,limit=12", "seed is 9"),
         ({"eval_every": 1}, {}, "arithmetic:product,limit=12", "eval-every is 1"),
         ({}, {"r": 4}, "arithmetic:product,limit=12", "lora-r is 4; expected 8"),
-        ({}, {"seed": 4}, "arithmetic:product,limit=12", "model-digest is"),
+        ({}, {"seed": 4}, "arithmetic:product,limit=12", "lora-seed is 4; expected 0 as in the run"),
         ({}, {}, "arithmetic:product,limit=11", "task is"),
     ],
 )
@@ -100,6 +102,28 @@ def test_the_same_run_again_needs_the_word_resume(finished: tuple) -> None:
             folder=RunFolder(finished[0]),
         )
     assert bytes_below(finished[0]) == before
+
+
+def test_the_seed_of_the_adapter_counts_only_where_the_model_differs(tmp_path: Path) -> None:
+    def resumed(loaded: LoadedModel) -> GroupRun:
+        return train_groups(loaded, TASK, SETTINGS, folder=RunFolder(tmp_path / "run", resume=True))
+
+    save_adapter(perturb(fresh()), tmp_path / "adapter")
+    resumed(load_adapter(fresh(), tmp_path / "adapter"))
+    # The numbers of A are those of the saved adapter, whatever the seed.
+    assert resumed(load_adapter(fresh(seed=4), tmp_path / "adapter")).resumed_at == SETTINGS.steps
+    with pytest.raises(InputError, match="model-digest is"):
+        resumed(fresh())
+    shutil.rmtree(tmp_path / "run")
+    resumed(fresh())
+    file = tmp_path / "run" / "run.json"
+    told = json.loads(file.read_text())
+    # Earlier versions wrote no seed.
+    assert told["identity"].pop("lora_seed") == 0
+    file.write_text(json.dumps(told))
+    with pytest.raises(InputError, match="model-digest is"):
+        resumed(fresh(seed=4))
+    assert resumed(fresh()).resumed_at == SETTINGS.steps
 
 
 def test_a_bad_reward_leaves_what_was_done(tmp_path: Path) -> None:

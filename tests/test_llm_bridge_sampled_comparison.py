@@ -70,10 +70,26 @@ def test_seeds_give_intervals_and_the_expected_rule_is_the_mean_of_large_groups(
 
 def test_intervals_are_students() -> None:
     curves = np.array([[[0.1], [0.2]], [[0.1], [0.4]], [[0.1], [0.3]]])
-    found = SampledComparison(("a",), "r", 1.0, "as given", curves, curves, curves[0])
+    found = SampledComparison(("a",), "r", 1.0, "as given", curves, curves, curves)
     mean, half = found.interval(curves)
     assert_agree(mean, [0.1, 0.3], 1e-12)
     assert_agree(half, [0.0, 4.302652729911275 * 0.1 / 3**0.5], 1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize(("off", "within"), [(0.01, 0.0), (0.0, 1.0)])
+def test_what_the_prompt_orders_do_to_both_is_not_taken_for_noise(off: float, within: float) -> None:
+    """Each seed's order moves model and expected rule alike; which hid what differs."""
+    draws = np.random.default_rng(5)
+    orders, own = draws.normal(0.4, 0.1, (6, 1, 1)), draws.normal(0.0, 0.001, (6, 4, 2))
+    expected, own = np.broadcast_to(orders, (6, 4, 2)), own - own.mean(axis=0)
+    told = SampledComparison(("a", "b"), "r", 1.0, "as given", expected + off + own, expected, expected).to_json()
+    assert told["share_within_interval"] == 1.0
+    assert told["share_within_paired_interval"] == within
+    assert_agree(told["over_expected_rule"], np.full(4, off), 0.0, atol=0.002)
+    assert_agree(told["over_expected_rule_half_width"], np.zeros(4), 0.0, atol=0.002)
+    # What earlier versions told of the mean over the orders is told still.
+    assert_agree(told["expected_rule"], np.full(4, orders.mean()), 1e-12)
+    assert_agree(told["largest_error_of_expected_rule"], off, 0.0, atol=0.002)
 
 
 def test_what_has_no_interval_or_no_weight_is_refused() -> None:

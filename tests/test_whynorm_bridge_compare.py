@@ -6,16 +6,19 @@ import json
 import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from llm_bridge.comparing import comparison
 from simulator.records import Record
 from theory.errors import InputError
 from whynorm.cli import main
 from whynorm.commands import bridge_compare
+from whynorm.compare_tables import compare_tables
 from whynorm.comparison import read_comparison
 from whynorm.figures_bridge import gap_figure, horizon_figure, multiples_figure
 
@@ -151,6 +154,25 @@ def test_a_directory_that_holds_a_comparison_is_refused_and_stays(
     assert told.startswith("whynorm: out is ")
     assert "a directory without a comparison.json; choose another directory" in told
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_costs_are_kept_and_shown_and_older_comparisons_without_are_still_read(folder: Path, tmp_path: Path) -> None:
+    content = json.loads((folder / "comparison.json").read_text())
+    assert list(content["cost"]) == ["run", "gram", "measured", "gaps", "step rules"]
+    shown = StringIO()
+    for table in compare_tables(content):
+        Console(file=shown, width=120).print(table)
+    (gaps,) = (line.split("│") for line in shown.getvalue().splitlines() if line.startswith("│gaps"))
+    cost = content["cost"]["gaps"]
+    assert [cell.strip() for cell in gaps[-4:-1]] == [
+        f"{cost['seconds']:.2f}",
+        str(cost["forward"]),
+        str(cost["backward"]),
+    ]
+    del content["cost"]
+    (tmp_path / "comparison.json").write_text(json.dumps(content))
+    assert read_comparison(tmp_path / "comparison.json") == content
+    assert len([*compare_tables(content)]) == 4
 
 
 def test_reading_back_what_is_something_else_is_refused(tmp_path: Path) -> None:

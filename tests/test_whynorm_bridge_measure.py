@@ -65,6 +65,8 @@ def test_some_parts_as_tables(capsys: Capture) -> None:
     assert "hidden states, mean, raw" in stdout
     assert "Table 3" in stdout
     assert "Fisher" not in stdout
+    code, stdout, _ = call(capsys, "bridge", "measure", *PROMPTS, "--only", "fisher", "--resamples", 20)
+    assert (code, "all 6 orders of the prompts" in stdout) == (0, True)
 
 
 def test_along_a_run(capsys: Capture, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pages import stored
 from test_whynorm_page import Page, check_page, fill, make_runs
 
 from theory.claims import load_registry
@@ -254,3 +255,14 @@ def test_a_damaged_run_is_named(filled: Path, directory: Path, capsys: pytest.Ca
     out, err = capsys.readouterr()
     assert (out, err.count("\n")) == ("", 1)
     assert "model-grpo-big" in err
+
+
+def test_the_page_tells_what_a_comparison_took_where_that_was_kept(directory: Path) -> None:
+    """Stored ones of earlier versions did not."""
+    content = {key: value for key, value in stored("smollm2-compare-far/comparison.json").items() if key != "cost"}
+    (directory / "compare").mkdir()
+    for cost in ({}, {"cost": {"step rules": {"seconds": 12.5, "forward": 5, "backward": 81920}}}):
+        (directory / "compare" / "comparison.json").write_text(json.dumps(content | cost))
+        text = " ".join(" ".join(check_page(_render(directory)[0]).text).split())
+        told = "What it took: 12.5 s, on" in text, "step rules 12.5 5 81920" in text
+        assert told == (bool(cost), bool(cost))

@@ -8,19 +8,23 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from whynorm.measure_tables import cost_table
+
 __all__ = ["compare_tables"]
 
 Content = Mapping[str, Any]
 
 
 def compare_tables(content: Content) -> Iterator[Table]:
-    """Predictions, gaps, step rules, and the evidence."""
+    """Predictions, gaps, step rules, the evidence, and what it all cost."""
     yield _predictions(content["comparison"])
     for gap in content["gaps"]:
         yield _gap(gap)
     if content["step_rules"]:
         yield _step_rules(content["step_rules"])
     yield _evidence(content["evidence"])
+    if "cost" in content:  # Earlier versions did not keep it.
+        yield cost_table(content["cost"])
 
 
 def _table(title: str, *columns: str) -> Table:

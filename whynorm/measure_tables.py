@@ -8,7 +8,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-__all__ = ["measure_tables", "show"]
+__all__ = ["cost_table", "measure_tables", "show"]
 
 _LABELS = {
     "parameters": "trainable parameters",
@@ -66,7 +66,7 @@ def _once(measures: dict[str, Any]) -> Iterator[Table]:
         rest.add_row(*row)
     if rest.row_count:
         yield rest
-    yield _costs(measures["cost"])
+    yield cost_table(measures["cost"])
 
 
 def _rows(part: str, measures: dict[str, Any]) -> Iterator[tuple[str, str]]:
@@ -84,6 +84,7 @@ def _rows(part: str, measures: dict[str, Any]) -> Iterator[tuple[str, str]]:
     elif part == "fisher":
         for kind in ("pearson", "spearman"):
             yield f"Fisher against variance, {kind}", _tested(told[kind]["same"])
+        yield from _orders(told)
     elif part == "sampling":
         for group, each in told.items():
             told_error = f"raw {_short(each['error_raw'])}, split halves {_short(each['error_corrected'])}"
@@ -127,6 +128,8 @@ def _along(measures: dict[str, Any]) -> Iterator[Table]:
         rest.add_row(f"Fisher against variance, {kind}: same step", _tested(found["same"]))
         rest.add_row("  different steps, same prompts", _tested(found["different"]))
         rest.add_row("  different steps, other prompts", _short(found["other_prompts"]))
+    for row in _orders(measures["table1"]):
+        rest.add_row(*row)
     run = measures["run"]
     rest.add_row("C(T)", _short(run["C(T)"]))
     rest.add_row("C(T), weighted by 1 - p0", _short(run["C(T)_weighted"]))
@@ -138,7 +141,8 @@ def _along(measures: dict[str, Any]) -> Iterator[Table]:
     yield rest
 
 
-def _costs(costs: dict[str, Any]) -> Table:
+def cost_table(costs: dict[str, Any]) -> Table:
+    """Seconds and passes by part, see ``llm_bridge.costs``."""
     table = Table(title=Text("cost"), title_justify="left", padding=(0, 1, 0, 0))
     for column in ("part", "seconds", "forward", "backward"):
         table.add_column(column, justify="left" if column == "part" else "right")
@@ -162,6 +166,13 @@ def _bounds(interval: Any) -> str:
 def _interval(values: Any) -> str:
     value, low, high = values
     return _short(value) if low is None else f"{value:.3g} [{low:.3g}, {high:.3g}]"
+
+
+def _orders(table: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    from llm_bridge.measurement.fisher import orders_in_words
+
+    if words := orders_in_words(table):
+        yield "  p over", f"{words} of the prompts"
 
 
 def _tested(found: Any) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from llm_bridge.costs import cost_part
 from llm_bridge.experiment import BridgeSettings, prepare
 from llm_bridge.measurement.gram import AnswerGram, answer_gram
 from llm_bridge.models import LoadedModel
@@ -212,9 +213,10 @@ def compare_run(
 
     def stop(step: int) -> None:
         if step in wanted:
-            gram = answer_gram(loaded, batch)
-            first = anchors[0].gram if anchors else gram
-            anchors.append(Anchor(step, gram, gram.problem(f"{loaded.name} at step {step}"), _turned(gram, first)))
+            with cost_part("gram"):
+                gram = answer_gram(loaded, batch)
+                first = anchors[0].gram if anchors else gram
+                anchors.append(Anchor(step, gram, gram.problem(f"{loaded.name} at step {step}"), _turned(gram, first)))
             visit(step, loaded, batch, gram)
         progress(step)
 

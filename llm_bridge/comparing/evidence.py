@@ -15,10 +15,16 @@ from typing import Any
 
 from llm_bridge.comparing.evidence_row import EvidenceRow, Verdict, decide, over_prompts, share_over_prompts
 from llm_bridge.comparing.model_rows import model_rows
+from llm_bridge.experiments.normalisation_summary import verdict as lead
+from llm_bridge.measurement.fisher import orders_in_words
+from llm_bridge.measurement.intervals import Interval
 from theory.consistency import checks
 from theory.reported import figures_of
 
 __all__ = ["consistency_row", "evidence_rows"]
+
+# Of what the experiment itself says: a difference that is shown as 0.000 is no lead there, so it is none here.
+_LEADS: dict[str, Verdict] = {"std": "supported", "no_std": "refuted", "open": "undecided"}
 
 
 def evidence_rows(content: Mapping[str, Any], experiment: Mapping[str, Any] | None = None) -> list[EvidenceRow]:
@@ -119,6 +125,8 @@ def _fisher(fisher: Mapping[str, Any], prompts: int) -> EvidenceRow:
         verdict = "supported"
     told = ", ".join(f"{name} {_value(each)} (p = {fisher['pearson'][name]['p']:.2g})" for name, each in found.items())
     rest = f"same prompts at all iterations: {prompts} prompts, {fisher['checkpoints']} checkpoints"
+    if orders := orders_in_words(fisher):
+        rest += f"; p over {orders} of the prompts"
     return EvidenceRow("E-TAB1", statement, printed, "the same Gram matrix", told, verdict, _here(verdict), rest)
 
 
@@ -192,7 +200,7 @@ def _accuracy(experiment: Mapping[str, Any] | None) -> list[EvidenceRow]:
             )
             continue
         end, ahead = found["measured"]["end_difference"], found["linearised"]["end_difference"]
-        verdict = decide(end, 0.0, "above")
+        verdict = _LEADS[lead(Interval(*end))]
         told = f"lead of std at the end {_value(end)}, mean over the run {_value(found['measured']['mean_difference'])}"
         rows.append(EvidenceRow("E-FIG3", statement, printed, _value(ahead), told, verdict, _here(verdict)))
     rest = "the same comparison on MATH Level 2 was not run"

@@ -45,13 +45,13 @@ class EvidenceRow:
 
 
 def decide(interval: Any, threshold: float, relation: Literal["above", "below"]) -> Verdict:
-    """Whether ``[value, low, high]`` lies above (or below) a threshold; undecided without an interval."""
+    """Whether ``[value, low, high]`` lies above (or below) a threshold; undecided if it holds it or has no ends."""
     if interval is None or len(interval) < 3 or interval[1] is None or interval[2] is None:
         return "undecided"
     low, high = float(interval[1]), float(interval[2])
     if relation == "below":
         low, high, threshold = -high, -low, -threshold
-    return "supported" if low >= threshold else "refuted" if high < threshold else "undecided"
+    return "supported" if low > threshold else "refuted" if high < threshold else "undecided"
 
 
 def over_prompts(interval: Any, prompts: int) -> Any:

@@ -17,6 +17,7 @@ from llm_bridge.comparing.comparison import PERIODS, TOLERANCE, Comparison, comp
 from llm_bridge.comparing.directional_runs import StepRuleRun, step_rule_runs
 from llm_bridge.comparing.sampled_comparison import SampledComparison, check_sampled, compare_sampled
 from llm_bridge.comparing.step_gap import StepGap, measure_gap
+from llm_bridge.costs import Costs
 from llm_bridge.experiment import BridgeSettings
 from llm_bridge.measurement.fisher import fisher_against_variance, fisher_traces
 from llm_bridge.measurement.gram import AnswerGram
@@ -62,13 +63,14 @@ class CompareOptions:
 
 @dataclass(frozen=True, eq=False)
 class Headline:
-    """What was found."""
+    """What was found; ``cost`` is that of each part, see ``compare`` and ``llm_bridge.costs``."""
 
     comparison: Comparison
     gaps: tuple[StepGap, ...] = ()
     step_rules: tuple[StepRuleRun, ...] = ()
     sampled: SampledComparison | None = None
     measured: dict[str, Any] = field(default_factory=dict)
+    cost: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
@@ -78,6 +80,7 @@ class Headline:
             "step_rules": [run.to_json() for run in self.step_rules],
             "sampled": None if self.sampled is None else self.sampled.to_json(),
             "measured": self.measured,
+            "cost": self.cost,
         }
 
 
@@ -115,71 +118,95 @@ def compare(
             is done, see :func:`amounts`.
         known: called with what is known after each part, so that it can be kept if a later one is cut off.
 
+    Returns:
+        All of it, with the cost of ``run`` (the prompts' choice and the predictions in it), of the Gram matrices at its
+        anchors (``gram``, with the ``bytes`` of rows held at most), of what is ``measured`` there, of ``gaps``,
+        ``step rules`` and ``sampled``.
+
     Raises:
         InputError: settings or options out of range.
     """
     sampled = _sampled_rule(settings, options)
     rule, looks = get_rule(settings.rule), _looks(options.checkpoints, settings.steps)
     _check_covered(rule, options)
-    gaps: list[StepGap] = []
-    tables: dict[int, dict[str, Any]] = {}
-    hidden: dict[str, Any] = {}
-    traces: list[tuple[Any, Any]] = []
+    costs = Costs()
+    visit = _Visits(settings, options, rule, looks, costs, progress)
+    with costs.part("run"):
+        found = compare_run(
+            settings,
+            periods=options.periods,
+            tolerance=options.tolerance,
+            also=(0, settings.steps // 2, settings.steps),
+            progress=lambda step: progress("run", step),
+            visit=visit,
+        )
+    with costs.part("measured"):
+        measured = _tables(found, visit, options)
 
-    def visit(step: int, loaded: LoadedModel, batch: AnswerBatch, gram: AnswerGram) -> None:
-        state = gram.odds
-        traces.append((fisher_traces(gram), state.p * state.q))
-        if not step:
-            hidden.update(hidden_cosines(hidden_states(loaded, batch), resamples=options.resamples, seed=settings.seed))
-        if step in (0, settings.steps // 2, settings.steps):
-            tables[step] = interactions(gram, resamples=options.resamples, seed=settings.seed)["all"]
-        if step in looks:
-            before, whole = len(gaps) * _units_of_gap(gram.n, options), options.whole
-            names = tuple(str(i) for i in range(gram.n))
-            report = lambda done: progress("gaps", before + done)  # noqa: E731
-            gaps.append(measure_gap(loaded, batch, rule, gram, names, step=step, whole=whole, progress=report))
+    def tell(headline: Headline) -> Headline:
+        cost = costs.to_json()
+        cost["gram"]["bytes"] = max(anchor.gram.cost["bytes"] for anchor in found.anchors)
+        headline = replace(headline, cost=cost)
+        known(headline)
+        return headline
 
-    found = compare_run(
-        settings,
-        periods=options.periods,
-        tolerance=options.tolerance,
-        also=(0, settings.steps // 2, settings.steps),
-        progress=lambda step: progress("run", step),
-        visit=visit,
-    )
     # The prompts are chosen; choosing them again would score the whole pool again.
     settings = replace(settings, prompts=found.prompts)
-    headline = Headline(
-        found,
-        tuple(_named(gap, found.prompts) for gap in gaps),
-        measured=_tables(found, hidden, traces, tables, options),
-    )
-    known(headline)
+    headline = tell(Headline(found, tuple(_named(gap, found.prompts) for gap in visit.gaps), measured=measured))
     if options.step_rule_steps:
         shorter = replace(settings, steps=options.step_rule_steps)
-        runs = step_rule_runs(shorter, lambda done: progress("step rules", done))
-        headline = replace(headline, step_rules=runs)
-        known(headline)
+        with costs.part("step rules"):
+            runs = step_rule_runs(shorter, lambda done: progress("step rules", done))
+        headline = tell(replace(headline, step_rules=runs))
     if sampled is not None:
         shorter = replace(settings, steps=options.sampled_steps)
-        drawn = compare_sampled(shorter, sampled, options.seeds, lambda done: progress("sampled", done))
-        headline = replace(headline, sampled=drawn)
-        known(headline)
+        with costs.part("sampled"):
+            drawn = compare_sampled(shorter, sampled, options.seeds, lambda done: progress("sampled", done))
+        headline = tell(replace(headline, sampled=drawn))
     return headline
 
 
-def _tables(
-    found: Comparison,
-    hidden: dict[str, Any],
-    traces: list[tuple[Any, Any]],
-    tables: dict[int, dict[str, Any]],
-    options: CompareOptions,
-) -> dict[str, Any]:
+@dataclass
+class _Visits:
+    """What is looked at wherever the run stops at an anchor, and what was found there."""
+
+    settings: BridgeSettings
+    options: CompareOptions
+    rule: Rule
+    looks: tuple[int, ...]
+    costs: Costs
+    progress: Callable[[str, int], Any]
+    gaps: list[StepGap] = field(default_factory=list)
+    tables: dict[int, dict[str, Any]] = field(default_factory=dict)
+    hidden: dict[str, Any] = field(default_factory=dict)
+    traces: list[tuple[Any, Any]] = field(default_factory=list)
+
+    def __call__(self, step: int, loaded: LoadedModel, batch: AnswerBatch, gram: AnswerGram) -> None:
+        with self.costs.part("measured"):
+            self._measure(step, loaded, batch, gram)
+        if step in self.looks:
+            before, whole = len(self.gaps) * _units_of_gap(gram.n, self.options), self.options.whole
+            names = tuple(str(i) for i in range(gram.n))
+            report = lambda done: self.progress("gaps", before + done)  # noqa: E731
+            with self.costs.part("gaps"):
+                gap = measure_gap(loaded, batch, self.rule, gram, names, step=step, whole=whole, progress=report)
+            self.gaps.append(gap)
+
+    def _measure(self, step: int, loaded: LoadedModel, batch: AnswerBatch, gram: AnswerGram) -> None:
+        state, seeded = gram.odds, {"resamples": self.options.resamples, "seed": self.settings.seed}
+        self.traces.append((fisher_traces(gram), state.p * state.q))
+        if not step:
+            self.hidden.update(hidden_cosines(hidden_states(loaded, batch), **seeded))
+        if step in (0, self.settings.steps // 2, self.settings.steps):
+            self.tables[step] = interactions(gram, **seeded)["all"]
+
+
+def _tables(found: Comparison, seen: _Visits, options: CompareOptions) -> dict[str, Any]:
     """What Fig. 1 and Tables 1 and 3 are about, as plain data."""
     return {
-        "hidden": hidden,
-        "fisher": fisher_against_variance(*map(np.array, zip(*traces, strict=True)), resamples=options.resamples),
-        "interactions": {str(step): table for step, table in sorted(tables.items())},
+        "hidden": seen.hidden,
+        "fisher": fisher_against_variance(*map(np.array, zip(*seen.traces, strict=True)), resamples=options.resamples),
+        "interactions": {str(step): table for step, table in sorted(seen.tables.items())},
         "linearised_cosines": _linearised_cosines(found),
     }
 

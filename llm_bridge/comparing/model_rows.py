@@ -66,15 +66,22 @@ def _step_rule_row(each: Mapping[str, Any]) -> EvidenceRow:
 
 
 def _group_row(sampled: Mapping[str, Any]) -> EvidenceRow:
-    inside = sampled["share_within_interval"]
+    # Earlier versions kept no paired differences: there the interval is that of the model's own mean.
+    paired = "share_within_paired_interval" in sampled
+    inside = sampled["share_within_paired_interval" if paired else "share_within_interval"]
+    measured = f"{sampled['measured'][-1]:.3f} +- {sampled['measured_half_width'][-1]:.2g}; largest error "
+    measured += f"{sampled['largest_error_of_expected_rule']:.2g}"
+    interval = "within the 95% interval of the mean at"
+    if paired:
+        ahead, half = sampled["over_expected_rule"][-1], sampled["over_expected_rule_half_width"][-1]
+        measured += f"; over the weight's, seed by seed, {ahead:.3f} [{ahead - half:.3f}, {ahead + half:.3f}]"
+        interval = "the 95% interval of the difference, each step for itself, holds 0 at"
     return EvidenceRow(
         "sampled groups",
         f"the bandit under the expected weight of {sampled['rule']} predicts the mean over {sampled['seeds']} seeds",
         "",
         f"mean J at the end {sampled['bandit'][-1]:.3f} sampled, {sampled['expected_rule'][-1]:.3f} by the weight",
-        f"{sampled['measured'][-1]:.3f} +- {sampled['measured_half_width'][-1]:.2g}; largest error "
-        f"{sampled['largest_error_of_expected_rule']:.2g}",
+        measured,
         "supported" if inside == 1 else "refuted" if inside < 0.5 else "undecided",
-        remark=f"within the 95% interval of the mean at {inside:.0%} of the steps; X-GROUP is about one step; run at "
-        f"{sampled['step']}",
+        remark=f"{interval} {inside:.0%} of the steps; X-GROUP is about one step; run at {sampled['step']}",
     )

@@ -45,7 +45,7 @@ class SampledComparison:
         eta: step size.
         step: where it is from, in words; no theorem covers it.
         model, bandit: ``J`` of the model's and of the bandit's runs, ``(R, T + 1, n)``.
-        expected: the bandit under the expected rule, the mean over the seeds' prompt orders, ``(T + 1, n)``.
+        expected: the bandit under the expected rule, along the prompt order of each seed, ``(R, T + 1, n)``.
     """
 
     prompts: tuple[str, ...]
@@ -64,11 +64,18 @@ class SampledComparison:
         return per_seed.mean(axis=0), half
 
     def to_json(self) -> dict[str, Any]:
-        """Scalars and mean curves."""
+        """Scalars and mean curves.
+
+        Of the expected rule both are told: whether it lies within the interval of the model's mean
+        (``share_within_interval``, of the steps), and, free of what the prompt orders do to both, whether the paired
+        difference ``over_expected_rule``, model minus expected rule, has an interval that holds 0.
+        """
         (measured, half), (simulated, other) = self.interval(self.model), self.interval(self.bandit)
-        predicted = self.expected.mean(axis=1)
-        # Both use the same words, so the difference of each pair is what tells.
+        predicted = self.expected.mean(axis=(0, 2))
+        # Model and bandit use the same words, and both go along the order that the expected rule goes along: so the
+        # difference of each pair is what tells.
         paired, width = self.interval(self.model - self.bandit)
+        ahead, margin = self.interval(self.model - self.expected)
         return {
             "prompts": list(self.prompts),
             "rule": self.rule,
@@ -83,6 +90,9 @@ class SampledComparison:
             "expected_rule": predicted.tolist(),
             "largest_error_of_expected_rule": float(np.abs(predicted - measured).max()),
             "share_within_interval": float((np.abs(predicted - measured) <= half)[1:].mean()),
+            "over_expected_rule": ahead.tolist(),
+            "over_expected_rule_half_width": margin.tolist(),
+            "share_within_paired_interval": float((np.abs(ahead) <= margin)[1:].mean()),
             "paired_difference_at_end": [
                 float(paired[-1]),
                 float(paired[-1] - width[-1]),
@@ -171,4 +181,4 @@ def compare_sampled(
         means.append(simulate(problem, weighted, eta, settings.steps, seed=seed, record="full").J)
         progress(number + 1)
     names = tuple(prompt.question for prompt in prompts)
-    return SampledComparison(names, rule.name, eta, step, np.array(model), np.array(bandit), np.mean(means, axis=0))
+    return SampledComparison(names, rule.name, eta, step, np.array(model), np.array(bandit), np.array(means))

@@ -19,6 +19,7 @@ import numpy.typing as npt
 import torch
 from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 
+from llm_bridge.costs import counted_as
 from llm_bridge.measurement.gram import AnswerGram
 from llm_bridge.measurement.moves import moved
 from llm_bridge.models import LoadedModel
@@ -54,9 +55,10 @@ class HessianProduct:
         """``Hess v`` for ``v`` of shape ``(d,)``, float64."""
         self.count += 1
         direction = torch.as_tensor(np.ravel(v)).to(self._gradient)
-        pieces = torch.autograd.grad(
-            self._gradient, self._parameters, grad_outputs=direction, retain_graph=True, materialize_grads=True
-        )
+        with counted_as(backward=2):
+            pieces = torch.autograd.grad(
+                self._gradient, self._parameters, grad_outputs=direction, retain_graph=True, materialize_grads=True
+            )
         return torch.cat([piece.detach().reshape(-1).double() for piece in pieces]).cpu().numpy()
 
 

@@ -13,7 +13,9 @@ matrix:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from itertools import permutations
+from math import factorial
 from typing import Any
 
 import numpy as np
@@ -29,10 +31,13 @@ from llm_bridge.policies import AnswerBatch
 from simulator.random import PERMUTATION_STREAM, generator
 from theory.errors import expected
 
-__all__ = ["fisher_against_variance", "fisher_diagonal", "fisher_traces"]
+__all__ = ["fisher_against_variance", "fisher_diagonal", "fisher_traces", "orders_in_words"]
 
 Floats = npt.NDArray[np.float64]
-_PERMUTATIONS = 9999
+# Random orders of the prompts; of up to 7 prompts there are no more than that, and all are taken.
+_ORDERS = 9999
+# Two prompts always lie on a line.
+_LEAST = 3
 
 
 def fisher_traces(measured: AnswerGram) -> Floats:
@@ -59,7 +64,9 @@ def fisher_against_variance(
     """Table 1 of the paper, with p-values that do not take checkpoints for independent.
 
     The p-values are two-sided and come from permuting the prompts of the variances, the same way at all checkpoints:
-    what is tested is whether a prompt's Fisher information has to do with *its own* variance.
+    what is tested is whether a prompt's Fisher information has to do with *its own* variance. With o orders of which e
+    give a value at least as far from 0 as the observed one, ``p = e / o`` if these are all orders there are (the
+    observed one among them), and ``(1 + e) / (1 + o)`` if they are random ones.
 
     Args:
         traces: ``(T, n)``, ``tr F_i`` at T checkpoints.
@@ -72,7 +79,8 @@ def fisher_against_variance(
         ``value``, ``low``, ``high``, ``p``; ``other_prompts``, the mean over all pairings of *different* prompts at
         different iterations, which is ``-different / (n - 1)``: about 0 by construction, and what one measures if the
         mini-batches of different iterations hold different prompts; and ``within``, the mean over prompts of the
-        correlation along the run. None where there are fewer than 3 prompts or too few checkpoints.
+        correlation along the run. None where there are fewer than 3 prompts or too few checkpoints. And
+        ``permutations``: ``orders`` is o, ``all`` whether there are no others; None with fewer than 3 prompts.
 
     Raises:
         InputError: shapes differ or are not (T, n).
@@ -82,32 +90,63 @@ def fisher_against_variance(
         raise expected(
             "shapes of traces and variances", f"{f.shape} and {v.shape}", "(T, n) twice", "pass one row each"
         )
+    n = f.shape[1]
+    orders, every = _orders(n, seed)
     return {
-        "pearson": _table(f, v, resamples, seed, lambda rows: rows),
-        "spearman": _table(f, v, resamples, seed, lambda rows: rankdata(rows, axis=1)),
+        "pearson": _table(f, v, orders, every, resamples, seed, lambda rows: rows),
+        "spearman": _table(f, v, orders, every, resamples, seed, lambda rows: rankdata(rows, axis=1)),
+        "permutations": None if n < _LEAST else {"orders": len(orders), "all": every},
         "checkpoints": len(f),
-        "prompts": f.shape[1],
+        "prompts": n,
     }
 
 
-def _table(f: Floats, v: Floats, resamples: int, seed: int, change: Callable[[Floats], Floats]) -> dict[str, Any]:
+def orders_in_words(found: Mapping[str, Any]) -> str:
+    """Which orders of the prompts the p-values of :func:`fisher_against_variance` are from.
+
+    Empty if there are none, or nothing is said of them, as in results of earlier versions.
+    """
+    told = found.get("permutations")
+    return (
+        ""
+        if told is None
+        else f"{'all ' if told['all'] else ''}{told['orders']}{'' if told['all'] else ' random'} orders"
+    )
+
+
+def _orders(n: int, seed: int) -> tuple[npt.NDArray[np.int64], bool]:
+    """Orders of n prompts, ``(o, n)``, and whether these are all: random ones if there are more than ``_ORDERS``."""
+    if factorial(n) <= _ORDERS:
+        return np.array(list(permutations(range(n)))), True
+    draws = generator(seed, stream=PERMUTATION_STREAM)
+    return draws.permuted(np.tile(np.arange(n), (_ORDERS, 1)), axis=1), False
+
+
+def _table(
+    f: Floats,
+    v: Floats,
+    orders: npt.NDArray[np.int64],
+    every: bool,
+    resamples: int,
+    seed: int,
+    change: Callable[[Floats], Floats],
+) -> dict[str, Any]:
     steps, n = f.shape
     found: dict[str, Any] = dict.fromkeys(("same", "different", "other_prompts", "within"))
-    if n < 3:
+    if n < _LEAST:
         return found
 
     def correlations(index: npt.NDArray[np.int64]) -> dict[str, float | None]:
         a, b = _standard(change(f[:, index])), _standard(change(v[:, index]))
         return {name: float(value[0]) for name, value in _means(a, b, np.arange(len(index))[None]).items()}
 
-    draws = generator(seed, stream=PERMUTATION_STREAM)
-    orders = draws.permuted(np.tile(np.arange(n), (_PERMUTATIONS, 1)), axis=1)
     shuffled = _means(_standard(change(f)), _standard(change(v)), orders)
     for name, interval in intervals_over_prompts(correlations, n, resamples=resamples, seed=seed).items():
         if interval.value is not None:
             # 1e-12: permutations that give the observed value again may differ from it by rounding.
             extreme = int(np.sum(np.abs(shuffled[name]) >= abs(interval.value) - 1e-12))
-            p = (1 + extreme) / (1 + _PERMUTATIONS)
+            # The observed order is one of all; beside random ones it is counted, lest p be 0.
+            p = extreme / len(orders) if every else (1 + extreme) / (1 + len(orders))
             found[name] = {"value": interval.value, "low": interval.low, "high": interval.high, "p": p}
     if found["different"] is not None:
         found["other_prompts"] = -found["different"]["value"] / (n - 1)

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from llm_bridge.costs import counted_as
 from llm_bridge.measurement.intervals import intervals_over_prompts, pairs_of
 from llm_bridge.models import LoadedModel, full_precision
 from llm_bridge.policies import AnswerBatch
@@ -44,7 +45,7 @@ def hidden_states(loaded: LoadedModel, batch: AnswerBatch, layer: int = -2) -> d
     for i in range(batch.shape[0]):
         single = batch.prompt(i)
         length = single.start + int((single.targets[0] >= 0).nonzero()[0, 0])
-        with torch.no_grad(), full_precision():
+        with torch.no_grad(), full_precision(), counted_as(forward=1):
             states = loaded.model(
                 input_ids=single.input_ids[:1, :length], use_cache=False, output_hidden_states=True, logits_to_keep=1
             ).hidden_states

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from llm_bridge.costs import Costs
 from llm_bridge.measurement.curvature import prompt_curvature
 from llm_bridge.measurement.feature_sizes import feature_sizes
 from llm_bridge.measurement.fisher import fisher_against_variance, fisher_traces
@@ -67,8 +67,8 @@ class MeasureOptions:
 class Measures:
     """What was measured: plain data by part, arrays for figures and further work, and the Gram matrix if there is one.
 
-    ``content["cost"]`` holds, for each part, ``seconds`` and the ``forward`` and ``backward`` passes of one prompt's
-    answers (a Hessian-vector product counts as two backward passes).
+    ``content["cost"]`` holds the cost of each part, see ``llm_bridge.costs``; of the Gram matrix also how it was stored
+    (``method``) and the ``bytes`` of rows held at most.
     """
 
     content: dict[str, Any]
@@ -112,29 +112,31 @@ def measure(
     """
     options = options or MeasureOptions()
     content: dict[str, Any] = {"cost": {}}
+    costs = Costs()
     arrays: dict[str, npt.NDArray[Any]] = {}
     measured: AnswerGram | None = None
     if set(options.parts) - {"hidden"}:
-        measured = answer_gram(
-            loaded,
-            batch,
-            method=options.method,
-            memory=options.memory,
-            width=options.width,
-            seed=options.seed,
-            progress=lambda done: progress("gram", done),
-        )
+        with costs.part("gram"):
+            measured = answer_gram(
+                loaded,
+                batch,
+                method=options.method,
+                memory=options.memory,
+                width=options.width,
+                seed=options.seed,
+                progress=lambda done: progress("gram", done),
+            )
         state = measured.odds
         arrays |= {"gram": measured.gram, "logits": measured.logits, "answers": measured.answers, "p": state.p}
         arrays["variance"] = state.p * state.q
-        content["cost"]["gram"] = {**measured.cost, "method": measured.method}
     for part in options.parts:
-        begun = time.perf_counter()
-        told, more, passes = _MEASURE[part](loaded, prompts, batch, measured, options, lambda i: progress(part, i))  # noqa: B023
+        with costs.part(part):
+            told, more = _MEASURE[part](loaded, prompts, batch, measured, options, lambda i: progress(part, i))  # noqa: B023
         content[part] = told
         arrays |= more
-        if part != "gram":
-            content["cost"][part] = {"seconds": time.perf_counter() - begun, **passes}
+    content["cost"] = costs.to_json()
+    if measured is not None:
+        content["cost"]["gram"] |= {"bytes": measured.cost["bytes"], "method": measured.method}
     return Measures(content, arrays, measured)
 
 
@@ -150,25 +152,25 @@ def spread_prompts(p: npt.NDArray[np.float64], count: int) -> list[int]:
 
 def _gram(loaded: Any, prompts: Any, batch: Any, measured: AnswerGram, options: Any, tick: Any) -> Any:
     geometry = geometry_of(measured, loaded.name).to_json()
-    return {**geometry, "sketch": measured.sketch, "features": feature_sizes(measured)}, {}, {}
+    return {**geometry, "sketch": measured.sketch, "features": feature_sizes(measured)}, {}
 
 
 def _interactions(loaded: Any, prompts: Any, batch: Any, measured: AnswerGram, options: Any, tick: Any) -> Any:
     cosines, least = pair_arrays(measured)
     content = interactions(measured, resamples=options.resamples, seed=options.seed)
-    return content, {"cosines": cosines, "least_m": least}, {"forward": 0, "backward": 0}
+    return content, {"cosines": cosines, "least_m": least}
 
 
 def _sampling(loaded: Any, prompts: Any, batch: Any, measured: AnswerGram, options: Any, tick: Any) -> Any:
     content = {str(group): sampled_cosines(measured, group, seed=options.seed) for group in options.groups}
-    return content, {}, {"forward": 0, "backward": 0}
+    return content, {}
 
 
 def _hidden(loaded: Any, prompts: Any, batch: AnswerBatch, measured: Any, options: Any, tick: Any) -> Any:
     vectors = hidden_states(loaded, batch)
     content = hidden_cosines(vectors, resamples=options.resamples, seed=options.seed)
     arrays = {f"hidden_{pooling}": rows for pooling, rows in vectors.items()}
-    return content, arrays, {"forward": len(prompts), "backward": 0}
+    return content, arrays
 
 
 def _fisher(loaded: Any, prompts: Any, batch: Any, measured: AnswerGram, options: Any, tick: Any) -> Any:
@@ -176,33 +178,25 @@ def _fisher(loaded: Any, prompts: Any, batch: Any, measured: AnswerGram, options
     table = fisher_against_variance(
         traces[None], (state.p * state.q)[None], resamples=options.resamples, seed=options.seed
     )
-    return {"traces": traces.tolist(), **table}, {"fisher": traces}, {"forward": 0, "backward": 0}
+    return {"traces": traces.tolist(), **table}, {"fisher": traces}
 
 
 def _curvature(loaded: Any, prompts: Any, batch: Any, measured: AnswerGram, options: Any, tick: Any) -> Any:
     chosen = spread_prompts(measured.odds.p, options.curved)
-    content, products = [], 0
+    content = []
     for done, i in enumerate(chosen):
         # Products in single precision do not carry more digits.
         tolerance = 1e-3 if loaded.dtype == "float64" else 1e-2
         found = prompt_curvature(loaded, batch, measured, i, ball=options.ball, tolerance=tolerance, seed=options.seed)
         content.append({"prompt": prompts[i].question, **found})
-        products += found["products"]
         tick(done + 1)
-    # A graph at each point: theta twice (both forms), two for finite differences, and those on the ball.
-    graphs = len(chosen) * (4 + options.ball)
-    return content, {}, {"forward": graphs, "backward": graphs + 2 * products}
+    return content, {}
 
 
 def _gains(loaded: Any, prompts: Any, batch: Any, measured: AnswerGram, options: Any, tick: Any) -> Any:
     x_max_sq = feature_sizes(measured)["raw"]["x_max_sq"]
     found = [step_gains(loaded, batch, rule, x_max_sq) for rule in RULES.values()]
-    n = measured.n
-    return (
-        {each["rule"]: each for each in found},
-        {},
-        {"forward": len(found) * (n + n + n * n), "backward": len(found) * n},
-    )
+    return {each["rule"]: each for each in found}, {}
 
 
 _MEASURE: dict[str, Callable[..., Any]] = {

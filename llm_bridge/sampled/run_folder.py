@@ -96,7 +96,7 @@ class RunFolder:
         # Earlier versions wrote no form; the digest of the task changes with it.
         known = {**{name: wanted[name] for name in ("form", "eval_form") if name in wanted}, **self._known()}
         for name in dict.fromkeys([*wanted, *known]):
-            if wanted.get(name) != known.get(name):
+            if _differs(name, wanted, known):
                 remedy = "give the settings of that run, or choose another --out"
                 told = f"{known.get(name)!r} as in the run that {self.path} holds"
                 raise expected(name.replace("_", "-"), wanted.get(name), told, remedy)
@@ -117,6 +117,18 @@ class RunFolder:
     def claim(self, identity: Mapping[str, Any]) -> None:
         """Write down whose directory this is from now on."""
         write_json(self.path / "run.json", {"identity": dict(identity)})
+
+
+def _differs(name: str, wanted: Mapping[str, Any], known: Mapping[str, Any]) -> bool:
+    """Whether two runs differ in a setting.
+
+    The adapter's seed is the reason why two models differ in their numbers: it counts only where they do, and where
+    both have one. A saved adapter has none, and earlier versions wrote none.
+    """
+    here, there = wanted.get(name), known.get(name)
+    if name == "lora_seed" and (None in (here, there) or wanted.get("model_digest") == known.get("model_digest")):
+        return False
+    return bool(here != there)
 
 
 @contextmanager
@@ -155,7 +167,12 @@ def _adapter_settings(loaded: LoadedModel) -> dict[str, Any]:
     config = loaded.model.peft_config[loaded.model.active_adapter]
     targets = config.target_modules
     shown = targets if isinstance(targets, str) else sorted(targets or ())
-    return {"lora_r": config.r, "lora_alpha": config.lora_alpha, "lora_target_modules": shown}
+    return {
+        "lora_r": config.r,
+        "lora_alpha": config.lora_alpha,
+        "lora_target_modules": shown,
+        "lora_seed": loaded.lora_seed,
+    }
 
 
 def model_digest(loaded: LoadedModel) -> str:

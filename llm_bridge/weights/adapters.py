@@ -6,6 +6,7 @@ The files hold A and B; the model is W + (alpha / r) B A. What else it takes to 
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -22,9 +23,12 @@ __all__ = ["load_adapter"]
 _FILES = ("adapter.safetensors", "adapter_model.safetensors")
 
 
-def load_adapter(loaded: LoadedModel, place: Path) -> None:
+def load_adapter(loaded: LoadedModel, place: Path) -> LoadedModel:
     """Replace the model's trainable parameters by those of a file, or of a folder that holds ``adapter.safetensors``
-    or peft's ``adapter_model.safetensors``.
+    or peft's ``adapter_model.safetensors``; in place.
+
+    Returns:
+        The same model, without the seed of an adapter that it has no more.
 
     Raises:
         InputError: there is no such file, it cannot be read, it does not fit the model's adapter, or it was trained
@@ -49,6 +53,7 @@ def load_adapter(loaded: LoadedModel, place: Path) -> None:
     with torch.no_grad():
         for name, parameter in loaded.parameters.items():
             parameter.copy_(found[name])
+    return replace(loaded, lora_seed=None)
 
 
 def _full_name(name: str) -> str:

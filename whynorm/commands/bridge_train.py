@@ -176,7 +176,7 @@ def _train(given: dict[str, Any], settings: Any, processes: Any, device: str) ->
         given["model"], lora=lora, dtype=given["dtype"], device=device, checkpointing=given["checkpointing"]
     )
     if given["adapter"] is not None:
-        load_adapter(loaded, given["adapter"])
+        loaded = load_adapter(loaded, given["adapter"])
 
     def asked(name: str) -> Any:
         return with_reward(get_task(name, tokenizer=loaded.tokenizer, form=given["form"]), given["reward"])
