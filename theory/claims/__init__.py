@@ -26,6 +26,7 @@ _FIRST = (
         "several",
         "rates",
         "sharp_comparison",
+        "grpo_late",
         "grpo_mean",
         "scales",
         "unscaled",

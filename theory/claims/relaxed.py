@@ -171,7 +171,7 @@ _GRPO = (
         left=gain,
         right=lambda run: -_descent(run, GRPO, grpo_factor, late=True),
         fixed_by="P-T34-DESCENT-FIXED",
-        remark=f"{_SIGN} C is taken one step too late (the proof has C at t - 1).",
+        remark=f"{_SIGN} C stands at t, in the proof at t - 1: repaired, both hold (X-GRPO-LATE-INTERACTING).",
     ),
     _claim(
         "T34",
