@@ -75,7 +75,7 @@ CLAIMS = (
         left=gain,
         right=lambda run: -_descent(run, run.std_bound[1:]),
         fixed_by="P-T32-DESCENT-FIXED",
-        remark="Direction and sign are reversed. C stands at t, in the proof at t - 1: mended, both hold (X-GRPO-LATE).",
+        remark="Direction and sign are reversed. C is at t, in the proof at t - 1: mended, both hold (X-GRPO-LATE).",
     ),
     _claim(
         "DESCENT-FIXED",
