@@ -2,13 +2,14 @@
 
 Without orthogonality a prompt moves whichever one is drawn, and ``X-ORDER`` does not apply. After t steps there are n^t
 equally likely parameter vectors; each is followed, so an expectation is a plain mean. That is for small n and T; for
-longer runs, ``simulator.sampling`` estimates expectations with confidence intervals.
+longer runs, ``simulator.sampling`` estimates expectations with confidence intervals. Draws of identical prompts lead to
+one and the same vector, which is followed once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -129,6 +130,31 @@ class LevelMeans:
         return self.std_sup
 
 
+def _draws(features: Array, answers: Array) -> tuple[list[int], list[int]]:
+    """The draws that are followed, and which of these each prompt's draw is.
+
+    Identical prompts have identical gradients: where each prompt comes equally often, one of each is followed, and
+    these are as likely as one another. Else all are.
+
+    Args:
+        features: ``(n, K, d)``.
+        answers: ``(n,)``.
+
+    Returns:
+        Numbers of m prompts, and for each of the n prompts its place among them.
+    """
+    followed: list[int] = []
+    place: list[int] = []
+    for i, answer in enumerate(answers):
+        same = (k for k, j in enumerate(followed) if answer == answers[j] and (features[i] == features[j]).all())
+        place.append(next(same, len(followed)))
+        if place[-1] == len(followed):
+            followed.append(i)
+    if len(set(np.bincount(place))) > 1:
+        return [*range(len(answers))], [*range(len(answers))]
+    return followed, place
+
+
 class InteractingRun(LevelMeans):
     """Expectations over the prompt order at t = 0..T; the same attributes as ``ExpectedRun``.
 
@@ -155,9 +181,11 @@ class InteractingRun(LevelMeans):
         point = Point(instance)
         self.features, self.answers = instance.features, instance.answers
         self.n = len(self.answers)
-        if self.n > 1 and instance.steps > orders_that_fit(self.n, MAX_NODES):
-            most = orders_that_fit(self.n, MAX_NODES)
-            raise expected("steps", instance.steps, f"at most {most} with {self.n} prompts", "all orders are followed")
+        self._followed, self._place = _draws(self.features, self.answers)
+        different = len(self._followed)
+        if different > 1 and instance.steps > orders_that_fit(different, MAX_NODES):
+            wanted = f"at most {orders_that_fit(different, MAX_NODES)} with {different} different prompts"
+            raise expected("steps", instance.steps, wanted, "all orders are followed")
         self.x_sq, self.x_max_sq = point.x_sq, point.x_max_sq
         self._instance, self.rule, self._step_size = instance, rule, step_size
         self._run: tuple[Constants, list[States]] | None = None
@@ -183,26 +211,28 @@ class InteractingRun(LevelMeans):
         levels = [node_states(features, self.answers, thetas)]
         for _ in range(self._instance.steps):
             moves = eta * update_direction(self.rule, levels[-1])
-            thetas = (thetas[:, None, :] + moves).reshape(-1, features.shape[2])
+            thetas = (thetas[:, None, :] + moves[:, self._followed]).reshape(-1, features.shape[2])
             levels.append(node_states(features, self.answers, thetas))
         return levels
 
     @cached_property
     def levels(self) -> list[States]:  # type: ignore[override]
-        """The ``n^t`` states at t = 0..T."""
+        """The ``m^t`` states at t = 0..T, all equally likely; m = n unless prompts are identical."""
         if not is_exact(self.features) and self._run is not None and self._run[0] == self.constants:
             return self._run[1]
         return self._tree(self.features, self._instance.theta, self.eta)
 
     @cached_property
     def drawn_gain(self) -> list[Array]:
-        """``J_l(theta_t) - J_l(theta_{t-1})`` for each of the ``n^(t-1)`` states, drawn prompt and prompt l.
+        """``J_l(theta_t) - J_l(theta_{t-1})`` for each of the ``m^(t-1)`` states, drawn prompt and prompt l.
 
-        Shape ``(n^(t-1), n, n)`` for t = 1..T, formed without cancellation.
+        Shape ``(m^(t-1), n, n)`` for t = 1..T, formed without cancellation.
         """
-        found = []
-        for before, after in zip(self.levels, self.levels[1:], strict=False):
+        found, places = [], np.array(self._place)
+        for before, reached in zip(self.levels, self.levels[1:], strict=False):
             moves = self.eta * update_direction(self.rule, before)
+            first = np.arange(len(before.p))[:, None] * len(self._followed)
+            after = reached.map(partial(np.take, indices=(first + places).ravel(), axis=0))
             change = gains(self.features, self.answers, before, moves, after)
             found.append(change.reshape(len(before.p), self.n, self.n))
         return found

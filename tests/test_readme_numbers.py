@@ -198,6 +198,13 @@ def test_from_when_the_sum_of_theorem_3_2_fails() -> None:
     holds("README", "with one prompt, from T = # for features 1 and 0, p0 = 1/2;", kept.steps)
 
 
+def test_from_when_the_sum_of_theorem_3_4_fails_with_two_prompts() -> None:
+    kept = kept_instance("P-T34-SUM")
+    assert kept is not None
+    assert (kept.features.tolist(), kept.theta.tolist()) == ([[[1.0], [-1.0]]] * 2, [0.0])
+    holds("README", "fails with any number of identical ones, with # from T = #", len(kept.answers), kept.steps)
+
+
 def test_how_often_the_sweeps_are_killed() -> None:
     text = (ROOT / "tests" / "test_simulator_sweeps_kill.py").read_text()
     holds(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from compare import assert_agree
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from simulator import interacting
 from simulator.checks import build_context
 from simulator.conflict import conflict
 from simulator.families import make_problem, shared_skill_bound, success_targets
@@ -54,9 +56,44 @@ def test_expectations_are_means_over_the_reference_engines_runs() -> None:
 
 
 def test_too_many_orders_are_refused() -> None:
-    with pytest.raises(InputError, match=r"steps is 30; expected at most 8 with 3 prompts"):
+    with pytest.raises(InputError, match=r"steps is 30; expected at most 8 with 3 different prompts"):
         InteractingRun(_instance(_skill(), 30), GRPO, grpo_step)
     assert [orders_that_fit(n, 130) for n in (2, 3, 4)] == [6, 4, 3]
+
+
+def _copies(*numbers: int) -> Instance:
+    """Prompts of these numbers, the same where the numbers are, four steps."""
+    problem, picked = _skill(2), list(numbers)
+    features, answers = problem.features[picked], problem.answers[picked]
+    return replace(_instance(problem, 4), features=features, answers=answers)
+
+
+@pytest.mark.parametrize(("numbers", "followed"), [((0, 0), 1), ((0, 1, 1, 0), 2), ((0, 1, 1), 3)])
+def test_identical_prompts_are_followed_once(numbers: tuple[int, ...], followed: int) -> None:
+    """Where they come equally often; the numbers are those of all orders."""
+    n = len(numbers)
+    run = InteractingRun(_copies(*numbers), GRPO, grpo_step)
+    assert [len(level.p) for level in run.levels] == [followed**t for t in range(5)]
+    with patch.object(interacting, "_draws", lambda *_: ([*range(n)], [*range(n)])):
+        every = InteractingRun(_copies(*numbers), GRPO, grpo_step)
+    assert len(every.levels[-1].p) == n**4
+    assert run.constants == every.constants
+    for name in ("J", "q", "grad_sq", "weighted_grad_sq", "total_grad_sq", "std_sup", "std_mean", "gain"):
+        assert_agree(getattr(run, name), getattr(every, name), 1e-12, name)
+    for few, all_ in zip(run.drawn_gain, every.drawn_gain, strict=True):
+        assert few.shape == (len(few), n, n)
+        once, often = (np.sort(change.reshape(-1, n * n), axis=0) for change in (few, all_))
+        assert_agree(np.repeat(once, len(all_) // len(few), axis=0), often, 1e-9, "gain of each draw", atol=1e-14)
+
+
+def test_prompts_that_differ_in_the_right_output_are_not_identical() -> None:
+    other = replace(_copies(0, 0), answers=np.array([0, 1]))
+    assert len(InteractingRun(other, GRPO, grpo_step).levels[-1].p) == 2**4
+
+
+def test_one_prompt_many_times_has_no_orders_to_be_too_many() -> None:
+    run = InteractingRun(replace(_copies(0, 0, 0), steps=200), GRPO, grpo_step)
+    assert run.J.shape == (201, 3)
 
 
 @pytest.mark.parametrize("seed", range(3))

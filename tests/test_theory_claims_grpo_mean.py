@@ -73,6 +73,16 @@ def test_it_holds_with_slow_paths_from_hard_prompts_and_not_with_a_smaller_c() -
     assert (left > right * run.std_mean[:-1].mean(axis=0) / run.std_bound[:-1].mean(axis=0)).all()
 
 
+def test_a_constant_below_1_41_would_not_do() -> None:
+    """From a harder start than the witness's, whose run is shorter."""
+    assert CLAIM.witness is not None
+    instance = replace(CLAIM.witness(), theta=np.full(2, np.log(1e-5) / 2), steps=1360)
+    run = build_context(CLAIM, instance)
+    ratio = (np.asarray(CLAIM.left(run)) / CLAIM.right(run))[-1]
+    assert ((ratio > 0.5317) & (ratio < 1)).all()
+    assert (8 / 3 * ratio > 1.41).all()
+
+
 def test_it_is_silent_about_one_prompt_where_it_is_false() -> None:
     kept = kept_instance("P-T32-SUM")
     assert kept is not None

@@ -61,7 +61,7 @@ def test_reversed_inequalities_are_refuted(claim_id: str) -> None:
     assert property_check(reversed_claim, build_context, 60, seed=2).counterexample is not None
 
 
-@pytest.mark.parametrize("claim_id", ["X-IDENTITY", "P-EQ5", "P-EQ10", "P-EQ11", "P-EQ12"])
+@pytest.mark.parametrize("claim_id", ["X-IDENTITY", "P-EQ10", "P-EQ11", "P-EQ12"])
 @pytest.mark.parametrize("factor", [1 + 1e-12, -1.0, 0.5])
 def test_an_equation_with_a_wrong_factor_is_refuted(claim_id: str, factor: float) -> None:
     found = property_check(_scaled(REGISTRY[claim_id], factor), build_context, 40, seed=3)

@@ -19,7 +19,7 @@ from whynorm.scatter import SIZE, scatter_plots
 from whynorm.sections import group_claims, verdict_counts
 from whynorm.verify import Effort
 
-CHAIN, POINT, EQUALITY, IFF = "P-T34-APPENDIX-FIXED", "P-L31-VAR", "P-EQ5", "P-T32-COMPARE-FIXED"
+CHAIN, POINT, EQUALITY, IFF = "P-T34-APPENDIX-FIXED", "P-L31-VAR", "P-EQ10", "P-T32-COMPARE-FIXED"
 LOWER, PRINTED = "P-T31-DESCENT-FIXED", "P-T34-APPENDIX"
 CHOSEN = [CHAIN, POINT, EQUALITY, IFF, LOWER, PRINTED, "S-UPDATE-SHORT", "S-UPDATE-SHORT-FIXED", "P-T32-SUM"]
 

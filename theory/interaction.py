@@ -40,7 +40,7 @@ class Constants:
 
     Attributes:
         x_max_sq: ``X_max^2``.
-        M: of Assumption 4, positive; inf if there is none.
+        M: of Assumption 4, positive (what is measured is at least 1); inf if there is none.
         R1: of Assumption 5, at least 1, bounds ratios of gradient norms.
         R2: of Assumption 5, at least 1, bounds ratios of standard deviations.
     """
@@ -108,7 +108,7 @@ def measure_constants(states: States, x_sq: Array, x_max_sq: float) -> Constants
 
     Returns:
         Each a little more than what was measured, rounded up to 24 bits; M is at least 1 (a larger constant is always
-        allowed, and a smaller one changes no step size), and inf if no constant works.
+        allowed, and one below 1 changes no step size), and inf if no constant works.
     """
     n = states.p.shape[1]
     if n == 1:

@@ -73,7 +73,10 @@ CLAIMS = (
         fixed_by="P-T32-COMPARE-FIXED",
         remark=(
             "Read for the bounds averaged over prompts. Each prompt's bound carries its own 1 - p0, so the average "
-            "must be weighted. For a single prompt the statement holds (and says only C(i, T) < 1)."
+            "must be weighted. For a single prompt the statement holds (and says only C(i, T) < 1). The source has one "
+            'direction, "provided that" C(T) < 1; the other is added here. The counterexample is one to the source\'s '
+            "own: C(T) < 1, and GRPO's bound is the larger one. The text before it sums over i = 0..T-1 where t is "
+            "meant, and the one after it calls C(T) the average standard deviation, though it has a factor 8/3."
         ),
     ),
     _claim(

@@ -162,8 +162,8 @@ CLAIMS = (
             "As printed, false with one prompt (P-T32-SUM). C is one sequence for all prompt orders, and each of "
             "several prompts may be drawn at every step or never: the least C is the largest sqrt(V) of the prompt's "
             "own path so far, at least sqrt(V_i(theta_0)), and does not fall. The proof gives 40/17 in place of 8/3. "
-            "Two prompts at p0 = 1e-4 with features 1 and -1 come to 0.49 of the bound, so less than 1.3 would not "
-            "do."
+            "Two prompts at p0 = 1e-4 with features 1 and -1 come to 0.488 of the bound, and from p0 = 1e-5, T = 1360, "
+            "to 0.5317: less than 1.41 would not do."
         ),
     ),
 )

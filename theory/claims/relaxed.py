@@ -1,8 +1,9 @@
 """P-T33 and P-T34: prompts that act on one another, under Assumptions 4 and 5.
 
 The step sizes depend on M, R1 and R2, which depend on the run, which depends on the step size: the context chooses
-constants that are consistent with the run they lead to (``theory.interaction``). M counts from 1 on; where prompts are
-orthogonal, or there is one, any M is allowed and the theorems become those of section 3.3.
+constants that are consistent with the run they lead to (``theory.interaction``). The source's M is any positive number;
+as none below 1 changes a step size or a bound here, at least 1 is taken. Where prompts are orthogonal, or there is one,
+any M is allowed and the theorems become those of section 3.3.
 """
 
 from __future__ import annotations
@@ -14,36 +15,12 @@ from theory.assumptions import BOUNDED_STD, INTERACTION, SCALE, UNIQUE_ANSWER
 from theory.certificates import Certificate, Proof
 from theory.claim import Claim, Link
 from theory.claims._interaction import grpo_descent_proof, reinforce_descent_proof
+from theory.claims._relaxed_steps import appendix_factor, grpo_factor, grpo_step, reinforce_factor, reinforce_step
 from theory.claims._runs import gain, mean_factor, min_proof, running_max, running_min, steps_column, sum_proof
 from theory.policy import Array
 from theory.rules import GRPO, REINFORCE, Rule
 
-__all__ = ["CLAIMS", "grpo_factor", "grpo_step", "reinforce_factor", "reinforce_step"]
-
-
-def reinforce_factor(constants: Any) -> Any:
-    """``max(1, M / 2)``."""
-    return max(1.0, constants.M / 2)
-
-
-def reinforce_step(constants: Any) -> Any:
-    """Theorem 3.3: ``eta = 1 / (max(1, M/2) X_max^2)``."""
-    return 1 / (reinforce_factor(constants) * constants.x_max_sq)
-
-
-def grpo_factor(constants: Any) -> Any:
-    """``max(R1, 5M/8) R2``."""
-    return max(constants.R1, 5 * constants.M / 8) * constants.R2
-
-
-def grpo_step(constants: Any) -> Any:
-    """Theorem 3.4: ``eta = 1 / (2 max(R1, 5M/8) R2 X_max^2)``."""
-    return 1 / (2 * grpo_factor(constants) * constants.x_max_sq)
-
-
-def appendix_factor(constants: Any) -> Any:
-    """``max(R1 R2, M/2)``, as eqs. (32), (33) and the last display of E.2 have it."""
-    return max(constants.R1 * constants.R2, constants.M / 2)
+__all__ = ["CLAIMS", "appendix_factor", "grpo_factor", "grpo_step", "reinforce_factor", "reinforce_step"]
 
 
 def _descent(run: Any, rule: Rule, factor: Any, late: bool = False) -> Array:
@@ -171,7 +148,10 @@ _GRPO = (
         left=gain,
         right=lambda run: -_descent(run, GRPO, grpo_factor, late=True),
         fixed_by="P-T34-DESCENT-FIXED",
-        remark=f"{_SIGN} C stands at t, in the proof at t - 1: repaired, both hold (X-GRPO-LATE-INTERACTING).",
+        remark=(
+            f"{_SIGN} C is at t, in the proof at t - 1: mended, both hold (X-GRPO-LATE-INTERACTING). Table 2 lists a "
+            "single R, a lower bound of standard deviations; Assumption 5 has R1 and R2, upper bounds of ratios."
+        ),
     ),
     _claim(
         "T34",
@@ -196,7 +176,11 @@ _GRPO = (
         left=_sum_left,
         right=lambda run: _bound(run, grpo_factor) * mean_factor(run),
         fixed_by="P-T34-SUM-FIXED",
-        remark="As in Theorem 3.2: the mean of C_t can come out for the minimum, not for the sum.",
+        remark=(
+            "As in Theorem 3.2: the mean of C_t can come out for the minimum, not for the sum. But here it fails with "
+            "any number of prompts: n identical ones are one prompt drawn at every step, with M = R1 = R2 = 1. Their "
+            "sum is the same for every n, and with features 1 and -1 the mean of C tends to 0 as T grows."
+        ),
     ),
     _claim(
         "T34",
@@ -259,7 +243,10 @@ _APPENDIX = (
         fixed_by="P-T34-APPENDIX-FIXED",
         remark=(
             "With the theorem's step size, eq. (29) gives max(R1, 5M/8) R2; the appendix goes on with the smaller "
-            "max(R1 R2, M/2)."
+            "max(R1 R2, M/2). Both displays are false. Runs are looked at with small constants that are consistent, "
+            "and with these only eq. (32) was seen to fail. The rate fails with larger ones, which satisfy the "
+            "assumptions as well: one prompt with features 1 and -1 at p0 = 0.3, R1 = 1, R2 = 100, M = 200, at "
+            "T = 1954."
         ),
     ),
     _claim(

@@ -140,7 +140,10 @@ _REINFORCE = (
         ),
         proof=proofs.proof_18,
         misprint=True,
-        remark='Printed as J_j "for any i_t != l"; read with j = l.',
+        remark=(
+            'Printed as J_j "for any i_t != l"; read with j = l. The proof sketch of Theorems 3.1 and 3.2 has it, and '
+            "the ball of the drawn prompt, for theta_t and theta_{t+1}: the prompt of that step is i_{t+1}, not i_t."
+        ),
     ),
     _claim(
         "19",

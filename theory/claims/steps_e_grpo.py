@@ -13,7 +13,7 @@ from theory.claims import _relaxed_sides as sides
 from theory.claims._steps import of_others, own
 from theory.claims.relaxed import grpo_factor, grpo_step
 from theory.claims.steps_d import own_taylor
-from theory.claims.steps_e_reinforce import POINTWISE, SIGN, TIME
+from theory.claims.steps_e_reinforce import ALONE, POINTWISE, SIGN, TIME
 from theory.policy import Array
 from theory.rules import GRPO
 
@@ -128,7 +128,7 @@ CLAIMS = (
         fixed_by="P-STEP-29-FIXED",
         remark=(
             "Line 2 is an equality only where max(R1, 5M/8) R2 = 1, as in (22); with the smaller step that a larger "
-            "constant gives, the left side is larger."
+            "constant gives, the left side is larger. It also prints pi_theta for pi_{theta_{t-1}}, as (22) does."
         ),
     ),
     display(
@@ -172,7 +172,7 @@ CLAIMS = (
         _statement_31("t", "+"),
         chain=_displays_of_31(sides.inner_after, 1),
         fixed_by="P-STEP-31-FIXED",
-        remark=f"{SIGN} {TIME} Either slip alone is refuted. {POINTWISE}",
+        remark=f"{SIGN} {TIME} {ALONE.format('of line 2')} {POINTWISE}",
     ),
     display(
         "31-FIXED",

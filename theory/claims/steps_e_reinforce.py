@@ -16,7 +16,7 @@ from theory.claims.steps_d import own_taylor, quadratic_in_eta
 from theory.policy import Array
 from theory.rules import REINFORCE
 
-__all__ = ["CLAIMS", "POINTWISE", "SEGMENT", "SIGN", "TIME"]
+__all__ = ["ALONE", "CLAIMS", "POINTWISE", "SEGMENT", "SIGN", "TIME"]
 
 
 def _weak_convexity(step: Any) -> Array:
@@ -91,6 +91,15 @@ SEGMENT = (
 )
 SIGN = "The last term of line 1 has the wrong sign: Lemma 17 subtracts it."
 TIME = "From line 2 on the gradients in the inner product are printed at theta_t; Taylor has them at theta_{t-1}."
+# What a verdict shows is the first slip; tests/test_theory_claims_steps.py has either of them alone.
+ALONE = (
+    "Either slip alone is refuted: the sign in line 1, which is the counterexample; the time by the lower bound {} on "
+    "the gain, with three prompts two of which share a feature (an instance of the tests: the search does not meet it)."
+)
+_SKETCH = (
+    "The proof sketch of Theorems 3.3 and 3.4 has J_l(theta_{t+1}) >= J_l(theta_t) for i_t != l: the prompt that moves "
+    "theta_t to theta_{t+1} is i_{t+1}."
+)
 
 CLAIMS = (
     _claim(
@@ -125,7 +134,7 @@ CLAIMS = (
         _statement_27("t", "+"),
         chain=_displays_of_27(sides.inner_after, 1),
         fixed_by="P-STEP-27-FIXED",
-        remark=f"{SIGN} {TIME} Either slip alone is refuted. {POINTWISE} {SEGMENT}",
+        remark=f"{SIGN} {TIME} {ALONE.format('of line 3')} {POINTWISE} {SEGMENT} {_SKETCH}",
     ),
     _claim(
         "27-FIXED",
