@@ -27,7 +27,7 @@ from llm_bridge.experiments.normalisation_summary import (
     verdict,
     weighted_mean_std,
 )
-from llm_bridge.measurement.intervals import Interval
+from llm_bridge.measurement.intervals import Interval, student_interval
 from simulator.families import make_problem
 from simulator.reference import simulate
 from simulator.schedules import get_schedule
@@ -118,6 +118,8 @@ def test_pairing_removes_what_the_pairs_share(lead: float, ahead: str) -> None:
     # A tenth of the spread that the accuracies themselves have.
     assert high - low < 0.2 * (content["accuracy"]["std"]["high"][2] - content["accuracy"]["std"]["low"][2])
     assert_agree(measured["mean_difference"][0], np.mean([0.25, 0.75]) * value, 0.05, atol=1e-3)
+    assert_agree(np.mean(measured["seed_differences"]), measured["mean_difference"][0], 1e-12)
+    assert_agree(student_interval(np.array(measured["seed_differences"])).to_json(), measured["mean_difference"], 1e-12)
     if lead > 0:
         assert measured["speed_up"][1] > 1
     assert content["pairings"]["same"]["prediction_error"] == 0.0

@@ -212,7 +212,8 @@ def _compared(
     std, other = (_stack(curves, experiment, part, one).mean(axis=2) for one in ("std", label))
     difference = std - other
     t = curves[part, "std", 0].t
-    area = student_interval(_mean_over_time(difference, t))
+    areas = _mean_over_time(difference, t)
+    area = student_interval(areas)
     times = np.array(
         [
             [passage_times(curves[part, one, seed], threshold) for seed in range(experiment.seeds)]
@@ -225,6 +226,7 @@ def _compared(
         "mean": {name: _number(_mean_over_time(each, t).mean()) for name, each in (("std", std), ("no_std", other))},
         "difference": _series(difference),
         "mean_difference": area.to_json(),
+        "seed_differences": _numbers(areas),
         "end_difference": student_interval(difference[:, -1]).to_json(),
         "ahead": verdict(area),
         "speed_up": speed.to_json(),
