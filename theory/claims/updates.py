@@ -230,6 +230,7 @@ def _told(name: str, title: str, statement: str, **fields: Any) -> Claim:
     )
 
 
+_FACTOR = "Printed with step size eta, where the talk's algorithm has eta/N: read as eta/N."
 _TALK = (
     _told(
         "SHORT",
@@ -239,7 +240,7 @@ _TALK = (
         left=_by_definition(REINFORCE),
         right=_short_update,
         fixed_by="S-UPDATE-SHORT-FIXED",
-        remark="The wrong outputs' features are missing; the talk's own expanded update has them.",
+        remark=f"The wrong outputs' features are missing; the talk's own expanded update has them. {_FACTOR}",
     ),
     _told(
         "SHORT-FIXED",
@@ -249,6 +250,7 @@ _TALK = (
         left=_by_definition(REINFORCE),
         right=_gap_update,
         proof=_proof_gap,
+        remark=_FACTOR,
     ),
     _told(
         "REINFORCE",
@@ -258,6 +260,8 @@ _TALK = (
         left=_PAPER[2].left,
         right=_PAPER[2].right,
         proof=lambda: _proof("S-UPDATE-REINFORCE", REINFORCE, _variance, _only_p),
+        remark=_FACTOR,
+        misprint=True,
     ),
     _told(
         "GRPO",
@@ -267,6 +271,8 @@ _TALK = (
         left=_PAPER[3].left,
         right=_PAPER[3].right,
         proof=lambda: _proof("S-UPDATE-GRPO", GRPO, _std, _odds_root),
+        remark=_FACTOR,
+        misprint=True,
     ),
 )
 CLAIMS = _PAPER + _TALK
