@@ -68,6 +68,13 @@ def _told(name: str, orthogonality: Assumption, **fields: Any) -> Claim:
     )
 
 
+# Let y_k be the wrong features of prompt i less its right one, z_l those of prompt j. grad J_i . grad J_j is a positive
+# multiple of the sum over k, l of e^{(y_k + z_l) . theta} y_k . z_l: 0 for all theta iff the products that share an
+# exponent sum to 0. K = 2 has one product. K = 3: where y_1 = y_2 or z_1 = z_2, equal exponents mean equal products. If
+# not, exponents coincide in one pair at most, say y_1 + z_2 = y_2 + z_1, so e = y_1 - y_2 = z_1 - z_2. Then y_1 . z_1 =
+# y_2 . z_2 = 0 and y_1 . z_2 + y_2 . z_1 = 0, but that sum is y_1 . z_1 + y_2 . z_2 - |e|^2: so e = 0. Hence every
+# y_k . z_l is 0, and a step of i, a combination of the y_k, moves no log-odds of j. From K = 4 on let the y be a (K - 2
+# times) and a + e, the z be b and b + e (K - 2 times): three exponents, whose conditions have solutions in the plane.
 _TALK = (
     _told(
         "S-ORTHO",
@@ -79,9 +86,9 @@ _TALK = (
         ),
         fixed_by="S-ORTHO-FIXED",
         remark=(
-            "Read at the parameters of the step. Orthogonal gradients only make the first-order change vanish. "
-            "Orthogonality at every theta at once would be enough for K = 2, where gradients keep their directions; "
-            "for more outputs that is not decided here."
+            "Orthogonal gradients only make the first-order change vanish. Stated at the parameters of the step; in "
+            "the kept counterexample (K = 5) they are orthogonal at every theta, so the talk's assumption, read so, "
+            "does not help. Orthogonality at every theta is enough for K = 2 and K = 3, and for no K from 4 on."
         ),
     ),
     _told(

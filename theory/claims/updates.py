@@ -170,6 +170,7 @@ def _told(name: str, title: str, statement: str, **fields: Any) -> Claim:
     )
 
 
+_FACTOR = "Printed with step size eta, where the talk's algorithm has eta/N: read as eta/N."
 _TALK = (
     _told(
         "SHORT",
@@ -179,7 +180,7 @@ _TALK = (
         left=_by_definition(REINFORCE),
         right=_short_update,
         fixed_by="S-UPDATE-SHORT-FIXED",
-        remark="The wrong outputs' features are missing; the talk's own expanded update has them.",
+        remark=f"The wrong outputs' features are missing; the talk's own expanded update has them. {_FACTOR}",
     ),
     _told(
         "SHORT-FIXED",
@@ -189,6 +190,7 @@ _TALK = (
         left=_by_definition(REINFORCE),
         right=_gap_update,
         proof=proofs.proof_gap,
+        remark=_FACTOR,
     ),
     _told(
         "REINFORCE",
@@ -198,6 +200,8 @@ _TALK = (
         left=_PAPER[2].left,
         right=_PAPER[2].right,
         proof=lambda: proofs.proof_expanded("S-UPDATE-REINFORCE", REINFORCE, _variance, _only_p),
+        remark=_FACTOR,
+        misprint=True,
     ),
     _told(
         "GRPO",
@@ -207,6 +211,8 @@ _TALK = (
         left=_PAPER[3].left,
         right=_PAPER[3].right,
         proof=lambda: proofs.proof_expanded("S-UPDATE-GRPO", GRPO, _std, _odds_root),
+        remark=_FACTOR,
+        misprint=True,
     ),
 )
 CLAIMS = _PAPER + _TALK
