@@ -55,17 +55,21 @@ def test_how_near_the_limits() -> None:
         assert f"{least} to {most} times" in text, name
 
 
-def test_where_c_is_ahead() -> None:
-    """In one cell of all, on one thread and on two."""
+def test_where_others_are_ahead() -> None:
+    """C in no cell of all, on one thread and on two; JAX in one."""
     cells = [cell for run in stored("engines.json")["runs"] for cell in run["cells"]]
-    ratios = {
-        (cell["case"], cell["replicas"], cell["threads"]): peers["c"]["ns"] / peers["lanes"]["ns"]
-        for cell in cells
-        if "c" in (peers := {row["peer"]: row for row in cell["rows"]})
-    }
-    ahead = {key: ratio for key, ratio in ratios.items() if ratio < 1}
-    assert set(ahead) == {("(4, 4, 4) features", 16384, 2)}
-    holds("README", "of the smallest problem on two threads it takes # times as long", *ahead.values())
+    times = [{row["peer"]: row["ns"] for row in cell["rows"]} for cell in cells]
+    c, jax = (np.array([one[name] / one["lanes"] for one in times if name in one]) for name in ("c", "jax"))
+    holds(
+        "README",
+        "C is slower in all # cells, by # to # times; JAX in all but one of #.",
+        len(c),
+        c.min(),
+        c.max(),
+        len(jax),
+    )
+    assert c.min() > 1
+    assert (jax < 1).sum() == 1
 
 
 def test_what_the_sources_contradict_themselves_in() -> None:
