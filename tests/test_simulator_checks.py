@@ -27,6 +27,8 @@ REGISTRY = load_registry()
 # Printed claims that are false, and so marked; trajectories need not refute each of them.
 TRUE = [claim.id for claim in REGISTRY if claim.fixed_by is None]
 RUNS = [claim.id for claim in REGISTRY if claim.scope == "expectation"]
+# Runs with one prompt, and what says nothing of them.
+ONE_PROMPT, OF_SEVERAL = 2, {"X-GRPO-SUM-MEAN"}
 
 
 @cache
@@ -39,7 +41,7 @@ def test_true_claims_hold_on_every_trajectory(claim_id: str) -> None:
     result = _checked(claim_id)
     assert result.counterexample is None
     assert (result.undecided, result.dismissed) == (0, 0)
-    assert result.instances - result.vacuous >= 4
+    assert result.instances - result.vacuous >= 4 - ONE_PROMPT * (claim_id in OF_SEVERAL)
     assert not result.worst_ratio > 1
     assert not result.worst_error > 1e-100
 
@@ -75,7 +77,9 @@ def test_claims_about_runs_are_vacuous_on_the_one_family_that_is_not_orthogonal(
     instances = list(checks._instances(REGISTRY[claim_id], 20))
     assert [_is_orthogonal(instance) for instance in instances].count(False) == 1
     result = _checked(claim_id)
-    assert (result.instances, result.vacuous) == (len(instances), 1)
+    alone = sum(instance.features.shape[0] == 1 for instance in instances)
+    assert alone == ONE_PROMPT
+    assert (result.instances, result.vacuous) == (len(instances), 1 + alone * (claim_id in OF_SEVERAL))
 
 
 def test_vacuous_states_are_those_not_orthogonal_and_those_without_a_pair() -> None:
