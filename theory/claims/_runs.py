@@ -17,6 +17,7 @@ from theory.policy import Array
 __all__ = [
     "UNDRAWN",
     "descent_proof",
+    "drawn_gain",
     "gain",
     "mean_factor",
     "min_proof",
@@ -105,6 +106,35 @@ def descent_proof(
         over = proof.symbol("h", "nonnegative", "C - c, Assumption 3")
         proof.relation(bound_c, c + over, "sqrt(V) <= C: Assumption 3")
         proof.nonnegative(grad_sq / c - grad_sq / bound_c, grad_sq * over / (c * bound_c), "C may replace sqrt(V)")
+
+
+def drawn_gain(proof: Proof, factor: sp.Expr) -> tuple[sp.Expr, sp.Symbol, sp.Symbol, sp.Symbol]:
+    """GRPO with ``eta = 1 / (2 f X_max^2)``: a draw gains at least ``17 G / (40 f X_max^2 c)``, by the best constants.
+
+    Args:
+        proof: receives the steps.
+        factor: f, at least 1: 1 plus something that is not negative.
+
+    Returns:
+        That bound, ``X_max^2``, ``c = sqrt(V)`` and ``G = ||grad J||^2``, both at the start of the step.
+    """
+    x_sq = proof.symbol("X2", "positive", "X_max^2")
+    c = proof.symbol("c", "positive", "sqrt(V_i) where prompt i is drawn")
+    grad_sq = proof.symbol("G", "nonnegative", "||grad J_i||^2 there")
+    short = proof.symbol("g", "nonnegative", "2 V^2 X_max^2 - ||grad J_i||^2, X-SEVERAL-LIPSCHITZ")
+    rest = proof.symbol("r", "nonnegative", "slack of the Taylor bound")
+    proof.relation(short, 2 * c**4 * x_sq - grad_sq, "||grad J|| <= sqrt(2) V X_max")
+    eta, beyond = 1 / (2 * factor * x_sq), factor - 1
+    moved = (eta / c) ** 2 * grad_sq
+    outside = short / (4 * c**2 * x_sq**2 * factor**2)
+    spare = c**2 * beyond * (2 + beyond) / (2 * x_sq * factor**2) + outside
+    proof.nonnegative(c**2 / (2 * x_sq) - moved, spare, "drawn: 2 X^2 ||y||^2 <= V for the step y")
+    proof.fact("So the step stays in the ball of radius c / X. Taylor along it; curvature on the ball: X-SHARP-BALL.")
+    own = eta * grad_sq / c - sp.Rational(3, 10) * x_sq * c * moved + rest
+    least = sp.Rational(17, 40) * grad_sq / (factor * x_sq * c)
+    left_over = sp.Rational(3, 40) * grad_sq * beyond / (factor**2 * x_sq * c) + rest
+    proof.nonnegative(own - least, left_over, "a draw gains 17 G / (40 f X^2 c) or more")
+    return least, x_sq, c, grad_sq
 
 
 def _telescope(proof: Proof, coefficient: tuple[int, int] | None, one_step: str) -> tuple[sp.Expr, sp.Symbol, sp.Expr]:

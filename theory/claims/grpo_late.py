@@ -14,7 +14,7 @@ import sympy as sp
 from theory.assumptions import BOUNDED_STD, INTERACTION, ORTHOGONAL, SCALE, UNIQUE_ANSWER
 from theory.certificates import Certificate, Proof
 from theory.claim import Claim
-from theory.claims._runs import UNDRAWN, gain
+from theory.claims._runs import UNDRAWN, drawn_gain, gain
 from theory.claims.relaxed import grpo_factor, grpo_step
 from theory.policy import Array
 from theory.rules import GRPO
@@ -24,30 +24,14 @@ __all__ = ["CLAIMS"]
 
 def _own_step(proof: Proof, factor: sp.Expr) -> None:
     """What a drawn prompt gains, against C at the end of its step; ``factor`` is the f of ``eta = 1 / (2 f X^2)``."""
-    x_sq = proof.symbol("X2", "positive", "X_max^2")
-    c = proof.symbol("c", "positive", "sqrt(V_i(theta_{t-1}))")
-    grad_sq = proof.symbol("G", "nonnegative", "||grad J_i(theta_{t-1})||^2")
-    short = proof.symbol("g", "nonnegative", "2 V^2 X_max^2 - ||grad J_i||^2, X-SEVERAL-LIPSCHITZ")
-    rest = proof.symbol("r", "nonnegative", "slack of the Taylor bound")
-    beyond = factor - 1
-    proof.relation(short, 2 * c**4 * x_sq - grad_sq, "||grad J|| <= sqrt(2) V X_max")
-    eta = 1 / (2 * factor * x_sq)
-    moved = (eta / c) ** 2 * grad_sq
-    outside = short / (4 * c**2 * x_sq**2 * factor**2)
-    spare = c**2 * beyond * (2 + beyond) / (2 * x_sq * factor**2) + outside
-    proof.nonnegative(c**2 / (2 * x_sq) - moved, spare, "drawn: 2 X^2 ||y||^2 <= V for the step y")
-    proof.fact("So the step stays in the ball of radius c / X. Taylor along it; curvature on the ball: X-SHARP-BALL.")
-    own = eta * grad_sq / c - sp.Rational(3, 10) * x_sq * c * moved + rest
-    least = sp.Rational(17, 40) * grad_sq / (factor * x_sq * c)
-    left_over = sp.Rational(3, 40) * grad_sq * beyond / (factor**2 * x_sq * c) + rest
-    proof.nonnegative(own - least, left_over, "a draw gains 17 G / (40 f X^2 c) or more")
+    least, x_sq, c, grad_sq = drawn_gain(proof, factor)
     _end_of_step(proof, c)
     late = proof.symbol("C", "positive", "C_{i,t}")
     over = proof.symbol("h", "nonnegative", "C - 3c/4, Assumption 3")
     proof.relation(late, 3 * c / 4 + over, "C is at least sqrt(V) after that step")
-    printed = sp.Rational(3, 16) * grad_sq / (factor * x_sq * late)
-    terms = grad_sq / (factor * x_sq * c * late) * (sp.Rational(21, 160) * c + sp.Rational(17, 40) * over)
-    proof.nonnegative(least - printed, terms, "C_{i,t} may replace sqrt(V), with 3/16 in place of 17/40")
+    shown = sp.Rational(5, 16) * grad_sq / (factor * x_sq * late)
+    terms = grad_sq / (factor * x_sq * c * late) * (c / 160 + sp.Rational(17, 40) * over)
+    proof.nonnegative(least - shown, terms, "C_{i,t} may replace sqrt(V), with 5/16, above the printed 3/16")
 
 
 def _end_of_step(proof: Proof, c: sp.Symbol) -> None:

@@ -16,7 +16,7 @@ import sympy as sp
 from theory.assumptions import BOUNDED_STD, ORTHOGONAL, UNIQUE_ANSWER
 from theory.certificates import Certificate, Proof
 from theory.claim import Claim
-from theory.claims._runs import mean_factor, reinforce_bound
+from theory.claims._runs import drawn_gain, mean_factor, reinforce_bound
 from theory.instances import Instance
 from theory.policy import Array
 from theory.rules import GRPO
@@ -33,23 +33,9 @@ def _several(run: Any, side: Array) -> Array:
 
 
 def _own_path(proof: Proof) -> None:
-    """One draw of a prompt."""
-    x_sq = proof.symbol("X2", "positive", "X_max^2")
-    c = proof.symbol("c", "positive", "c_k: sqrt(V_i) at the k-th point of the prompt's own path")
-    grad_sq = proof.symbol("G", "nonnegative", "G_k: ||grad J_i||^2 there")
-    short = proof.symbol("g", "nonnegative", "2 V^2 X_max^2 - ||grad J_i||^2, X-SEVERAL-LIPSCHITZ")
-    rest = proof.symbol("r", "nonnegative", "slack of the Taylor bound")
-    proof.relation(short, 2 * c**4 * x_sq - grad_sq, "||grad J|| <= sqrt(2) V X_max")
+    """One draw of a prompt: c_k and G_k are c and G at the k-th point of its path."""
     proof.fact("A prompt that was drawn k times stands at the k-th point of its own path: X-ORDER.")
-    eta = 1 / (2 * x_sq)
-    proof.nonnegative(
-        c**2 / x_sq - (eta / c) ** 2 * grad_sq,
-        c**2 / (2 * x_sq) + short / (4 * c**2 * x_sq**2),
-        "a draw does not leave the ball of radius c / X",
-    )
-    proof.fact("Taylor with Lagrange remainder along the step; curvature on the ball: X-SHARP-BALL.")
-    gain = eta * grad_sq / c - sp.Rational(3, 10) * x_sq * c * (eta / c) ** 2 * grad_sq + rest
-    proof.nonnegative(gain - sp.Rational(17, 40) * grad_sq / (x_sq * c), rest, "a draw gains 17 G / (40 X^2 c) or more")
+    drawn_gain(proof, sp.Integer(1))
 
 
 def _draws(proof: Proof) -> None:

@@ -50,7 +50,7 @@ def size(spec: Spec) -> int:
 
 
 def run(spec: Spec, progress: Callable[[int], None]) -> dict[str, Any]:
-    """``escapes``, ``tails`` and ``fits`` as :meth:`simulator.plateau.Study.to_json` has them."""
+    """``escapes``, ``tails`` and ``fits`` as :meth:`simulator.plateau_study.Study.to_json` has them."""
     study = plateau_study(spec.p0, spec.groups, spec.alphas, limit=spec.limit, horizon=spec.horizon, progress=progress)
     return study.to_json()
 
