@@ -63,9 +63,10 @@ def test_sampled_groups_on_a_real_model() -> None:
     low, high = same["measured"]["mean_difference"][1:]
     assert low < same["linearised"]["mean_difference"][0] < high
     matched = content["pairings"]["matched"]
-    holds("normalisation", "next to nothing is left**: # (# to #), where # was predicted. So",
+    holds("normalisation", "next to nothing is left**: # (# to #), where # was predicted, just outside. So",
           *matched["measured"]["mean_difference"], matched["linearised"]["mean_difference"][0])  # fmt: skip
     assert matched["measured"]["ahead"] == "std"
+    assert matched["measured"]["mean_difference"][1] > matched["linearised"]["mean_difference"][0]
     holds("normalisation", "a size within the interval. Its steps are # times as long", same["move_ratio"])
     holds("README", "it is right in #%, and with groups of # std leads by # on easy prompts, where # was predicted "
           "(# seeds)",
@@ -88,6 +89,10 @@ def test_sampled_groups_on_hard_prompts_of_a_real_model() -> None:
     holds("normalisation", "at matched steps, # (# to #; predicted #).",
           *matched["measured"]["mean_difference"], matched["linearised"]["mean_difference"][0])  # fmt: skip
     assert (same["measured"]["ahead"], matched["measured"]["ahead"]) == ("std", "open")
+    for pair in (same, matched):
+        low, high = pair["measured"]["mean_difference"][1:]
+        assert low < pair["linearised"]["mean_difference"][0] < high
+    assert found["zero_variance"] > 0.5
 
 
 def test_exact_mode_beside_sampled_groups_on_a_real_model() -> None:
@@ -134,8 +139,9 @@ def test_what_matched_first_steps_leave_on_a_real_model() -> None:
     added = [student_interval(found[part][3:]).to_json() for part in ("hard", "easy")]
     holds("normalisation", "These five alone say # (# to #) there, where # was predicted for them, and # (# to #) on "
           "easy", *added[0], said, *added[1])  # fmt: skip
-    hardest = stored("tiny-normalisation/exact/summary.json")["parts"]["hardest"]["pairings"]["matched"]["measured"]
-    holds("normalisation", "std stayed ahead at matched steps (#, see above)", hardest["mean_difference"][0])
+    hardest = stored("tiny-normalisation/exact/summary.json")["parts"]["hardest"]["pairings"]["matched"]
+    holds("normalisation", "std stayed ahead at matched steps (#, see above), where # was predicted.",
+          *(hardest[kind]["mean_difference"][0] for kind in ("measured", "linearised")))  # fmt: skip
 
 
 def test_best_steps_on_a_real_model() -> None:
