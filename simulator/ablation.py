@@ -1,11 +1,8 @@
 """Which assumptions are needed: each is dropped in turn, and either a violation or a proof must decide.
 
-Dropping an assumption means that the claim speaks of runs which the assumption excluded, so the context must be one
-that is right without it: expectations over prompt orders by following all of them instead of by ``X-ORDER``, constants
-that are not measured but stay at 1, a sequence C below what Assumption 3 allows, several right outputs.
-
-``needed``: an instance without the assumption violates the claim, rechecked in ball arithmetic. ``not needed``: neither
-the claim's certificate nor that of any claim below it uses the assumption (``theory.hypotheses``).
+``needed``: an instance without the assumption (``simulator.dropped``) violates the claim, rechecked in ball arithmetic.
+``not needed``: neither the claim's certificate nor that of any claim below it uses the assumption
+(``theory.hypotheses``).
 """
 
 from __future__ import annotations
@@ -13,38 +10,24 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any, Literal
 
-from simulator.checks import build_context
 from simulator.conflict import ConflictRun, conflict, conflict_steps
-from simulator.interacting import InteractingRun
-from simulator.several import SeveralRun, SeveralStep
-from simulator.steps import Step
-from theory.assumptions import (
-    BOUNDED_STD,
-    GRADIENT_ORTHOGONAL,
-    INTERACTION,
-    ORTHOGONAL,
-    SCALE,
-    UNIQUE_ANSWER,
-    Assumption,
-)
+from simulator.dropped import Drop, without
+from theory.assumptions import INTERACTION, ORTHOGONAL, SCALE, Assumption
 from theory.claim import Claim
 from theory.claims import load_registry
+from theory.found import SearchResult
 from theory.hypotheses import Basis, basis
 from theory.instances import Instance
 from theory.judge import Build, Counterexample, recheck
 from theory.known import kept_instance
 from theory.search import limits_for, search
-from theory.several import OneAnswerFormulas, SeveralBall, SeveralGroup, SeveralPoint
 
-__all__ = ["Ablation", "ablate", "without"]
+__all__ = ["Ablation", "ablate"]
 
 Outcome = Literal["needed", "not needed", "unsettled", "contradiction"]
 
-# C is taken this much below the standard deviation where Assumption 3 is dropped.
-SMALLER = 16
 # Parameter vectors in the tree of prompt orders.
 ORDERS, STEPS = 520, 40
 # Success probabilities of the first of two prompts in conflict.
@@ -66,6 +49,8 @@ class Ablation:
         reason: why, in a few words.
         counterexample: the violating instance, or None.
         rests_on: ids of the claims whose certificates prove the statement without the assumption.
+        part: what the assumption says that the counterexample breaks; empty for all that it says.
+        unbroken: other parts of it, without which alone no violation was found.
     """
 
     claim: str
@@ -74,74 +59,8 @@ class Ablation:
     reason: str
     counterexample: Counterexample | None = None
     rests_on: tuple[str, ...] = ()
-
-
-class _Without:
-    """A context in which one quantity is replaced; all else is as it was."""
-
-    def __init__(self, context: Any, **replaced: Any) -> None:
-        self._context, self._replaced = context, replaced
-
-    def __getattr__(self, name: str) -> Any:
-        replaced = self.__dict__["_replaced"]
-        return replaced[name] if name in replaced else getattr(self.__dict__["_context"], name)
-
-
-def _smaller_bound(claim: Claim, instance: Instance) -> Any:
-    context = build_context(claim, instance)
-    return _Without(context, std_bound=context.std_bound / SMALLER)
-
-
-def _several(claim: Claim, instance: Instance) -> Any:
-    if claim.rule is not None:
-        context = SeveralStep if claim.scope == "step" else SeveralRun
-        assert claim.step_size is not None
-        return context(instance, claim.rule, claim.step_size)
-    if claim.id == "X-IDENTITY":
-        return OneAnswerFormulas(instance)
-    return {"point": SeveralPoint, "ball": SeveralBall, "group": SeveralGroup}[claim.scope](instance)
-
-
-def _with_constants(names: tuple[str, ...], claim: Claim, instance: Instance) -> Any:
-    assert claim.rule is not None
-    assert claim.step_size is not None
-    context = Step if claim.scope == "step" else InteractingRun
-    return context(instance, claim.rule, claim.step_size, names)
-
-
-def _by_all_orders(claim: Claim) -> Claim:
-    """A claim about orthogonal prompts as one about prompts that may interact."""
-    # The plateau claims are about a prompt's own path, which the other prompts do not enter.
-    if claim.scope != "expectation" or claim.id.startswith("X-PLATEAU"):
-        return claim
-    step_size = claim.step_size
-    assert step_size is not None
-    return replace(claim, scope="interacting", step_size=lambda constants: step_size(constants.x_max_sq))
-
-
-def _measured(claim: Claim) -> tuple[str, ...]:
-    """The constants that the claim's assumptions are about; the others stay at 1."""
-    named = {INTERACTION: ("M",), SCALE: ("R1", "R2")}
-    return tuple(name for assumption in claim.assumptions for name in named.get(assumption, ()))
-
-
-def without(claim: Claim, assumption: Assumption) -> tuple[Claim, Build] | None:
-    """The claim without the assumption, and how to build its context.
-
-    Returns:
-        None where there is no such context: Assumption 1 on runs of prompts that interact or share every step.
-    """
-    rest = tuple(each for each in claim.assumptions if each is not assumption)
-    weaker = replace(claim, assumptions=rest, proof=None, witness=None)
-    if assumption in (ORTHOGONAL, GRADIENT_ORTHOGONAL):
-        return _by_all_orders(weaker), build_context
-    if assumption is BOUNDED_STD:
-        return weaker, _smaller_bound
-    if assumption in (INTERACTION, SCALE):
-        return weaker, partial(_with_constants, _measured(weaker))
-    if assumption is UNIQUE_ANSWER and claim.scope not in ("joint", "interacting"):
-        return weaker, _several
-    return None
+    part: str = ""
+    unbroken: tuple[str, ...] = ()
 
 
 def ablate(
@@ -178,50 +97,59 @@ def _walks(claim: Claim) -> Iterator[tuple[Build, Instance]]:
         )
 
 
-def _candidates(claim: Claim, weaker: Claim, assumption: Assumption, build: Build) -> Iterator[tuple[Build, Instance]]:
+def _candidates(drop: Drop, assumption: Assumption) -> Iterator[tuple[Build, Instance]]:
     """Instances that are likely to violate the claim without the assumption, the cheapest first."""
-    kept = kept_instance(f"{claim.id}.{assumption.id}")
+    weaker = drop.claim
+    kept = kept_instance(f"{weaker.id}.{assumption.id}")
     if kept is not None:
-        yield build, kept
+        yield drop.build, kept
     if weaker.scope == "joint" and assumption is ORTHOGONAL:
-        yield build, conflict(STARTS[0], JOINT_STEPS)
+        yield drop.build, conflict(STARTS[0], JOINT_STEPS)
     if weaker.scope == "interacting" and assumption in (ORTHOGONAL, INTERACTION):
-        yield build, conflict(STARTS[0], 1)
+        yield drop.build, conflict(STARTS[0], 1)
         yield from _walks(weaker)
 
 
-def _violation(claim: Claim, weaker: Claim, assumption: Assumption, build: Build) -> Counterexample | None:
-    for context, instance in _candidates(claim, weaker, assumption, build):
+def _violation(drop: Drop, assumption: Assumption) -> Counterexample | None:
+    for context, instance in _candidates(drop, assumption):
         # A walk knows no more than what cumulative bounds and rates look at.
         with suppress(AttributeError):
-            found = recheck(weaker, context, instance)
+            found = recheck(drop.claim, context, instance)
             if isinstance(found, Counterexample):
                 return found
     return None
 
 
+def _search(drop: Drop, assumption: Assumption, examples: int, evaluations: int, seed: int) -> SearchResult:
+    limits = limits_for(drop.claim)
+    if assumption in (ORTHOGONAL, INTERACTION, SCALE):
+        limits = replace(limits, interacting=True, conflicting=assumption is not SCALE)
+        limits = limits if limits.orders is None else replace(limits, steps=STEPS, orders=ORDERS)
+    return search(
+        drop.claim, drop.build, examples=examples, evaluations=evaluations, seed=seed, shrink=False, limits=limits
+    )
+
+
 def _ablate(claim: Claim, assumption: Assumption, proof: Basis | None, *effort: int) -> Ablation:
     examples, evaluations, seed = effort
     used = proof is None or assumption.id in proof.assumptions
-    dropped = without(claim, assumption)
-    example, live = None, "there is no context to look for a violation in"
-    if dropped is not None:
-        weaker, build = dropped
-        example = _violation(claim, weaker, assumption, build) if used else None
+    told: list[str] = []
+    unbroken: list[str] = []
+    for drop in without(claim, assumption):
+        example = _violation(drop, assumption) if used else None
         if example is None:
-            limits = limits_for(weaker)
-            if assumption in (ORTHOGONAL, INTERACTION, SCALE):
-                limits = replace(limits, interacting=True, conflicting=assumption is not SCALE)
-                limits = limits if limits.orders is None else replace(limits, steps=STEPS, orders=ORDERS)
             # Where proofs decide, the search only stands guard over them.
-            examples, evaluations = (examples, evaluations) if used else (max(examples // 2, 1), evaluations // 2)
-            result = search(
-                weaker, build, examples=examples, evaluations=evaluations, seed=seed, shrink=False, limits=limits
-            )
-            example, live = result.counterexample, f"no violation on {result.instances - result.vacuous} instances"
-    if example is not None:
-        sides = f"{example.left} against {example.right}"
-        return Ablation(claim.id, assumption.id, "needed" if used else "contradiction", sides, example)
+            examples, evaluations = effort[:2] if used else (max(effort[0] // 2, 1), effort[1] // 2)
+            result = _search(drop, assumption, examples, evaluations, seed)
+            example = result.counterexample
+        if example is not None:
+            reason = "; ".join([f"{example.left} against {example.right}", *told])
+            outcome: Outcome = "needed" if used else "contradiction"
+            return Ablation(claim.id, assumption.id, outcome, reason, example, part=drop.part, unbroken=tuple(unbroken))
+        unbroken.append(drop.part)
+        also = f" without that {drop.part}" if drop.part else ""
+        told.append(f"no violation on {result.instances - result.vacuous} instances{also}")
+    live = "; ".join(told) or "there is no context to look for a violation in"
     if proof is None or used:
         return Ablation(claim.id, assumption.id, "unsettled", f"its proof uses it; {live}")
     also = f" and those of {len(proof.claims) - 1} claims below it" if len(proof.claims) > 1 else ""

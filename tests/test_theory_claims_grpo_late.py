@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simulator.ablation import without
 from simulator.checks import build_context
+from simulator.dropped import without
 from simulator.families import make_problem
 from theory.assumptions import SCALE
 from theory.certificates import digest
@@ -62,12 +62,10 @@ def test_a_constant_above_one_half_is_refuted() -> None:
 
 
 def test_without_assumption_5_another_prompt_may_lose() -> None:
-    kept, dropped = kept_instance("X-GRPO-LATE-INTERACTING.A5"), without(INTERACTING, SCALE)
+    kept, drop = kept_instance("X-GRPO-LATE-INTERACTING.A5"), without(INTERACTING, SCALE)[0]
     assert kept is not None
-    assert dropped is not None
-    weaker, build = dropped
-    assert failed_assumptions(weaker, build(weaker, kept)) == ()
-    assert isinstance(recheck(weaker, build, kept), Counterexample)
+    assert failed_assumptions(drop.claim, drop.build(drop.claim, kept)) == ()
+    assert isinstance(recheck(drop.claim, drop.build, kept), Counterexample)
     assert basis(INTERACTING, REGISTRY).assumptions == {"A3", "A4", "A5"}
 
 

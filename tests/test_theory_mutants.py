@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from importlib.resources import files
@@ -16,9 +17,10 @@ from test_theory_policy import test_probabilities_and_derivatives_keep_their_dig
 import simulator.checks
 import theory.policy
 from simulator import ablation
-from simulator.ablation import ablate, without
+from simulator.ablation import ablate
 from simulator.checks import build_context, trajectory_check
-from theory.assumptions import BOUNDED_STD, INTERACTION, ORTHOGONAL, UNIQUE_ANSWER
+from simulator.dropped import without
+from theory.assumptions import BOUNDED_STD, INTERACTION, ORTHOGONAL, SCALE, UNIQUE_ANSWER
 from theory.claims import load_registry
 from theory.hypotheses import basis
 from theory.judge import Counterexample, recheck
@@ -30,7 +32,8 @@ from whynorm.verify import Effort, verify_claim
 
 REGISTRY = load_registry()
 LOW = Effort(examples=40, evaluations=40, steps=40, sampled_steps=5)
-KEPT = sorted(f.name[:-5] for f in files("theory").joinpath("counterexamples").iterdir() if ".A" in f.name)
+FOLDER = files("theory").joinpath("counterexamples")
+KEPT = sorted(f.name[:-5] for f in FOLDER.iterdir() if ".A" in f.name)
 
 
 def test_a_chain_falls_into_its_links() -> None:
@@ -81,6 +84,7 @@ def test_every_mutant_is_refuted(claim_id: str, ratio: float) -> None:
         ("P-T32-DESCENT-FIXED", {"A2", "A3"}),
         ("P-T33-MIN", {"A4"}),
         ("P-T34-DESCENT-FIXED", {"A3", "A4", "A5"}),
+        ("P-T34-MIN", {"A3", "A4", "A5"}),
         ("P-STEP-14", {"A1"}),
         ("P-STEP-D3-BALL", {"A1"}),
         ("X-PLATEAU-50", {"A1"}),
@@ -114,28 +118,44 @@ def test_kept_violations_hold_and_the_certificates_do_use_the_assumption(name: s
     claim_id, _, assumption_id = name.partition(".")
     claim = REGISTRY[claim_id]
     assumption = next(a for a in claim.assumptions if a.id == assumption_id)
-    dropped, instance = without(claim, assumption), kept_instance(name)
-    assert dropped is not None
+    drops, instance = without(claim, assumption), kept_instance(name)
     assert instance is not None
-    assert isinstance(recheck(*dropped, instance), Counterexample)
+    violated = [isinstance(recheck(drop.claim, drop.build, instance), Counterexample) for drop in drops]
+    assert any(violated)
     assert assumption_id in basis(claim, REGISTRY).assumptions
+    kept = json.loads(FOLDER.joinpath(f"{name}.json").read_text())
+    assert kept["without"] == assumption_id
+    assert kept.get("part", "") in ("", drops[violated.index(True)].part)
+
+
+@pytest.mark.parametrize("claim_id", ["P-T34-SUM-FIXED", "P-T34-MIN", "P-STEP-29-FIXED"])
+def test_that_r1_and_r2_are_at_least_1_is_a_part_of_assumption_5(claim_id: str) -> None:
+    """A prompt alone has ratios of 1, and no certificate may count on more than that without naming the assumption."""
+    claim, instance = REGISTRY[claim_id], kept_instance(f"{claim_id}.A5")
+    assert instance is not None
+    assert len(instance.answers) == 1
+    ratios, floor = without(claim, SCALE)
+    assert recheck(ratios.claim, ratios.build, instance) is True
+    assert isinstance(recheck(floor.claim, floor.build, instance), Counterexample)
+    context = floor.build(floor.claim, instance)
+    assert context.eta > 1 / instance.features.max() ** 2
+    assert (context.constants.R1, context.constants.R2) == (1 / 16, 1 / 16)
+    found = {each.assumption: each for each in ablate(claim, examples=20, evaluations=5, seed=2)}["A5"]
+    assert (found.outcome, found.part, found.unbroken) == ("needed", floor.part, (ratios.part,))
+    assert ratios.part in found.reason
 
 
 def test_a_claim_without_an_assumption_is_about_more_runs() -> None:
-    dropped = without(REGISTRY["P-T31-SUM"], ORTHOGONAL)
-    assert dropped is not None
-    weaker = dropped[0]
-    assert weaker.scope == "interacting"
-    assert ORTHOGONAL not in weaker.assumptions
+    (dropped,) = without(REGISTRY["P-T31-SUM"], ORTHOGONAL)
+    assert dropped.claim.scope == "interacting"
+    assert ORTHOGONAL not in dropped.claim.assumptions
     for claim_id, assumption, scope in (
         ("P-T32-MIN", BOUNDED_STD, "expectation"),
         ("P-T33-MIN", INTERACTION, "interacting"),
         ("X-PLATEAU-0", ORTHOGONAL, "expectation"),
     ):
-        dropped = without(REGISTRY[claim_id], assumption)
-        assert dropped is not None
-        assert dropped[0].scope == scope
-    assert without(REGISTRY["P-T33-SUM"], UNIQUE_ANSWER) is None
+        assert [drop.claim.scope for drop in without(REGISTRY[claim_id], assumption)] == [scope]
+    assert without(REGISTRY["P-T33-SUM"], UNIQUE_ANSWER) == ()
 
 
 def _negative_gap(state: PolicyState) -> Any:

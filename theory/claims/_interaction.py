@@ -68,8 +68,8 @@ def grpo_descent_proof(proof: Proof) -> None:
     h2 = proof.symbol("h2", "nonnegative", "R2 c_i - c, Assumption 5")
     room = proof.symbol("gx", "nonnegative", "X_max^2 - ||X_l||^2")
     for left, right, because in (
-        (a1, r1 - 1, "R1 >= 1"),
-        (a2, r2 - 1, "R2 >= 1"),
+        (a1, r1 - 1, "R1 >= 1, Assumption 5"),
+        (a2, r2 - 1, "R2 >= 1, Assumption 5"),
         (o1, f - r1, "f >= R1"),
         (o2, f - sp.Rational(5, 8) * m, "f >= 5M/8"),
         (slopes, 4 * c**4 * x_max - grad_sq, "||grad J|| <= 2 V X_max"),

@@ -146,7 +146,7 @@ def proof_29() -> Certificate:
         "g", "nonnegative", "4 V^2 X_max^2 - ||grad J_l||^2, X-SEVERAL-LIPSCHITZ: it is at least half of that"
     )
     bound = proof.symbol("C", "positive", "C_{l,t-1}")
-    proof.relation(beyond, f - 1, "R1 >= 1 and R2 >= 1")
+    proof.relation(beyond, f - 1, "R1 >= 1 and R2 >= 1, Assumption 5")
     proof.relation(slopes, 4 * c**4 * x_sq - grad_sq, "||grad J|| <= 2 V X_max")
     proof.relation(bound, c + over, "sqrt(V) <= C: Assumption 3")
     eta = 1 / (2 * f * x_sq)
@@ -172,7 +172,7 @@ def _other_step_in_ball(proof: Proof, c: sp.Symbol, f: sp.Symbol, r2: sp.Symbol,
     beyond = proof.symbol("o1", "nonnegative", "f - 1")
     proof.relation(slopes, 4 * c_i**4 * x_max - drawn_sq, "||grad J|| <= 2 V X_max")
     proof.relation(scale, r2 * c - c_i, "Assumption 5, deviations")
-    proof.relation(beyond, f - 1, "f >= R1 >= 1")
+    proof.relation(beyond, f - 1, "f >= R1 >= 1, Assumption 5")
     eta = 1 / (2 * f * r2 * x_max)
     lead = beyond * (f + 1) * r2**2 * c**2 + scale * (r2 * c + c_i)
     inside = (4 * x_max * c_i**2 * lead + slopes) / (4 * f**2 * r2**2 * x_max**2 * c_i**2)

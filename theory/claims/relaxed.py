@@ -192,7 +192,10 @@ _GRPO = (
         relation="<=",
         left=_sum_left,
         right=lambda run: _bound(run, grpo_factor) * running_max(run.std_bound[:-1]) * 8 / 3,
-        remark="In the cases of X-UNSCALED any R1 and R2 of at least 1 will do, as in the rate. Else that is open.",
+        remark=(
+            "It needs R1 and R2 to be at least 1, as the rate does. That they bound ratios between prompts it does not "
+            "need in the cases of X-UNSCALED; else that is open."
+        ),
         proof=partial(_certificate, "P-T34-SUM-FIXED", GRPO, "SUM"),
     ),
     _claim(

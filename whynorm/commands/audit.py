@@ -33,7 +33,8 @@ def audit(
     Mutation: a claim's constant, power of X, direction and step size are changed one at a time so that it becomes
     false; the search must find an exact counterexample to each. Ablation: each assumption is dropped; needed means
     that an instance without it violates the claim, not needed that the replayed certificates prove the claim without
-    it. The exit code is 1 if a mutant survived that is not seen to be true, or if an instance contradicts a proof.
+    it. Where an assumption says several things, the last lines tell which of them the instance breaks. The exit code
+    is 1 if a mutant survived that is not seen to be true, or if an instance contradicts a proof.
     """
     from simulator.files import write_json
     from simulator.random import generator
@@ -95,5 +96,8 @@ def _closing_lines(audits: Sequence[Any], counts: dict[str, int]) -> list[str]:
         f"{a.outcome}: {a.claim} without {a.assumption}; {a.reason}"
         for a in dropped
         if a.outcome in ("unsettled", "contradiction")
+    ]
+    lines += [
+        f"needed: {a.claim} without {a.assumption}, as it says that {a.part}; {a.reason}" for a in dropped if a.unbroken
     ]
     return lines
