@@ -22,7 +22,7 @@ __all__ = ["MOST_STEPS", "bounds", "evaluate_record", "not_covered", "orthogonal
 MOST_STEPS = 5000
 # A step size is a theorem's own, or below it, up to this.
 SAME = 1e-12
-_ORTHOGONAL = re.compile(r"^(?!P-STEP).*(-(DESCENT|SUM|MIN)(-FIXED)?|X-POWER-\d+)$")
+_ORTHOGONAL = re.compile(r"^(?!P-STEP).*(-(DESCENT|SUM|MIN)(-FIXED|-MEAN)?|X-GRPO-LATE|X-POWER-\d+)$")
 _RELAXED = re.compile(r"^P-T3[34]-(SUM|MIN)(-FIXED)?$")
 
 Rows = list[dict[str, Any]]
@@ -133,7 +133,13 @@ def orthogonal_claims(
     instance = Instance(problem.features, problem.answers, problem.theta0, zeros, zeros, steps)
     with np.errstate(all="ignore"):
         # The claims have one rule and, up to rounding, one step size, so they share their context.
-        return covering, build_context(covering[0], instance), None
+        context = build_context(covering[0], instance)
+        return [claim for claim in covering if _speaks(claim, context)], context, None
+
+
+def _speaks(claim: Claim, context: Any) -> bool:
+    """Whether the claim says something of this run: some are about several prompts only."""
+    return claim.relation == "chain" or np.asarray(claim.left(context)).size > 0
 
 
 def _relaxed_bounds(record: Record, problem: Problem, constants: dict[str, Any]) -> tuple[Rows, str | None]:

@@ -96,7 +96,12 @@ def test_only_some_states_of_a_long_record_are_measured(monkeypatch: pytest.Monk
 
 COVERED = [
     (REINFORCE, "theorem", "uniform", {"P-T31-DESCENT-FIXED", "P-T31-SUM", "P-T31-MIN"}),
-    (GRPO, "theorem", "uniform", {"P-T32-DESCENT-FIXED", "P-T32-SUM-FIXED", "P-T32-MIN"}),
+    (
+        GRPO,
+        "theorem",
+        "uniform",
+        {"P-T32-DESCENT-FIXED", "P-T32-SUM-FIXED", "P-T32-MIN", "X-GRPO-LATE", "X-GRPO-SUM-MEAN"},
+    ),
     (REINFORCE, "best", "uniform", {f"X-SHARP-REINFORCE-{part}" for part in ("DESCENT", "SUM", "MIN")}),
     (GRPO, "best", "uniform", {f"X-SHARP-GRPO-{part}" for part in ("DESCENT", "SUM", "MIN")}),
     (REINFORCE, "theorem", "all", {f"S-REINFORCE-{part}-FIXED" for part in ("DESCENT", "SUM", "MIN")}),
@@ -115,8 +120,14 @@ def test_covered_runs_are_within_their_bounds(rule: Any, eta: str, schedule: str
     assert ({row["claim"] for row in found}, missing) == (ids, None)
     for row in found:
         assert 0 < row["largest_ratio"] <= 1
-        least = row["left"] >= row["right"] if row["claim"].count("DESCENT") else row["left"] <= row["right"]
-        assert least
+        gains = "DESCENT" in row["claim"] or "LATE" in row["claim"]
+        assert row["left"] >= row["right"] if gains else row["left"] <= row["right"]
+
+
+def test_a_claim_about_several_prompts_is_not_set_beside_a_run_of_one() -> None:
+    problem = make_problem("tabular", 1, 3, p0=0.3, seed=1)
+    found, missing = bounds(_run(problem, GRPO), problem)
+    assert ({row["claim"] for row in found} & {"X-GRPO-SUM-MEAN", "X-GRPO-LATE"}, missing) == ({"X-GRPO-LATE"}, None)
 
 
 def test_a_bound_is_the_theorems_formula_on_the_runs_own_sum() -> None:

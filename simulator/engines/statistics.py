@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -91,7 +92,7 @@ def ensemble_bounds(ensemble: Ensemble, problem: Problem) -> tuple[list[dict[str
     claims, context, missing = orthogonal_claims(
         ensemble.rule, ensemble.schedule, float(ensemble.eta[0]), ensemble.steps, problem
     )
-    sums = [claim for claim in claims if claim.id.endswith(("-SUM", "-SUM-FIXED"))]
+    sums = [claim for claim in claims if re.search(r"-SUM(-FIXED|-MEAN)?$", claim.id)]
     if not sums:
         return [], missing or "no cumulative bound is about these runs"
     means = ensemble.mean_over_steps(ensemble.sum_grad_sq, ensemble.grad_sq)
