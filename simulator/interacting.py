@@ -173,7 +173,7 @@ class InteractingRun(LevelMeans):
     def __init__(
         self, instance: Instance, rule: Rule, step_size: Callable[[Any], Any], names: tuple[str, ...] = NAMES
     ) -> None:
-        """Choose the constants of these names (the others stay at 1) and take the start.
+        """Choose the constants of these names (the others stay at the instance's least) and take the start.
 
         Raises:
             InputError: more than ``MAX_NODES`` parameter vectors.
@@ -192,7 +192,7 @@ class InteractingRun(LevelMeans):
         found = self._consistent(names)
         self.constants = found and Constants(self.x_max_sq, found.M, found.R1, found.R2)
         # Without consistent constants the claim is vacuous; the run is then made with the least ones, to be looked at.
-        self.eta = step_size(self.constants or Constants(self.x_max_sq))
+        self.eta = step_size(self.constants or Constants(self.x_max_sq, *instance.least_constants))
 
     def _consistent(self, names: tuple[str, ...]) -> Constants | None:
         start = self._instance
@@ -204,7 +204,7 @@ class InteractingRun(LevelMeans):
             return States.joined(self._run[1])
 
         with np.errstate(all="ignore"):
-            return consistent_constants(visited, x_sq, float(x_sq.max()), names)
+            return consistent_constants(visited, x_sq, float(x_sq.max()), names, start.least_constants)
 
     def _tree(self, features: Array, theta: Array, eta: Any) -> list[States]:
         thetas = theta[None, :]

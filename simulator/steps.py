@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -29,20 +30,22 @@ class Step(Point):
     Attributes:
         n: number of prompts.
         rule: the update rule.
-        constants: the least M, R1 and R2 at theta_{t-1} (floats), which ``step_size`` may depend on.
+        constants: the least M, R1 and R2 at theta_{t-1} (floats) that the instance allows; ``step_size`` may depend on
+            them.
         eta: step size.
     """
 
     def __init__(
         self, instance: Instance, rule: Rule, step_size: Callable[[Any], Any], names: tuple[str, ...] = NAMES
     ) -> None:
-        """Take theta_{t-1}; ``step_size`` gives eta from the constants of these names (the others are 1)."""
+        """Take theta_{t-1}; ``step_size`` gives eta from the constants of these names (others: the least there are)."""
         super().__init__(instance)
         self.n, self.rule = len(self.answers), rule
         x_sq = as_floats(self.x_sq)
         measured = measure_constants(self.before.map(as_floats), x_sq, float(x_sq.max()))
         # M, R1 and R2 enter as the exact numbers that were chosen; X_max^2 as its enclosure.
-        self.constants = Constants(self.x_max_sq, **{name: getattr(measured, name) for name in names})
+        least = Constants(self.x_max_sq, *instance.least_constants)
+        self.constants = replace(least, **{n: max(getattr(measured, n), getattr(least, n)) for n in names})
         self.eta = step_size(self.constants)
 
     @cached_property

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
 
 from simulator.checks import build_context
-from simulator.interacting import InteractingRun, node_states
+from simulator.interacting import node_states
 from theory.claim import Claim
 from theory.claims import load_registry
 from theory.claims.relaxed import appendix_factor, grpo_factor, grpo_step, reinforce_step
 from theory.instances import Instance
 from theory.interaction import Constants, measure_constants, pair_constants
 from theory.judge import Build, Counterexample, recheck
-from theory.known import kept_instance
-from theory.search import search
+from theory.known import kept_instance, recheck_kept
+from theory.search import limits_for, search
 
 REGISTRY = load_registry()
 SUM, APPENDIX = REGISTRY["P-T34-SUM"], REGISTRY["P-T34-APPENDIX"]
@@ -62,42 +61,50 @@ def _link(number: int, claim: Claim = APPENDIX) -> Claim:
     return replace(claim, chain=(claim.chain[number],), proof=None)
 
 
-def _with(**chosen: float) -> Build:
-    """The run of constants that are chosen by hand."""
-
-    def build(claim: Claim, instance: Instance) -> Any:
-        assert claim.rule is not None
-        run = InteractingRun(instance, claim.rule, lambda least: grpo_step(Constants(least.x_max_sq, **chosen)))
-        run.constants = Constants(run.x_max_sq, **chosen)
-        return run
-
-    return build
-
-
 # A single prompt, and two that act on one another: there R1 is a little more than the ratio 1, for balls to see.
 @pytest.mark.parametrize(
     ("n", "steps", "chosen"),
-    [(1, 1954, {"M": 200.0, "R1": 1.0, "R2": 100.0}), (2, 4426, {"M": 225.0, "R1": 1.125, "R2": 100.0})],
+    [(1, 102, (16.0, 1.0, 8.0)), (1, 1954, (200.0, 1.0, 100.0)), (2, 4426, (225.0, 1.125, 100.0))],
 )
 def test_both_displays_of_the_appendix_fail_with_constants_larger_than_need_be(
-    n: int, steps: int, chosen: dict[str, float]
+    n: int, steps: int, chosen: tuple[float, ...]
 ) -> None:
-    build = _with(**chosen)
-    assert _refuted(_link(0), _identical(n, 1, 0.3), build)
-    assert _refuted(_link(1), _identical(n, steps, 0.3), build)
-    assert not _refuted(REGISTRY["P-T34-APPENDIX-FIXED"], _identical(n, steps, 0.3), build)
+    p0 = 0.5 if steps == 102 else 0.3
+    short, long = (replace(_identical(n, t, p0), least_constants=chosen) for t in (1, steps))
+    run = build_context(APPENDIX, short)
+    assert chosen == (run.constants.M, run.constants.R1, run.constants.R2)
+    assert _refuted(_link(0), short)
+    assert _refuted(_link(1), long)
+    assert not _refuted(REGISTRY["P-T34-APPENDIX-FIXED"], long)
 
 
 def test_the_rate_of_the_appendix_holds_there_before_and_with_small_constants() -> None:
-    assert not _refuted(_link(1), _identical(1, 1953, 0.3), _with(M=200.0, R1=1.0, R2=100.0))
-    assert not _refuted(_link(1), _identical(1, 1954, 0.3))
+    larger = replace(_identical(1, 101), least_constants=(16.0, 1.0, 8.0))
+    assert not _refuted(_link(1), larger)
+    assert not _refuted(_link(1), _identical(1, 102))
 
 
-def test_the_kept_instance_of_the_appendix_is_of_its_one_step_display() -> None:
-    kept = kept_instance("P-T34-APPENDIX")
+def test_the_kept_instance_of_the_appendix_is_one_of_both_displays() -> None:
+    kept, result = kept_instance("P-T34-APPENDIX"), recheck_kept(APPENDIX, build_context)
     assert kept is not None
+    assert result is not None
+    assert (len(kept.answers), kept.steps, kept.least_constants) == (1, 102, (16.0, 1.0, 8.0))
     assert _refuted(_link(0), kept)
-    assert not _refuted(_link(1), kept)
+    assert _refuted(_link(1), kept)
+    assert [round(result.link_ratios[number], 3) for number in (0, 1)] == [3.753, 1.005]
+
+
+def test_its_one_step_display_fails_with_the_least_constants_too() -> None:
+    found = search(
+        _link(0),
+        build_context,
+        examples=200,
+        evaluations=0,
+        seed=1,
+        limits=replace(limits_for(APPENDIX), constants=False),
+    )
+    assert found.counterexample is not None
+    assert found.counterexample.instance.least_constants == (1.0, 1.0, 1.0)
 
 
 def test_no_m_below_1_changes_a_step_or_a_bound() -> None:

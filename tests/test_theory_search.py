@@ -135,6 +135,25 @@ def test_instances_survive_json_bit_for_bit() -> None:
     for name in ("features", "answers", "theta", "direction", "displacement"):
         assert np.array_equal(getattr(again, name), getattr(instance, name))
     assert again.steps == 76
+    assert "least_constants" not in instance.to_json()
+    larger = replace(instance, least_constants=(16.0, 1.0, 8.5))
+    assert Instance.from_json(larger.to_json()).least_constants == larger.least_constants
+
+
+def test_searches_among_prompts_that_interact_draw_constants_larger_than_need_be() -> None:
+    claim, seen = REGISTRY["P-T34-SUM-FIXED"], []
+
+    def build(claim: Claim, instance: Instance) -> Any:
+        run = build_context(claim, instance)
+        seen.append((run.constants, instance.least_constants))
+        return run
+
+    property_check(claim, build, 60, seed=3)
+    larger = [(constants, least) for constants, least in seen if constants and least != (1.0, 1.0, 1.0)]
+    assert len(larger) > 5
+    assert len(larger) < len(seen) / 2
+    assert all(least <= (constants.M, constants.R1, constants.R2) for constants, least in larger)
+    assert any(constants.M == least[0] > 1 for constants, least in larger)
 
 
 def test_the_search_is_reproducible() -> None:

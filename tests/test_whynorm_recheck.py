@@ -16,7 +16,7 @@ from theory.certificates import digest
 from whynorm.cli import main
 from whynorm.verify import Effort
 
-CLAIMS = ["P-L31-VAR", "P-T31-DESCENT", "P-T31-SUM", "P-T32-SUM"]
+CLAIMS = ["P-L31-VAR", "P-T31-DESCENT", "P-T31-SUM", "P-T32-SUM", "P-T34-APPENDIX"]
 
 Row = dict[str, Any]
 
@@ -144,6 +144,16 @@ FORGERIES: dict[str, tuple[str, Callable[[Row], None], str]] = {
     "a group without end": ("P-T32-SUM", _counter(_set("instance", "group", 10**12)), "more than 1000"),
     "a group of one": ("P-T32-SUM", _counter(_set("instance", "group", 1)), "a group of one"),
     "half an answer": ("P-T32-SUM", _counter(_set("instance", "answers", [0.5])), "an answer is 0.5, no integer"),
+    "constants below 1": (
+        "P-T34-APPENDIX",
+        _counter(_set("instance", "least_constants", ["1/2", "1", "1"])),
+        "not M, R1 and R2 from 1",
+    ),
+    "constants that are missing": (
+        "P-T34-APPENDIX",
+        _counter(_set("instance", "least_constants", ["2", "1"])),
+        "not M, R1 and R2 from 1",
+    ),
     "a number that is rounded": ("P-T32-SUM", _counter(_set("instance", "theta", ["1/3"])), "'1/3' is no float64"),
     "a number below all floats": ("P-T32-SUM", _counter(_set("instance", "theta", [f"1/1{'0' * 400}"])), "no float64"),
     "a number without end": ("P-T32-SUM", _counter(_set("instance", "theta", ["1e999999999"])), "no rational number"),

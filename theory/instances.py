@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from theory.exact import as_balls
+from theory.interaction import UNIT
 from theory.policy import Array
 
 __all__ = ["Instance"]
@@ -31,6 +32,8 @@ class Instance:
         displacement: ``(d,)``, a point of the unit ball (claims about a neighbourhood).
         steps: number of updates T (claims about runs).
         group: sampled outputs G of a group, at least 2 (claims about sampled groups).
+        least_constants: M, R1 and R2 are taken at least this large, each at least 1 (claims about prompts that
+            interact): the theorems allow any constants that satisfy the assumptions.
     """
 
     features: Array
@@ -40,6 +43,7 @@ class Instance:
     displacement: Array
     steps: int = 1
     group: int = 2
+    least_constants: tuple[float, ...] = UNIT
 
     def exact(self) -> Instance:
         """The same instance in ball arithmetic."""
@@ -54,7 +58,9 @@ class Instance:
     def to_json(self) -> dict[str, Any]:
         """Exact rationals as strings, e.g. ``"-3/4"``."""
         arrays = {name: _rationals(getattr(self, name)) for name in _ARRAYS}
-        return {**arrays, "answers": [int(a) for a in self.answers], "steps": self.steps, "group": self.group}
+        plain = {**arrays, "answers": [int(a) for a in self.answers], "steps": self.steps, "group": self.group}
+        larger = self.least_constants != UNIT
+        return {**plain, "least_constants": _rationals(self.least_constants)} if larger else plain
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Instance:
@@ -62,21 +68,30 @@ class Instance:
 
         Raises:
             ValueError: a number that no float64 is; an answer, length or group size that is no integer, or is too large
-                for anything to be calculated.
+                for anything to be calculated; constants below 1 or too large.
             KeyError, TypeError, OverflowError: something is missing, of another type, or beyond all floats.
         """
         arrays = {name: _floats(data[name]) for name in _ARRAYS}
         answers = np.array([_integer("an answer", each) for each in data["answers"]], dtype=np.int64)
-        steps = _integer("steps", data["steps"], MOST_STEPS)
-        return cls(**arrays, answers=answers, steps=steps, group=_integer("group", data.get("group", 2), MOST_GROUP))
+        steps, group = (_integer(*each) for each in _sizes(data))
+        least = tuple(map(float, _floats(data.get("least_constants", [1, 1, 1]))))
+        if len(least) != 3 or not all(1 <= each < MOST_CONSTANT for each in least):
+            raise ValueError(f"least constants {_short(least)}, not M, R1 and R2 from 1 to {MOST_CONSTANT:g}")
+        return cls(**arrays, answers=answers, steps=steps, group=group, least_constants=least)
 
 
 _ARRAYS = ("features", "theta", "direction", "displacement")
 # Beyond what any search looks at; in exact arithmetic such a run or group would take hours.
 MOST_STEPS = 10_000
 MOST_GROUP = 1000
+# Steps of a size below all rounding.
+MOST_CONSTANT = 1e100
 # As to_json writes them. Fraction reads exponents too, and "1e999999999" would keep it busy for good.
 _QUOTIENT = re.compile(r"-?[0-9]{1,1100}(/[0-9]{1,1100})?")
+
+
+def _sizes(data: dict[str, Any]) -> tuple[tuple[str, Any, int], ...]:
+    return ("steps", data["steps"], MOST_STEPS), ("group", data.get("group", 2), MOST_GROUP)
 
 
 def _rationals(values: Any) -> Any:

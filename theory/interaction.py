@@ -10,7 +10,7 @@ which no M satisfies where ``gap_i . gap_j <= 0`` but ``X_i gap_j != 0``. Only r
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,7 @@ __all__ = [
 # Chosen constants exceed the measured ones by this factor, so that balls can confirm the assumption with them.
 MARGIN = 1 + 1e-9
 NAMES = ("M", "R1", "R2")
+UNIT = (1.0, 1.0, 1.0)
 # Rounds of choosing constants, running with them, and measuring again.
 ROUNDS = 12
 
@@ -154,7 +155,11 @@ def _rounded_up(value: float) -> float:
 
 
 def consistent_constants(
-    run: Callable[[Constants], States], x_sq: Array, x_max_sq: float, names: tuple[str, ...] = NAMES
+    run: Callable[[Constants], States],
+    x_sq: Array,
+    x_max_sq: float,
+    names: tuple[str, ...] = NAMES,
+    least: tuple[float, ...] = UNIT,
 ) -> Constants | None:
     """Constants with which the run that they themselves set the step size of satisfies the assumptions.
 
@@ -167,27 +172,29 @@ def consistent_constants(
         run: from constants to the states of the run that they lead to.
         x_sq: ``||X_i||^2``, ``(n,)``.
         x_max_sq: their maximum.
-        names: the constants to choose; the others stay at 1.
+        names: the constants to choose; the others stay at their least values.
+        least: values of M, R1 and R2 that are not gone below.
 
     Returns:
         None if a run meets a pair of prompts for which no M exists, or if no round was consistent.
     """
-    constants, consistent = Constants(x_max_sq), None
+    lowest = constants = Constants(x_max_sq, *least)
+    consistent = None
     for _ in range(ROUNDS):
         found = measure_constants(run(constants), x_sq, x_max_sq)
-        measured = {name: getattr(found, name) for name in names}
+        measured = {name: max(getattr(found, name), getattr(lowest, name)) for name in names}
         if not np.isfinite(list(measured.values())).all():
             return None
         if all(value <= getattr(constants, name) for name, value in measured.items()):
             consistent = constants
             if all(value == getattr(constants, name) for name, value in measured.items()):
                 break
-            constants = Constants(x_max_sq, **measured)
+            constants = replace(lowest, **measured)
         elif consistent is not None:
             break
         else:
             largest = {name: max(value, getattr(constants, name)) for name, value in measured.items()}
-            constants = Constants(x_max_sq, **largest)
+            constants = replace(lowest, **largest)
     return consistent
 
 

@@ -7,6 +7,7 @@ comes from the exact recheck of it.
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from importlib.resources import files
 
 import numpy as np
@@ -14,7 +15,7 @@ import numpy as np
 from theory.claim import Claim
 from theory.exact import precision
 from theory.instances import Instance
-from theory.judge import EXACT_BITS, Build, compare, failed_assumptions, recheck
+from theory.judge import EXACT_BITS, Build, Counterexample, compare, failed_assumptions, recheck
 from theory.search import SearchResult
 
 __all__ = ["kept_instance", "measure_witness", "recheck_kept"]
@@ -33,9 +34,20 @@ def recheck_kept(claim: Claim, build: Build) -> SearchResult | None:
         return None
     result = SearchResult(instances=1)
     with np.errstate(all="ignore"):
-        ratio = compare(claim, build(claim, instance)).worst
-    result.settle(recheck(claim, build, instance), ratio)
+        comparison = compare(claim, build(claim, instance))
+    answer = recheck(claim, build, instance)
+    result.settle(answer, comparison.worst)
+    if isinstance(answer, Counterexample):
+        for number in set(comparison.link[comparison.violated].tolist()) - {answer.number}:
+            _see_alone(claim, number, build, instance, result)
     return result
+
+
+def _see_alone(claim: Claim, number: int, build: Build, instance: Instance, result: SearchResult) -> None:
+    """Recheck a further link that floats call violated: a counterexample is about one link, others may fail too."""
+    found = recheck(replace(claim, relation="chain", chain=(claim.links[number],), proof=None), build, instance)
+    if isinstance(found, Counterexample) and np.isfinite(found.ratio):
+        result.link_ratios[number] = found.ratio
 
 
 def measure_witness(claim: Claim, build: Build) -> SearchResult | None:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from hypothesis.internal.conjecture import providers
 
 from theory.instances import Instance
-from theory.interaction import orders_that_fit
+from theory.interaction import UNIT, orders_that_fit
 
 __all__ = ["Limits", "instances", "own_draws"]
 
@@ -49,6 +49,7 @@ class Limits:
             price of few.
         group: most sampled outputs G.
         direction, displacement: whether these are drawn; else they are all ones and all zeros.
+        constants: whether in a quarter of the draws M, R1 and R2 are larger than they need be.
         interacting: whether prompts share a skill direction in half of the draws, and all features in a fifth.
         conflicting: whether in half of the draws all prompts have the features of the first, each with its own answer.
     """
@@ -63,6 +64,7 @@ class Limits:
     conflicting: bool = False
     direction: bool = True
     displacement: bool = True
+    constants: bool = False
 
 
 @st.composite
@@ -99,6 +101,7 @@ def instances(draw: Any, limits: Limits = Limits()) -> Instance:
         displacement=np.tile(displacement, copies),
         steps=steps,
         group=draw(st.integers(2, limits.group)) if limits.group > 2 else 2,
+        least_constants=_least_constants(draw) if limits.constants else UNIT,
     )
 
 
@@ -108,6 +111,12 @@ def _kinds(interacting: bool) -> st.SearchStrategy[tuple[bool, int]]:
     if interacting:
         return st.sampled_from([orthogonal] * 3 + [correlated] * 2 + [skilled] * 5)
     return st.sampled_from([orthogonal] * 8 + [correlated] * 2)
+
+
+def _least_constants(draw: Any) -> tuple[float, ...]:
+    if not draw(st.sampled_from([False] * 3 + [True])):
+        return UNIT
+    return tuple(float(each) for each in draw(st.tuples(st.integers(1, 64), st.integers(1, 8), st.integers(1, 32))))
 
 
 def _block(draw: Any, outputs: int, width: int) -> np.ndarray:

@@ -92,6 +92,8 @@ def shown_instance(instance: Row, scope: str) -> dict[str, str]:
         shown |= {name: _plain(instance[key]) for key, name in names.items()}
     if scope in _RUNS:
         shown["T"] = str(instance["steps"])
+    if "least_constants" in instance:
+        shown["M, R1, R2"] = f"at least {_plain(instance['least_constants'])}"
     if scope == "group":
         shown["G"] = str(instance.get("group", 2))
     return shown

@@ -246,10 +246,8 @@ _APPENDIX = (
         fixed_by="P-T34-APPENDIX-FIXED",
         remark=(
             "With the theorem's step size, eq. (29) gives max(R1, 5M/8) R2; the appendix goes on with the smaller "
-            "max(R1 R2, M/2). Both displays are false. Runs are looked at with small constants that are consistent, "
-            "and with these only eq. (32) was seen to fail. The rate fails with larger ones, which satisfy the "
-            "assumptions as well: one prompt with features 1 and -1 at p0 = 0.3, R1 = 1, R2 = 100, M = 200, at "
-            "T = 1954."
+            "max(R1 R2, M/2). Both displays are false. The rate is seen to fail only with constants larger than need "
+            "be, which satisfy the assumptions as well: M = 16, R1 = 1, R2 = 8 for one prompt with features 1 and -1."
         ),
     ),
     _claim(
