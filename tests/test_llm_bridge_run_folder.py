@@ -112,10 +112,12 @@ def test_the_seed_of_the_adapter_counts_only_where_the_model_differs(tmp_path: P
     resumed(load_adapter(fresh(), tmp_path / "adapter"))
     # The numbers of A are those of the saved adapter, whatever the seed.
     assert resumed(load_adapter(fresh(seed=4), tmp_path / "adapter")).resumed_at == SETTINGS.steps
-    with pytest.raises(InputError, match="model-digest is"):
+    with pytest.raises(InputError, match="adapter is 'a new adapter'; expected a saved adapter, at which the run in"):
         resumed(fresh())
     shutil.rmtree(tmp_path / "run")
     resumed(fresh())
+    with pytest.raises(InputError, match=r"expected a new adapter, at which .* leave --adapter out"):
+        resumed(load_adapter(fresh(), tmp_path / "adapter"))
     file = tmp_path / "run" / "run.json"
     told = json.loads(file.read_text())
     # Earlier versions wrote no seed.

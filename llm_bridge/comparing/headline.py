@@ -203,9 +203,11 @@ class _Visits:
 
 def _tables(found: Comparison, seen: _Visits, options: CompareOptions) -> dict[str, Any]:
     """What Fig. 1 and Tables 1 and 3 are about, as plain data."""
+    traces, variances = map(np.array, zip(*seen.traces, strict=True))
+    chance = {"resamples": options.resamples, "seed": seen.settings.seed}
     return {
         "hidden": seen.hidden,
-        "fisher": fisher_against_variance(*map(np.array, zip(*seen.traces, strict=True)), resamples=options.resamples),
+        "fisher": fisher_against_variance(traces, variances, **chance),
         "interactions": {str(step): table for step, table in sorted(seen.tables.items())},
         "linearised_cosines": _linearised_cosines(found),
     }

@@ -27,7 +27,7 @@ from llm_bridge.models import LoadedModel
 from llm_bridge.sampled.group_settings import GroupSettings
 from simulator.files import prepare_directory, write_json
 from simulator.locks import held
-from theory.errors import expected
+from theory.errors import InputError, expected
 
 __all__ = ["RunFolder", "model_digest", "run_identity", "save_adapter", "task_digest", "writing"]
 
@@ -97,6 +97,8 @@ class RunFolder:
         known = {**{name: wanted[name] for name in ("form", "eval_form") if name in wanted}, **self._known()}
         for name in dict.fromkeys([*wanted, *known]):
             if _differs(name, wanted, known):
+                if name == "lora_seed" and None in (wanted.get(name), known.get(name)):
+                    raise self._other_adapter(saved=known.get(name) is None)
                 remedy = "give the settings of that run, or choose another --out"
                 told = f"{known.get(name)!r} as in the run that {self.path} holds"
                 raise expected(name.replace("_", "-"), wanted.get(name), told, remedy)
@@ -104,6 +106,12 @@ class RunFolder:
             remedy = "pass --resume to go on with it, or choose another"
             raise expected("out", str(self.path), "a directory without a run", remedy)
         return True
+
+    def _other_adapter(self, saved: bool) -> InputError:
+        """The run began at a saved adapter, or at a new one, and is asked to go on from the other."""
+        kinds = "a new adapter", "a saved adapter"
+        remedy = "pass --adapter with the one that it began at" if saved else "leave --adapter out"
+        return expected("adapter", kinds[not saved], f"{kinds[saved]}, at which the run in {self.path} began", remedy)
 
     def _known(self) -> dict[str, Any]:
         """The settings of the run that is there."""
@@ -122,13 +130,12 @@ class RunFolder:
 def _differs(name: str, wanted: Mapping[str, Any], known: Mapping[str, Any]) -> bool:
     """Whether two runs differ in a setting.
 
-    The adapter's seed is the reason why two models differ in their numbers: it counts only where they do, and where
-    both have one. A saved adapter has none, and earlier versions wrote none.
+    The adapter's seed is the reason why two models differ in their numbers: it counts only where they do. A saved
+    adapter's is None; earlier versions wrote none.
     """
-    here, there = wanted.get(name), known.get(name)
-    if name == "lora_seed" and (None in (here, there) or wanted.get("model_digest") == known.get("model_digest")):
+    if name == "lora_seed" and (name not in known or wanted.get("model_digest") == known.get("model_digest")):
         return False
-    return bool(here != there)
+    return bool(wanted.get(name) != known.get(name))
 
 
 @contextmanager
