@@ -14,7 +14,7 @@ from llm_bridge.measurement.gram import AnswerGram, answer_gram
 from llm_bridge.models import LoadedModel
 from llm_bridge.policies import AnswerBatch
 from simulator.problems import Problem
-from theory.assumptions import cosine_statistics, gram_cosines, orthogonality_defect
+from theory.cosines import cosine_statistics, gram_cosines, orthogonality_defect
 
 __all__ = ["Geometry", "geometry_of", "measure_geometry", "prompt_gram"]
 

@@ -15,7 +15,7 @@ from llm_bridge.policies import AnswerBatch, answer_logits, log_odds, p_and_q
 from simulator.problems import check_step
 from simulator.random import uniform_order
 from simulator.records import Record, stable_difference
-from theory.assumptions import gradient_cosines
+from theory.cosines import gradient_cosines
 from theory.rules import Rule
 
 __all__ = ["train"]

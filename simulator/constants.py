@@ -13,7 +13,7 @@ import numpy as np
 from simulator.interacting import node_states
 from simulator.problems import Problem
 from simulator.records import Record
-from theory.assumptions import cosine_statistics, gradient_cosines, orthogonality_defect
+from theory.cosines import cosine_statistics, gradient_cosines, orthogonality_defect
 from theory.exact import spectral_norm_sq
 from theory.interaction import Constants, measure_constants
 

@@ -17,7 +17,7 @@ import numpy as np
 from simulator.problems import Problem, check_step
 from simulator.records import change_of_success
 from simulator.reference import update_direction
-from theory.assumptions import orthogonality_defect
+from theory.cosines import orthogonality_defect
 from theory.errors import expected
 from theory.exact import is_exact, maximum
 from theory.instances import Instance

@@ -11,8 +11,8 @@ import numpy as np
 from simulator.constants import ORTHOGONAL_UP_TO, geometry, is_complete, run_constants
 from simulator.problems import Problem
 from simulator.records import Record
-from theory.assumptions import orthogonality_defect
 from theory.claim import Claim
+from theory.cosines import orthogonality_defect
 from theory.instances import Instance
 from theory.interaction import Constants
 

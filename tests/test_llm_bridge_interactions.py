@@ -15,7 +15,7 @@ from llm_bridge.measurement.interaction_measures import interaction_measures
 from llm_bridge.measurement.interactions import gradient_gram, interactions, pair_arrays, projections, sampled_cosines
 from llm_bridge.models import load_model
 from llm_bridge.policies import log_odds, p_and_q
-from theory.assumptions import cosine_statistics, gradient_cosines
+from theory.cosines import cosine_statistics, gradient_cosines
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from llm_bridge.models import load_model
 from llm_bridge.policies import AnswerBatch, answer_logits
 from llm_bridge.training import train
 from simulator.random import uniform_order
-from theory.assumptions import cosine_statistics
+from theory.cosines import cosine_statistics
 from theory.errors import InputError
 from theory.rules import GRPO, REINFORCE, get_rule
 

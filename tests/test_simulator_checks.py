@@ -14,9 +14,10 @@ import pytest
 from simulator import checks
 from simulator.checks import build_context, trajectory_check
 from simulator.expectations import ExpectedRun
-from theory.assumptions import ORTHOGONAL, orthogonality_defect
+from theory.assumptions import ORTHOGONAL
 from theory.claim import Claim
 from theory.claims import load_registry
+from theory.cosines import orthogonality_defect
 from theory.exact import as_balls, is_exact, precision
 from theory.instances import Instance
 from theory.judge import EXACT_BITS, recheck

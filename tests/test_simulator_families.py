@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from simulator.families import FAMILIES, make_problem, success_targets
 from simulator.random import generator, uniform_order
 from simulator.recipes import EARLY, LATE
-from theory.assumptions import orthogonality_defect
+from theory.cosines import orthogonality_defect
 from theory.errors import InputError
 
 SIZES = [(1, 2, None), (3, 2, None), (4, 5, None), (3, 4, 17), (2, 3, 40)]

@@ -13,7 +13,8 @@ from simulator.interacting import node_states
 from simulator.problems import Problem
 from simulator.recipes import ASSUMPTIONS
 from simulator.reference import simulate
-from theory.assumptions import gradient_cosines, orthogonality_defect, unique_answers
+from theory.assumptions import unique_answers
+from theory.cosines import gradient_cosines, orthogonality_defect
 from theory.exact import spectral_norm_sq
 from theory.interaction import measure_constants
 from theory.rules import GRPO, REINFORCE

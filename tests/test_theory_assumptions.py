@@ -7,14 +7,8 @@ import pytest
 from compare import assert_agree
 
 from simulator.expectations import ExpectedRun
-from theory.assumptions import (
-    BOUNDED_STD,
-    ORTHOGONAL,
-    UNIQUE_ANSWER,
-    gradient_cosines,
-    orthogonality_defect,
-    unique_answers,
-)
+from theory.assumptions import BOUNDED_STD, ORTHOGONAL, UNIQUE_ANSWER, unique_answers
+from theory.cosines import gradient_cosines, orthogonality_defect
 from theory.exact import as_balls
 from theory.instances import Instance
 from theory.points import Point

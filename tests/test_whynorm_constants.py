@@ -7,7 +7,7 @@ import pytest
 
 from simulator.constants import geometry
 from simulator.families import make_problem
-from theory.assumptions import gradient_cosines
+from theory.cosines import gradient_cosines
 
 
 def test_orthogonal_prompts_are_measured_as_orthogonal() -> None:

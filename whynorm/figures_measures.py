@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 
-from theory.assumptions import gram_cosines
+from theory.cosines import gram_cosines
 from whynorm.figures import DASHED, INK, RULE_COLOURS, legend_below, panel
 
 __all__ = ["cosine_figure", "feature_figure", "fisher_figure", "hidden_figure", "measure_figures", "phase_figure"]

@@ -19,7 +19,7 @@ def exact_expectation(problem: Any, rule: Any, eta: float, steps: int, schedule:
     from simulator.constants import ORTHOGONAL_UP_TO
     from simulator.expectations import expectation
     from simulator.run_bounds import MOST_STEPS
-    from theory.assumptions import orthogonality_defect
+    from theory.cosines import orthogonality_defect
     from theory.rules import Rule
 
     exact = isinstance(rule, Rule) and schedule == "uniform"

@@ -27,7 +27,7 @@ from llm_bridge.models import LoadedModel
 from llm_bridge.policies import AnswerBatch
 from simulator.reference import simulate
 from simulator.sampled import SampledRule, get_any_rule
-from theory.assumptions import cosine_statistics, gradient_cosines
+from theory.cosines import cosine_statistics, gradient_cosines
 from theory.errors import InputError, expected
 from theory.rules import Rule, get_rule
 

@@ -18,7 +18,7 @@ from llm_bridge.costs import counted_as
 from llm_bridge.measurement.intervals import intervals_over_prompts, pairs_of
 from llm_bridge.models import LoadedModel, full_precision
 from llm_bridge.policies import AnswerBatch
-from theory.assumptions import gram_cosines
+from theory.cosines import gram_cosines
 from theory.errors import expected
 
 __all__ = ["POOLINGS", "hidden_cosines", "hidden_states"]

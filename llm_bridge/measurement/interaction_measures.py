@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from theory.assumptions import cosine_statistics, gram_cosines, pairs_of
+from theory.cosines import cosine_statistics, gram_cosines, pairs_of
 from theory.errors import expected
 from theory.interaction import pair_constants, spread
 

@@ -11,7 +11,7 @@ from llm_bridge.measurement.gram import AnswerGram
 from llm_bridge.measurement.interaction_measures import gram_measures
 from llm_bridge.measurement.intervals import intervals_over_prompts, pairs_of, split_half_of_grams
 from simulator.random import ROLLOUT_STREAM, generator
-from theory.assumptions import cosine_statistics, gram_cosines
+from theory.cosines import cosine_statistics, gram_cosines
 from theory.interaction import pair_constants
 
 __all__ = ["gradient_gram", "interactions", "pair_arrays", "projections", "sampled_cosines"]

@@ -13,7 +13,7 @@ from simulator.engines.ensemble import Ensemble
 from simulator.problems import Problem
 from simulator.run_bounds import not_covered, orthogonal_claims
 from simulator.sampling import student_margin
-from theory.assumptions import orthogonality_defect
+from theory.cosines import orthogonality_defect
 
 __all__ = ["CONFIDENCE", "ensemble_bounds", "evaluate_ensemble", "summarise"]
 

@@ -24,8 +24,8 @@ from simulator.interacting import node_states
 from simulator.problems import Problem
 from simulator.records import snapshot_times
 from simulator.sampling import student_margin
-from theory.assumptions import orthogonality_defect
 from theory.claim import Claim
+from theory.cosines import orthogonality_defect
 from theory.errors import expected
 from theory.exact import spectral_norm_sq
 from theory.interaction import NAMES, Constants, States, consistent_constants
