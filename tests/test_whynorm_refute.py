@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from simulator.checks import build_context
+from theory.claims import load_registry
+from theory.interaction import UNIT
+from theory.known import recheck_kept
 from theory.search import SearchResult
 from whynorm.cli import main
+from whynorm.commands.refute import _show
 
 
 def test_a_false_claim_is_refuted_and_the_file_can_be_rechecked(
@@ -73,3 +79,13 @@ def test_results_of_rounds_add_up() -> None:
     for ratio in (0.5, float("nan"), 0.25):
         total.add(SearchResult(instances=10, vacuous=1, worst_ratio=ratio))
     assert (total.instances, total.vacuous, total.worst_ratio) == (30, 3, 0.5)
+
+
+def test_constants_larger_than_need_be_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    result = recheck_kept(load_registry()["P-T34-APPENDIX"], build_context)
+    assert result is not None
+    assert result.counterexample is not None
+    _show(result.counterexample)
+    _show(replace(result.counterexample, instance=replace(result.counterexample.instance, least_constants=UNIT)))
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if line.startswith("M,")] == ["M, R1, R2   at least ['16', '1', '8']"]

@@ -89,3 +89,5 @@ def _show(example: Any) -> None:
     typer.echo(f"right side  {example.right}")
     for name in ("features", "answers", "theta", "steps"):
         typer.echo(f"{name:11} {content[name]}")
+    if "least_constants" in content:
+        typer.echo(f"M, R1, R2   at least {content['least_constants']}")
