@@ -21,7 +21,7 @@ __all__ = ["gram_measures", "gram_of", "interaction_measures"]
 
 # Entries converted to float64 at a time, so that they stay in the processor's cache until they are multiplied:
 # gradients may have millions of them, and be in half precision.
-_CHUNK = 2**18
+_CHUNK = 2**16
 
 Floats = npt.NDArray[np.float64]
 

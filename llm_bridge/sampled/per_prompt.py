@@ -21,6 +21,10 @@ from theory.errors import expected
 
 __all__ = ["PerPromptGradients", "recomputes_activations"]
 
+# Small products wait for others of the same shape, with which they are one call, as calls take longer than what they
+# compute: products of so many numbers, until so many have come together.
+_SMALL, _HELD = 2**15, 2**20
+
 
 class PerPromptGradients:
     """A context in which forward and backward passes of a model leave the gradient of every prompt.
@@ -56,11 +60,14 @@ class PerPromptGradients:
         self._rows: torch.Tensor | None = None
         self._order: torch.Tensor | None = None
         self._blocks, self._by_row, self._scale = self.n, False, 1.0
+        # Products that are still to be taken, those of one shape together.
+        self._pending: dict[Any, list[tuple[Any, torch.Tensor, torch.Tensor]]] = {}
+        self._held = 0
         # Layers whose parts somebody else hands over, by `add`.
         self.apart: Collection[Any] = ()
         self._routed: list[Any] = []
         self._total: torch.Tensor | None = None
-        self._views: dict[Any, torch.Tensor] = {}
+        self._pieces: dict[Any, torch.Tensor] = {}
         if isinstance(groups, torch.Tensor):
             self.set_rows(groups)
 
@@ -72,6 +79,7 @@ class PerPromptGradients:
         """
         if rows.ndim != 1 or len(rows) == 0 or not 0 <= int(rows.min()) <= int(rows.max()) < self.n:
             raise expected("rows", rows.tolist(), f"one number from 0 to {self.n - 1} per row", "number the prompts")
+        self._settle()
         counts = torch.bincount(rows, minlength=self.n)
         self._rows, self._blocks, self._by_row, self._scale = rows, len(rows), True, 1.0
         # Whole groups in any order are sorted; the rest is added up row by row, which takes longer.
@@ -90,6 +98,7 @@ class PerPromptGradients:
         wanted = f"different numbers from 0 to {self.n - 1}"
         if not prompts or len(set(prompts)) < len(prompts) or not 0 <= min(prompts) <= max(prompts) < self.n:
             raise expected("prompts", list(prompts), wanted, "number the prompts")
+        self._settle()
         everything = list(prompts) == list(range(self.n))
         self._rows = None if everything else torch.tensor(prompts, device=self._modules[-1].weight.device)
         self._order, self._blocks, self._by_row, self._scale = None, len(prompts), False, scale
@@ -115,17 +124,19 @@ class PerPromptGradients:
 
         The tensor is this object's own: until :meth:`reset` it changes with every backward pass.
         """
-        if self._total is None:
-            last = self._modules[-1].weight
-            self._total = torch.zeros(self.n, sum(self._sizes), dtype=last.dtype, device=last.device)
-            pieces = self._total.split(self._sizes, dim=1)
-            for module, shape, piece in zip(self._modules, self._shapes, pieces, strict=True):
-                self._views[module] = piece.view(self.n, *shape)
-        return self._total
+        self._settle()
+        return self._sums()
 
     def reset(self) -> None:
         """Start again at zero, in another tensor: the one that was handed out stays as it is."""
-        self._total = None
+        self._pending, self._held, self._total = {}, 0, None
+
+    def _sums(self) -> torch.Tensor:
+        if self._total is None:
+            last = self._modules[-1].weight
+            self._total = torch.zeros(self.n, sum(self._sizes), dtype=last.dtype, device=last.device)
+            self._pieces = dict(zip(self._modules, self._total.split(self._sizes, dim=1), strict=True))
+        return self._total
 
     def _hooked_forward(self, module: Any, x: torch.Tensor) -> torch.Tensor:
         y = linear(x, module.weight)
@@ -143,7 +154,7 @@ class PerPromptGradients:
         Raises:
             InputError: the rows are not those of the prompts, or there is no axis of tokens.
         """
-        total, rows, blocks, shape = self.gradients(), self._rows, self._blocks, x.shape
+        blocks, shape = self._blocks, x.shape
         if len(shape) < 3 or shape[0] % blocks or (self._by_row and shape[0] != blocks):
             wanted = f"{blocks} rows" if self._by_row else f"a multiple of {blocks} rows"
             remedy = "pass whole groups, padded and not packed"
@@ -152,19 +163,37 @@ class PerPromptGradients:
             # The parts are never differentiated themselves, whatever is done with the gradients of the run.
             slope = slope.detach()
         if self._order is not None:
-            slope, x, rows, blocks = slope[self._order], x[self._order], None, self.n
-        if x.dtype != total.dtype or slope.dtype != total.dtype:
-            slope, x = slope.to(total.dtype), x.to(total.dtype)
+            slope, x, blocks = slope[self._order], x[self._order], self.n
         # An axis of prompts, or of rows, in front of one of tokens.
-        view, width, scale = self._views[module], slope.shape[-1], factor * self._scale
-        slope, x = slope.reshape(blocks, -1, width), x.reshape(blocks, -1, shape[-1])
-        if rows is not None:
-            view.index_add_(0, rows, slope.mT @ x, alpha=scale)
-        elif width <= shape[-1]:
-            view.baddbmm_(slope.mT, x, alpha=scale)
-        else:
+        slope, x = slope.reshape(blocks, -1, slope.shape[-1]), x.reshape(blocks, -1, shape[-1])
+        key = (slope.shape, x.shape, slope.dtype, x.dtype, factor)
+        self._pending.setdefault(key, []).append((module, slope, x))
+        size = slope.numel() + x.numel()
+        self._held += size
+        if size > _SMALL or self._held > _HELD:
+            self._settle()
+
+    @torch.no_grad()
+    def _settle(self) -> None:
+        """Take the products that are pending, and add them up."""
+        pending, self._pending, self._held = self._pending, {}, 0
+        for (*_, factor), several in pending.items():
+            dtype, rows = self._sums().dtype, None if self._order is not None else self._rows
+            slope, x = (_together([each[k] for each in several]).to(dtype) for k in (1, 2))
             # With the short side first the product takes half the time.
-            view.mT.add_(torch.bmm(x.mT, slope), alpha=scale)
+            wide = slope.shape[-1] > x.shape[-1]
+            parts = torch.bmm(x.mT, slope).mT if wide else torch.bmm(slope.mT, x)
+            parts = parts.mul_(factor * self._scale).reshape(len(several), -1, parts[0].numel())
+            for (module, _, _), part in zip(several, parts.unbind(), strict=True):
+                if rows is None:
+                    self._pieces[module].add_(part)
+                else:
+                    self._pieces[module].index_add_(0, rows, part)
+
+
+def _together(values: list[torch.Tensor]) -> torch.Tensor:
+    """Several batches of matrices as one, without a copy of a single one."""
+    return values[0] if len(values) == 1 else torch.cat(values)
 
 
 class _Recorded(torch.autograd.Function):
