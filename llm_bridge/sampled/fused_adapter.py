@@ -125,11 +125,10 @@ class _LoraLinear(torch.autograd.Function):
             # With the short side first the product takes half the time.
             to_up = torch.mm(inner.T, wide).mul_(scaling).T
         if recorder is not None:
-            front = x.shape[:-1]
             if to_down is not None:
-                recorder.add(place.down, x, inner_slope.view(*front, -1))
+                recorder.add(place.down, rows, inner_slope, x.shape[:-1])
             if to_up is not None:
-                recorder.add(place.up, inner.view(*front, -1), wide.view(*front, -1), scaling)
+                recorder.add(place.up, inner, wide, x.shape[:-1], scaling)
         return below, to_down, to_up, None, None, None, None, None
 
 
