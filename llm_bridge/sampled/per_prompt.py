@@ -142,7 +142,7 @@ class PerPromptGradients:
         return _Recorded.apply(x, module.weight, self, module)
 
     def _add_batch(self, module: Any, x: torch.Tensor, slope: torch.Tensor) -> None:
-        # The parts are never differentiated themselves, whatever is done with the gradients of the run, and they are sums
+        # The parts are never differentiated themselves, whatever is done with the gradients of the run, and are sums
         # in the adapter's precision.
         rows, slopes = x.reshape(-1, x.shape[-1]), slope.detach().reshape(-1, slope.shape[-1])
         with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
