@@ -176,7 +176,7 @@ def exact_log_odds(loaded: LoadedModel, token: int) -> np.ndarray:
     """``grad L_i . grad L_j`` of the probability of one first token."""
     rows = []
     for name in NAMES:
-        logits = loaded.model(torch.tensor([prompt_tokens(loaded.tokenizer, name)]), use_cache=False).logits[0, -1]
+        logits = loaded.model(torch.tensor(prompt_tokens(loaded.tokenizer, [name])), use_cache=False).logits[0, -1]
         p = torch.softmax(logits.double() / SETTINGS.temperature, dim=0)[token]
         parts = torch.autograd.grad(torch.logit(p), list(loaded.parameters.values()))
         rows.append(torch.cat([part.reshape(-1) for part in parts]).double())

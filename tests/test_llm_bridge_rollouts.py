@@ -58,7 +58,7 @@ def first_token_p_value(loaded: LoadedModel, question: Asked, sampling: Sampling
 
 def next_token_logits(loaded: LoadedModel, question: Asked) -> torch.Tensor:
     with torch.no_grad(), precision(loaded.dtype):
-        return loaded.model(torch.tensor([prompt_tokens(loaded.tokenizer, question.prompt)])).logits[0, -1].double()
+        return loaded.model(torch.tensor(prompt_tokens(loaded.tokenizer, [question.prompt]))).logits[0, -1].double()
 
 
 def test_first_tokens_follow_the_models_softmax_whatever_its_files_ask_for() -> None:
@@ -73,7 +73,7 @@ def test_first_tokens_follow_the_models_softmax_whatever_its_files_ask_for() -> 
 
 @pytest.mark.parametrize("sampling", [Sampling(0.7, 1.0, 0, 1), Sampling(1.5, 0.8, 0, 1), Sampling(1.2, 0.95, 4, 1)])
 def test_temperature_top_p_and_top_k_mean_what_transformers_means(loaded: LoadedModel, sampling: Sampling) -> None:
-    ids = torch.tensor([prompt_tokens(loaded.tokenizer, MIDDLE.prompt)])
+    ids = torch.tensor(prompt_tokens(loaded.tokenizer, [MIDDLE.prompt]))
     with torch.no_grad():
         peer = loaded.model.generate(
             input_ids=ids,
