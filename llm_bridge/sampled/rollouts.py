@@ -190,9 +190,10 @@ def generate(
     ids, mask = (each.to(device) for each in _padded_left(prompts, pad))
     if merge is None:
         merge = device.type != "cpu" or adapter_layers(loaded.model).size < _SMALL
-    with evaluating(loaded.model), merged_adapter(loaded.model) if merge else nullcontext():
+    with evaluating(loaded.model), merged_adapter(loaded.model) if merge else nullcontext(False) as merged:
         drawn = uniforms(seeds, sampling.max_new_tokens).to(device)
-        tokens, entropy = sample_tokens(loaded, ids, mask, drawn, sampling, pad)
+        # What is merged are plain layers throughout, which keep nothing.
+        tokens, entropy = sample_tokens(loaded, ids, mask, drawn, sampling, pad, inference=merged)
     completion_mask = mask_to_first_end(tokens, ends)
     return Rollouts(
         prompt_ids=ids.repeat_interleave(group, dim=0),
