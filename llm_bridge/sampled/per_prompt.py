@@ -21,6 +21,9 @@ from theory.errors import expected
 
 __all__ = ["PerPromptGradients", "recomputes_activations"]
 
+# Tokens of a prompt below which products are short.
+_SHORT = 32
+
 
 class PerPromptGradients:
     """A context in which forward and backward passes of a model leave the gradient of every prompt.
@@ -174,8 +177,8 @@ class PerPromptGradients:
         # An axis of prompts, or of rows of the batch, in front of one of tokens.
         slope, x = slope.view(blocks, -1, width), x.view(blocks, -1, height)
         scale = factor * self._scale
-        # With the short side first the product takes half the time.
-        if width <= height:
+        # With the short side first a long product takes half the time; a short one takes less than turning it around.
+        if width <= height or slope.shape[1] < _SHORT:
             part = torch.baddbmm(self._nothing, slope.mT, x, beta=0, alpha=scale)
         else:
             part = torch.baddbmm(self._nothing, x.mT, slope, beta=0, alpha=scale).mT
