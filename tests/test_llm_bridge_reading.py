@@ -13,8 +13,10 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 import llm_bridge.sampled.reading as reading
 from llm_bridge.models import full_precision
+from llm_bridge.sampled.batches import Batch
 from llm_bridge.sampled.group_loss import sequence_log_probs
-from llm_bridge.sampled.reading import Batch, Reading, hidden_states, takes_packed
+from llm_bridge.sampled.packing import takes_packed
+from llm_bridge.sampled.reading import Reading, hidden_states
 
 _SIZES: dict[str, Any] = {
     "vocab_size": 24,
@@ -143,5 +145,8 @@ def test_the_way_with_the_least_work_is_taken(monkeypatch: pytest.MonkeyPatch) -
     assert chosen(model, n=1, group=64, longest=40, same_length=True) == "prompts"
     monkeypatch.setitem(reading._PASS_WORTH, "cpu", 1e30)
     assert chosen(model, n=1, group=64, longest=40, same_length=True) == "rows"
+    monkeypatch.setattr(reading, "_LARGEST_MASK", 100)
+    assert chosen(model, group=8) == "rows"
+    monkeypatch.undo()
     monkeypatch.setattr(reading, "takes_packed", lambda model: False)
     assert chosen(model, group=8) == "rows"

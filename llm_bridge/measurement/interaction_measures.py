@@ -111,7 +111,8 @@ def _product(piece: torch.Tensor) -> torch.Tensor:
 
 def _least(inner: Floats, projections: Floats | None) -> Floats:
     """The least M of every pair i < j, in both orders; inf where there is none."""
-    needed = pair_constants(inner, inner.diagonal()[None] if projections is None else projections)
+    largest = np.broadcast_to(inner.diagonal(), inner.shape)
+    needed = pair_constants(inner, largest if projections is None else projections)
     rows, columns = pairs_of(len(inner))
     return np.maximum(needed, needed.T)[rows, columns]
 

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from llm_bridge.sampled.batches import Batch
 from llm_bridge.sampled.decoding import precision
-from llm_bridge.sampled.reading import Batch, Reading, hidden_states
+from llm_bridge.sampled.reading import Reading, hidden_states
 from llm_bridge.sampled.token_scores import frozen_head, scores_from_hidden, scores_from_logits
 from theory.errors import expected
 
