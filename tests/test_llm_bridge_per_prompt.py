@@ -11,6 +11,7 @@ import torch
 from compare import assert_agree
 from random_rollouts import perturbed, random_rollouts
 
+import llm_bridge.sampled.per_prompt as per_prompt
 from llm_bridge.models import LoadedModel, full_precision
 from llm_bridge.sampled.group_loss import group_loss, score_rollouts, sequence_log_probs
 from llm_bridge.sampled.per_prompt import PerPromptGradients
@@ -73,6 +74,15 @@ def test_parts_are_the_gradients_of_the_prompts(
     desired = one_by_one(loaded, rollouts, advantages)
     assert desired.shape == (N, loaded.n_trainable)
     check(backward(loaded, rollouts, advantages, reading=reading), desired, 1e-12)
+
+
+def test_long_and_short_products_are_the_same(
+    loaded: LoadedModel, rollouts: Rollouts, advantages: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desired = one_by_one(loaded, rollouts, advantages)
+    for short in (0, 10**6):
+        monkeypatch.setattr(per_prompt, "_SHORT", short)
+        check(backward(loaded, rollouts, advantages), desired, 1e-12)
 
 
 def test_rows_in_any_order(loaded: LoadedModel, rollouts: Rollouts, advantages: torch.Tensor) -> None:
