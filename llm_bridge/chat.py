@@ -9,7 +9,7 @@ from jinja2 import TemplateError
 
 from theory.errors import expected
 
-__all__ = ["FORMS", "chat_messages", "has_chat_template", "prompt_ids", "prompt_text"]
+__all__ = ["FORMS", "chat_messages", "has_chat_template", "many_prompt_ids", "prompt_ids", "prompt_text"]
 
 # How a question is put to a model; auto: chat where the model has a chat template, else plain.
 FORMS = ("auto", "chat", "begun", "plain")
@@ -61,3 +61,16 @@ def prompt_ids(tokenizer: Any, prompt: str | Sequence[Mapping[str, str]]) -> lis
     """The tokens of `prompt_text`: start tokens come from the chat template or from the tokenizer, never from both."""
     text = prompt_text(tokenizer, prompt)
     return list(tokenizer(text, add_special_tokens=isinstance(prompt, str))["input_ids"])
+
+
+def many_prompt_ids(tokenizer: Any, prompts: Sequence[str | Sequence[Mapping[str, str]]]) -> list[list[int]]:
+    """What `prompt_ids` finds for each prompt, in one call of the tokenizer for texts and one for messages."""
+    found: list[list[int]] = [[] for _ in prompts]
+    for plain in (True, False):
+        places = [place for place, prompt in enumerate(prompts) if isinstance(prompt, str) == plain]
+        if places:
+            texts = [prompt_text(tokenizer, prompts[place]) for place in places]
+            read = tokenizer(texts, add_special_tokens=plain)["input_ids"]
+            for place, ids in zip(places, read, strict=True):
+                found[place] = list(ids)
+    return found

@@ -10,7 +10,7 @@ import torch
 import transformers
 from perturbing import perturb
 
-from llm_bridge.chat import has_chat_template, prompt_ids, prompt_text
+from llm_bridge.chat import has_chat_template, many_prompt_ids, prompt_ids, prompt_text
 from llm_bridge.models import LoadedModel, load_model
 from llm_bridge.policies import AnswerBatch, answer_logits, prompt_form
 from llm_bridge.tasks import Prompt, prompts_from_names
@@ -59,6 +59,12 @@ def test_special_tokens_come_once(loaded: LoadedModel) -> None:
 
     assert prompt_ids(Opening(), "3+5=")[0] == 1
     assert prompt_ids(Opening(), ASKED) == prompt_ids(loaded.tokenizer, ASKED)
+
+
+def test_many_prompts_at_once_are_those_one_by_one(loaded: LoadedModel) -> None:
+    prompts: list[Any] = ["3+5=", ASKED, "12+30=", [*ASKED, {"role": "assistant", "content": "8"}]]
+    for some in (prompts, prompts[:1], prompts[1:2], []):
+        assert many_prompt_ids(loaded.tokenizer, some) == [prompt_ids(loaded.tokenizer, prompt) for prompt in some]
 
 
 def test_a_tokenizer_without_chat_template_is_named() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -13,6 +13,7 @@ from random_rollouts import as_rollouts, perturbed, random_rollouts
 import llm_bridge.sampled.token_scores as token_scores
 from llm_bridge.models import LoadedModel, full_precision
 from llm_bridge.sampled.group_loss import group_loss, score_rollouts, sequence_log_probs
+from llm_bridge.sampled.reading import Reading
 from llm_bridge.sampled.rollouts import Rollouts
 from theory.errors import InputError
 
@@ -70,8 +71,8 @@ def weights(rollouts: Rollouts, seed: int = 5) -> torch.Tensor:
 def test_scores_and_gradient_are_the_sums_over_tokens(dtype: str, exact: tuple[Any, ...]) -> None:
     rollouts, log_probs, entropies, slope = exact
     loaded, tolerance = perturbed(dtype), TOLERANCE[dtype]
-    for share_prompt in (True, False):
-        scores = score_rollouts(loaded.model, rollouts, TEMPERATURE, entropy=True, share_prompt=share_prompt)
+    for reading in get_args(Reading):
+        scores = score_rollouts(loaded.model, rollouts, TEMPERATURE, entropy=True, reading=reading)
         assert scores.log_probs.dtype == torch.float64
         assert_agree(scores.log_probs.detach(), log_probs, rtol=tolerance, atol=tolerance)
         assert_agree(scores.entropy, entropies, rtol=tolerance, atol=tolerance)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from scipy.stats import t as student
 
 from llm_bridge.asking.questions import Question, Task, get_task
 from llm_bridge.models import LoadedModel, load_model
-from llm_bridge.sampled import group_gradients
+from llm_bridge.sampled import reading
 from llm_bridge.sampled.distributed import ALONE
 from llm_bridge.sampled.group_gradients import step_gradients
 from llm_bridge.sampled.group_settings import GroupSettings
@@ -22,6 +23,7 @@ from llm_bridge.sampled.group_step import GroupStep, draw_step
 from llm_bridge.sampled.halves import halved, measures_of_halves, over_steps, reward_halves
 from llm_bridge.sampled.observers import Interaction, SplitInteraction
 from llm_bridge.sampled.per_prompt import PerPromptGradients
+from llm_bridge.sampled.reading import Reading
 from llm_bridge.sampled.rollouts import prompt_tokens
 from theory.advantages import PRESETS
 
@@ -102,14 +104,14 @@ def first_digit(loaded: LoadedModel) -> tuple[Task, int]:
     return Task("first digit", tuple(Question(name, name) for name in NAMES), reward), eight
 
 
-@pytest.mark.parametrize("worth", [1e30, 0.0])
+@pytest.mark.parametrize("way", get_args(Reading))
 @pytest.mark.parametrize("rows", [0, 3])
 def test_halves_add_up_to_the_gradients_of_the_prompts(
-    step: tuple[LoadedModel, GroupStep], monkeypatch: pytest.MonkeyPatch, worth: float, rows: int
+    step: tuple[LoadedModel, GroupStep], monkeypatch: pytest.MonkeyPatch, way: Reading, rows: int
 ) -> None:
     loaded, drawn = step
     total, whole = step_gradients(loaded, drawn, SETTINGS, keep=True)
-    monkeypatch.setitem(group_gradients._PASS_WORTH, "cpu", worth)
+    monkeypatch.setattr(reading, "_cheapest", lambda model, batch: way)
     settings = GroupSettings(**{**SETTINGS.__dict__, "backward_rows": rows})
     again, parts = step_gradients(loaded, halved(drawn), settings, keep=True)
     assert whole is not None
@@ -174,7 +176,7 @@ def exact_log_odds(loaded: LoadedModel, token: int) -> np.ndarray:
     """``grad L_i . grad L_j`` of the probability of one first token."""
     rows = []
     for name in NAMES:
-        logits = loaded.model(torch.tensor([prompt_tokens(loaded.tokenizer, name)]), use_cache=False).logits[0, -1]
+        logits = loaded.model(torch.tensor(prompt_tokens(loaded.tokenizer, [name])), use_cache=False).logits[0, -1]
         p = torch.softmax(logits.double() / SETTINGS.temperature, dim=0)[token]
         parts = torch.autograd.grad(torch.logit(p), list(loaded.parameters.values()))
         rows.append(torch.cat([part.reshape(-1) for part in parts]).double())

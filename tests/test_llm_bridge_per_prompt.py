@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
 from compare import assert_agree
 from random_rollouts import perturbed, random_rollouts
 
+import llm_bridge.sampled.per_prompt as per_prompt
 from llm_bridge.models import LoadedModel, full_precision
 from llm_bridge.sampled.group_loss import group_loss, score_rollouts, sequence_log_probs
 from llm_bridge.sampled.per_prompt import PerPromptGradients
+from llm_bridge.sampled.reading import Reading
 from llm_bridge.sampled.rollouts import Rollouts
 from theory.errors import InputError
 
@@ -50,15 +52,13 @@ def backward(
     rollouts: Rollouts,
     advantages: torch.Tensor,
     groups: Any = N,
-    share_prompt: bool = True,
+    reading: Reading | None = None,
     **more: Any,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Per-prompt gradients, and what is in ``.grad``."""
     loaded.model.zero_grad(set_to_none=True)
     with PerPromptGradients(loaded.model, groups, **more) as parts:
-        group_loss(
-            score_rollouts(loaded.model, rollouts, 1.0, share_prompt=share_prompt).log_probs, advantages
-        ).backward()
+        group_loss(score_rollouts(loaded.model, rollouts, 1.0, reading=reading).log_probs, advantages).backward()
     return parts.gradients(), torch.cat([value.grad.reshape(-1) for value in loaded.parameters.values()])
 
 
@@ -67,13 +67,22 @@ def check(actual: tuple[torch.Tensor, torch.Tensor], desired: torch.Tensor, tole
         assert_agree(ours, theirs, rtol=0, atol=tolerance * float(theirs.abs().max()))
 
 
-@pytest.mark.parametrize("share_prompt", [True, False])
+@pytest.mark.parametrize("reading", get_args(Reading))
 def test_parts_are_the_gradients_of_the_prompts(
-    loaded: LoadedModel, rollouts: Rollouts, advantages: torch.Tensor, share_prompt: bool
+    loaded: LoadedModel, rollouts: Rollouts, advantages: torch.Tensor, reading: Reading
 ) -> None:
     desired = one_by_one(loaded, rollouts, advantages)
     assert desired.shape == (N, loaded.n_trainable)
-    check(backward(loaded, rollouts, advantages, share_prompt=share_prompt), desired, 1e-12)
+    check(backward(loaded, rollouts, advantages, reading=reading), desired, 1e-12)
+
+
+def test_long_and_short_products_are_the_same(
+    loaded: LoadedModel, rollouts: Rollouts, advantages: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desired = one_by_one(loaded, rollouts, advantages)
+    for short in (0, 10**6):
+        monkeypatch.setattr(per_prompt, "_SHORT", short)
+        check(backward(loaded, rollouts, advantages), desired, 1e-12)
 
 
 def test_rows_in_any_order(loaded: LoadedModel, rollouts: Rollouts, advantages: torch.Tensor) -> None:
@@ -90,7 +99,7 @@ def test_backward_passes_add_up_until_reset(loaded: LoadedModel, rollouts: Rollo
     with PerPromptGradients(loaded.model, torch.zeros(GROUP, dtype=torch.long), n=N) as parts:
         for i in range(N):
             parts.set_rows(torch.full((GROUP,), i))
-            scores = score_rollouts(loaded.model, rollouts.prompt(i), 1.0, share_prompt=False)
+            scores = score_rollouts(loaded.model, rollouts.prompt(i), 1.0, reading="rows")
             (group_loss(scores.log_probs, advantages[i : i + 1]) / N).backward()
     check((parts.gradients(), desired.sum(dim=0)), desired, 1e-12)
     parts.reset()
@@ -178,7 +187,7 @@ def test_what_cannot_be_split_is_refused(loaded: LoadedModel, rollouts: Rollouts
     with pytest.raises(InputError, match="a multiple of 5 rows"):
         backward(loaded, rollouts, advantages, 5)
     with pytest.raises(InputError, match="7 rows"):
-        backward(loaded, rollouts, advantages, torch.zeros(7, dtype=torch.long), share_prompt=False, n=N)
+        backward(loaded, rollouts, advantages, torch.zeros(7, dtype=torch.long), reading="rows", n=N)
     for prompts in ([], [0, 0], [3], [-1]):
         with pytest.raises(InputError, match="different numbers from 0 to 2"):
             PerPromptGradients(loaded.model, N).set_groups(prompts)

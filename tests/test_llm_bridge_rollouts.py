@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from compare import assert_agree
+from peft import LoraConfig, get_peft_model
+from random_rollouts import random_rollouts
 from scipy.stats import chisquare
+from transformers import AutoModelForCausalLM
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
-from llm_bridge.models import LoadedModel, load_model
+from llm_bridge.models import LoadedModel, load_model, quiet_transformers
 from llm_bridge.sampled.decoding import Sampling, choose_tokens, end_tokens, precision, uniforms
+from llm_bridge.sampled.group_loss import sequence_log_probs
 from llm_bridge.sampled.merging import merged_adapter
-from llm_bridge.sampled.rollouts import Rollouts, generate, prompt_tokens
+from llm_bridge.sampled.rollouts import Rollouts, generate, joined, prompt_tokens
 from simulator.random import words
 from theory.errors import InputError
 
@@ -28,6 +35,20 @@ QUESTIONS = (SHORT, LONG, MIDDLE)
 SAMPLING = Sampling(max_new_tokens=6)
 # Below this a test fails by chance; the seeds are fixed, so it either does or does not.
 LEAST_P_VALUE = 1e-4
+# Of small models of any kind, under the names that one kind or the other has for them.
+SMALL: dict[str, Any] = {
+    **dict.fromkeys(("hidden_size", "n_embd", "d_model", "word_embed_proj_dim"), 32),
+    **dict.fromkeys(("num_hidden_layers", "n_layer", "n_layers"), 2),
+    **dict.fromkeys(("num_attention_heads", "n_head", "n_heads"), 4),
+    **dict.fromkeys(("intermediate_size", "ffn_dim"), 48),
+    **dict.fromkeys(("max_position_embeddings", "n_positions", "max_seq_len"), 64),
+    **dict.fromkeys(("bos_token_id", "eos_token_id"), 1),
+    "vocab_size": 17,
+    "pad_token_id": 0,
+    "num_key_value_heads": 4,
+    "head_dim": 8,
+    "rotary_dim": 4,
+}
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +79,7 @@ def first_token_p_value(loaded: LoadedModel, question: Asked, sampling: Sampling
 
 def next_token_logits(loaded: LoadedModel, question: Asked) -> torch.Tensor:
     with torch.no_grad(), precision(loaded.dtype):
-        return loaded.model(torch.tensor([prompt_tokens(loaded.tokenizer, question.prompt)])).logits[0, -1].double()
+        return loaded.model(torch.tensor(prompt_tokens(loaded.tokenizer, [question.prompt]))).logits[0, -1].double()
 
 
 def test_first_tokens_follow_the_models_softmax_whatever_its_files_ask_for() -> None:
@@ -73,7 +94,7 @@ def test_first_tokens_follow_the_models_softmax_whatever_its_files_ask_for() -> 
 
 @pytest.mark.parametrize("sampling", [Sampling(0.7, 1.0, 0, 1), Sampling(1.5, 0.8, 0, 1), Sampling(1.2, 0.95, 4, 1)])
 def test_temperature_top_p_and_top_k_mean_what_transformers_means(loaded: LoadedModel, sampling: Sampling) -> None:
-    ids = torch.tensor([prompt_tokens(loaded.tokenizer, MIDDLE.prompt)])
+    ids = torch.tensor(prompt_tokens(loaded.tokenizer, [MIDDLE.prompt]))
     with torch.no_grad():
         peer = loaded.model.generate(
             input_ids=ids,
@@ -234,3 +255,38 @@ def test_an_empty_prompt_and_an_empty_batch_are_refused(loaded: LoadedModel) -> 
         generate(loaded, [Asked("")], 2, SAMPLING, 0)
     with pytest.raises(InputError, match="rollout size"):
         generate(loaded, [], 2, SAMPLING, 0)
+
+
+def test_groups_are_cut_apart_as_one_by_one(loaded: LoadedModel) -> None:
+    rollouts = random_rollouts(loaded.model.config.vocab_size, n=4, group=3, extra=2)
+    for i, group in enumerate(rollouts.split()):
+        alone = rollouts.prompt(i)
+        assert group.texts == alone.texts
+        assert group.group == alone.group
+        for name in ("prompt_ids", "prompt_mask", "completion_ids", "completion_mask", "ended", "entropy"):
+            assert torch.equal(getattr(group, name), getattr(alone, name)), name
+    whole = joined(rollouts.split())
+    assert torch.equal(whole.prompt_mask, rollouts.prompt_mask[:, -whole.prompt_mask.shape[1] :])
+    assert torch.equal(whole.completion_mask, rollouts.completion_mask[:, : whole.completion_mask.shape[1]])
+
+
+def test_texts_are_those_of_each_completion(loaded: LoadedModel) -> None:
+    # With few tokens many completions are the same.
+    rollouts = generate(loaded, [MIDDLE], 40, Sampling(temperature=2.0, max_new_tokens=2), 3)
+    assert len(set(rollouts.texts)) < 40
+    for text, tokens in zip(rollouts.texts, rollouts.token_lists(), strict=True):
+        assert text == loaded.tokenizer.decode(tokens, skip_special_tokens=True)
+
+
+@pytest.mark.parametrize("kind", ["llama", "gptj", "gpt_neox", "gemma2", "phi", "opt", "bloom", "mpt"])
+def test_models_of_many_kinds_are_trained_after_they_were_sampled_from(loaded: LoadedModel, kind: str) -> None:
+    # Tensors made in inference mode cannot be trained on: none may be left in a layer.
+    config = CONFIG_MAPPING[kind](**SMALL)
+    torch.manual_seed(0)
+    with quiet_transformers(), warnings.catch_warnings(action="ignore", category=FutureWarning):
+        model = get_peft_model(AutoModelForCausalLM.from_config(config), LoraConfig(target_modules="all-linear")).eval()
+    other = LoadedModel(kind, model, loaded.tokenizer, "float32")
+    rollouts = generate(other, [MIDDLE], 4, Sampling(max_new_tokens=3), 3, merge=True)
+    log_probs = sequence_log_probs(model, rollouts, 1.0)
+    parts = torch.autograd.grad(log_probs.sum(), list(other.parameters.values()), allow_unused=True)
+    assert any(part is not None and float(part.abs().max()) > 0 for part in parts)

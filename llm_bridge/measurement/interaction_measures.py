@@ -21,13 +21,16 @@ __all__ = ["gram_measures", "gram_of", "interaction_measures"]
 
 # Entries converted to float64 at a time, so that they stay in the processor's cache until they are multiplied:
 # gradients may have millions of them, and be in half precision.
-_CHUNK = 2**18
+_CHUNK = 2**16
 
 Floats = npt.NDArray[np.float64]
 
 
 def interaction_measures(
-    gradients: torch.Tensor, std: torch.Tensor | None = None, *, weights: torch.Tensor | None = None
+    gradients: torch.Tensor,
+    std: torch.Tensor | Floats | None = None,
+    *,
+    weights: torch.Tensor | Floats | None = None,
 ) -> dict[str, float | None]:
     """Cosines, M, R1 and R2 of per-prompt gradients at one step; the cost is one ``(N, N)`` Gram matrix.
 
@@ -73,17 +76,19 @@ def gram_measures(
     """
     if not np.isfinite(gram).all():
         raise expected("gradients", "not finite", "finite numbers", "lower the step size")
-    kept = np.diag(gram) > 0
-    inner = gram[np.ix_(kept, kept)]
-    least = _least(inner, None if projections is None else projections[np.ix_(kept, kept)])
+    kept = gram.diagonal() > 0
+    if not kept.all():
+        some = np.ix_(kept, kept)
+        gram, projections = gram[some], None if projections is None else projections[some]
+    least = _least(gram, projections)
     found = least[np.isfinite(least)]
     deviations = None if std is None else std[kept]
     return {
-        **cosine_statistics(gram_cosines(inner)),
+        **cosine_statistics(gram_cosines(gram)),
         "m": float(found.max()) if len(found) else None,
         "m_median": float(np.median(found)) if len(found) else None,
         "no_m_share": float(1 - len(found) / len(least)) if len(least) else None,
-        "r1": float(spread(np.sqrt(np.diag(inner)))) if kept.any() else None,
+        "r1": float(spread(np.sqrt(gram.diagonal()))) if kept.any() else None,
         "r2": float(spread(deviations)) if deviations is not None and kept.any() and (deviations > 0).all() else None,
         "pairs": float(len(least)),
         "zero_gradients": float(np.sum(~kept)),
@@ -106,14 +111,16 @@ def _product(piece: torch.Tensor) -> torch.Tensor:
 
 def _least(inner: Floats, projections: Floats | None) -> Floats:
     """The least M of every pair i < j, in both orders; inf where there is none."""
-    size = np.diag(inner)
-    needed = pair_constants(inner, np.broadcast_to(size, inner.shape) if projections is None else projections)
+    largest = np.broadcast_to(inner.diagonal(), inner.shape)
+    needed = pair_constants(inner, largest if projections is None else projections)
     rows, columns = pairs_of(len(inner))
     return np.maximum(needed, needed.T)[rows, columns]
 
 
 def _vector(name: str, values: Any, size: int) -> Floats:
-    vector = torch.as_tensor(values).detach().double().cpu().numpy()
+    if isinstance(values, torch.Tensor):
+        values = values.detach().double().cpu().numpy()
+    vector = np.asarray(values, dtype=np.float64)
     if vector.shape != (size,):
         raise expected(f"shape of {name}", vector.shape, f"({size},), one per prompt", "pass one number per prompt")
-    return np.asarray(vector)
+    return vector

@@ -116,7 +116,8 @@ def tokens_and_entropies(
     Returns:
         int64 ``(rows,)`` and float64 ``(rows,)``; the entropy is NaN where the logits are no distribution.
     """
-    chances = torch.softmax(scores.double() / (sampling.temperature or 1.0), dim=-1)
+    wide = scores.double()
+    chances = torch.softmax(wide if sampling.temperature in (0, 1) else wide / sampling.temperature, dim=-1)
     entropy = torch.special.entr(chances).sum(dim=-1)
     if sampling.temperature == 0:
         return scores.argmax(dim=-1), entropy
@@ -158,7 +159,14 @@ def mask_to_first_end(ids: torch.Tensor, ends: tuple[int, ...]) -> torch.Tensor:
 
 
 def sample_tokens(
-    loaded: Any, ids: torch.Tensor, mask: torch.Tensor, uniform: torch.Tensor, sampling: Sampling, pad: int
+    loaded: Any,
+    ids: torch.Tensor,
+    mask: torch.Tensor,
+    uniform: torch.Tensor,
+    sampling: Sampling,
+    pad: int,
+    *,
+    inference: bool = False,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Completions of left-padded prompts, int64 ``(N G, C)`` with C the longest of them; ``pad`` behind the end.
 
@@ -172,6 +180,8 @@ def sample_tokens(
         uniform: ``(N G, max_new_tokens)``; row ``i G + g`` belongs to prompt i.
         sampling: the rest of the settings.
         pad: the padding token.
+        inference: read in torch's inference mode, where calls take less time. Layers that keep a tensor of a pass for
+            later ones could then not be trained.
     """
     group, (n, longest) = len(uniform) // len(ids), uniform.shape
     ends = torch.tensor(end_tokens(loaded), device=ids.device)
@@ -180,7 +190,7 @@ def sample_tokens(
     # All rows as they stand, until some are taken out.
     rows: slice | torch.Tensor = slice(None)
     live = torch.ones(n, dtype=torch.bool, device=ids.device)
-    with torch.no_grad(), precision(loaded.dtype):
+    with torch.inference_mode() if inference else torch.no_grad(), precision(loaded.dtype):
         reader = TokenReader(loaded.model, ids, mask)
         reader.repeat(group)
         for t in range(longest):
@@ -188,7 +198,7 @@ def sample_tokens(
             chosen = torch.where(live, chosen, pad)
             tokens[rows, t] = chosen
             entropy[rows] += torch.where(live, spread, 0.0)
-            live = live & ~torch.isin(chosen, ends)
+            live = live & (chosen != ends if len(ends) == 1 else ~torch.isin(chosen, ends))
             left, broken = torch.stack([live.sum(), spread.isnan().sum()]).tolist()
             if broken:
                 remedy = "lower the step size (a run's last checkpoint is intact), or use another dtype"

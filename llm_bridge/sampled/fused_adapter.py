@@ -3,7 +3,7 @@ r"""LoRA layers whose forward and backward passes are one node each of autograd'
 As peft writes it, ``y = W x + b + s B (A x)`` with ``s = alpha / r`` is three layers called by a fourth, and six nodes.
 Most of a small model's time goes into calling them. Here it is the same products, and with ``delta = dloss/dy``
 
-    dloss/dx = W^T delta + A^T u,    u = s B^T delta,    dloss/dA = u x^T,    dloss/dB = s delta (A x)^T,
+    dloss/dx = W^T delta + s A^T u,    u = B^T delta,    dloss/dA = s u x^T,    dloss/dB = s delta (A x)^T,
 
 where the last two are sums over rows, which a recorder can take prompt by prompt while they are at hand.
 """
@@ -115,26 +115,28 @@ class _LoraLinear(torch.autograd.Function):
         scaling, recorder, place = ctx.scaling, ctx.recorder, ctx.place
         narrow = slope.reshape(-1, slope.shape[-1])
         wide, rows = narrow.to(up.dtype), x.reshape(-1, x.shape[-1]).to(down.dtype)
-        inner_slope = torch.mm(wide, up).mul_(scaling)
+        inner_slope = torch.mm(wide, up)
         below = to_down = to_up = None
         if ctx.needs_input_grad[0]:
-            below = _below(narrow, weight, inner_slope, down).view(x.shape)
+            below = _below(narrow, weight, inner_slope, down, scaling).view(x.shape)
+        # One call for a product and its factor: beta = 0 leaves the first argument out.
         if ctx.needs_input_grad[1]:
-            to_down = torch.mm(inner_slope.T, rows)
+            to_down = torch.addmm(down, inner_slope.T, rows, beta=0, alpha=scaling)
         if ctx.needs_input_grad[2]:
             # With the short side first the product takes half the time.
-            to_up = torch.mm(inner.T, wide).mul_(scaling).T
+            to_up = torch.addmm(up.T, inner.T, wide, beta=0, alpha=scaling).T
         if recorder is not None:
-            front = x.shape[:-1]
             if to_down is not None:
-                recorder.add(place.down, x, inner_slope.view(*front, -1))
+                recorder.add(place.down, rows, inner_slope, x.shape[:-1], scaling)
             if to_up is not None:
-                recorder.add(place.up, inner.view(*front, -1), wide.view(*front, -1), scaling)
+                recorder.add(place.up, inner, wide, x.shape[:-1], scaling)
         return below, to_down, to_up, None, None, None, None, None
 
 
-def _below(slope: torch.Tensor, weight: torch.Tensor, inner_slope: torch.Tensor, down: torch.Tensor) -> torch.Tensor:
+def _below(
+    slope: torch.Tensor, weight: torch.Tensor, inner_slope: torch.Tensor, down: torch.Tensor, scaling: float
+) -> torch.Tensor:
     rows = torch.mm(slope, weight)
     if rows.dtype == down.dtype:
-        return rows.addmm_(inner_slope, down)
-    return (rows + torch.mm(inner_slope, down)).to(rows.dtype)
+        return rows.addmm_(inner_slope, down, alpha=scaling)
+    return (rows + scaling * torch.mm(inner_slope, down)).to(rows.dtype)

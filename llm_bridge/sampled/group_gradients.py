@@ -26,10 +26,6 @@ from llm_bridge.sampled.rollouts import Rollouts, joined
 
 __all__ = ["step_gradients", "sum_of_gradients"]
 
-# Work (multiplications and additions) above which it is quicker to read a prompt in a pass of its own, once for its
-# group, than G times in one pass: about what the device could do in the time that one more pass takes to set up.
-_PASS_WORTH = {"cpu": 1e9, "other": 1e12}
-
 Floats = npt.NDArray[np.float64]
 
 
@@ -82,20 +78,12 @@ def sum_of_gradients(
     """
     adapter = adapter_layers(loaded.model)
     with fused_adapter(loaded.model, recorder), recorder or nullcontext():
-        scores = score_rollouts(loaded.model, batch, temperature, share_prompt=_worth_sharing(loaded, batch))
+        scores = score_rollouts(loaded.model, batch, temperature)
         loss = group_loss(scores.log_probs, advantages)
         # A layer may not have been used at all, as experts that no token was sent to.
         pieces = torch.autograd.grad(loss, adapter.trainable, materialize_grads=True)
     # The loss is a mean over prompts, and it falls where the objective rises.
     return torch.cat([piece.reshape(-1) for piece in pieces]).mul_(-batch.n)
-
-
-def _worth_sharing(loaded: LoadedModel, batch: Rollouts) -> bool:
-    """Whether reading each prompt once saves time; the result is the same to rounding."""
-    saved = int(batch.prompt_mask.sum()) * (batch.group - 1) // batch.group
-    # Forward and backward pass: 6 operations for each parameter and token.
-    work = 6.0 * saved * adapter_layers(loaded.model).size
-    return work > _PASS_WORTH.get(loaded.device.type, _PASS_WORTH["other"])
 
 
 def _micro_batches(step: GroupStep, rows_at_once: int) -> Iterator[tuple[list[int], Rollouts, Floats]]:

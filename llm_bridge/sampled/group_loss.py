@@ -16,12 +16,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
-from transformers import DynamicCache
-from transformers.cache_utils import DynamicLayer
 
+from llm_bridge.sampled.batches import Batch
 from llm_bridge.sampled.decoding import precision
-from llm_bridge.sampled.per_prompt import recomputes_activations
-from llm_bridge.sampled.token_scores import backbone_of, base_of, frozen_head, scores_from_hidden, scores_from_logits
+from llm_bridge.sampled.reading import Reading, hidden_states
+from llm_bridge.sampled.token_scores import frozen_head, scores_from_hidden, scores_from_logits
 from theory.errors import expected
 
 if TYPE_CHECKING:
@@ -71,13 +70,14 @@ def sequence_log_probs(model: Any, rollouts: Rollouts, temperature: float) -> to
 
 
 def score_rollouts(
-    model: Any, rollouts: Rollouts, temperature: float, *, entropy: bool = False, share_prompt: bool = True
+    model: Any, rollouts: Rollouts, temperature: float, *, entropy: bool = False, reading: Reading | None = None
 ) -> Scores:
     """Log-probabilities of the completions under the policy ``softmax(logits / temperature)``, differentiable once.
 
-    The prompt's tokens run through the model once for all G completions, and the output head runs on tokens of
-    completions only, in chunks; neither changes a result beyond rounding. Where a model does not allow the one or the
-    other (gradient checkpointing, layers without keys and values; a trained head, scaled logits), it does without.
+    Where that saves time the prompt's tokens run through the model once for all G completions (``sampled.reading``),
+    and the output head runs on tokens of completions only, in chunks; neither changes a result beyond rounding. Where a
+    model does not allow the one or the other (windows, layers without keys and values; a trained head, scaled logits),
+    it does without.
     Token scores are at least float32 and are summed in float64; a float64 model computes in float64 throughout.
 
     Args:
@@ -85,14 +85,14 @@ def score_rollouts(
         rollouts: N prompts, G completions each.
         temperature: at which the completions were sampled, above 0.
         entropy: also sum the entropies of the token distributions.
-        share_prompt: False runs every row's prompt by itself.
+        reading: how the model reads the rows; None for the way that takes the least time.
 
     Raises:
         InputError: the temperature is not a positive number, or the rows of a group have different prompts.
     """
     if not 0 < temperature < float("inf"):
         raise expected("temperature", temperature, "a finite number above 0", "1 is the model's own policy")
-    batch = _Batch.of(rollouts)
+    batch = Batch.of(rollouts)
     mask = batch.mask
     with precision(str(next(model.parameters()).dtype).removeprefix("torch.")):
         head = frozen_head(model)
@@ -100,87 +100,11 @@ def score_rollouts(
             outputs = model(**batch.inputs(), use_cache=False, logits_to_keep=mask.shape[1])
             scored = scores_from_logits(outputs.logits[mask], batch.targets, temperature, entropy)
         else:
-            hidden = _shared_hidden(model, batch) if share_prompt and rollouts.group > 1 else None
-            if hidden is None:
-                hidden = backbone_of(model)(**batch.inputs(), use_cache=False).last_hidden_state
-                hidden = hidden[:, -mask.shape[1] :]
-            scored = scores_from_hidden(head, hidden[mask], batch.targets, temperature, entropy)
+            hidden = hidden_states(model, batch, reading)
+            scored = scores_from_hidden(head, hidden, batch.targets, temperature, entropy)
     log_probs, entropies = (_row_sums(mask, values) for values in scored)
     assert log_probs is not None
     return Scores(log_probs=log_probs, lengths=mask.sum(dim=1), entropy=entropies)
-
-
-@dataclass(frozen=True, eq=False)
-class _Batch:
-    """Rollouts without the columns that are padding in every row, and with positions counted from each row's start."""
-
-    prompt_ids: torch.Tensor
-    prompt_mask: torch.Tensor
-    completion_ids: torch.Tensor
-    mask: torch.Tensor
-    group: int
-
-    @classmethod
-    def of(cls, rollouts: Rollouts) -> _Batch:
-        ids, mask = rollouts.prompt_ids, rollouts.prompt_mask
-        for name, value in (("prompt_ids", ids), ("prompt_mask", mask)):
-            grouped = value.view(-1, rollouts.group, value.shape[1])
-            if not bool((grouped == grouped[:, :1]).all()):
-                raise expected(name, "different within a group", f"{rollouts.group} equal rows", "order rows by prompt")
-        width = int(mask.sum(dim=1).max())
-        length = int(rollouts.completion_mask.sum(dim=1).max())
-        return cls(
-            prompt_ids=ids[:, ids.shape[1] - width :],
-            prompt_mask=mask[:, mask.shape[1] - width :],
-            completion_ids=rollouts.completion_ids[:, :length],
-            mask=rollouts.completion_mask[:, :length].bool(),
-            group=rollouts.group,
-        )
-
-    @property
-    def targets(self) -> torch.Tensor:
-        """The tokens that are scored, one after the other."""
-        return self.completion_ids[self.mask]
-
-    def inputs(self) -> dict[str, torch.Tensor]:
-        """Prompt and completion of every row but its last token, behind which nothing is scored.
-
-        Where no row starts with padding there is nothing to be masked: causal layers do not see what stands behind.
-        """
-        ids = torch.cat([self.prompt_ids, self.completion_ids[:, :-1]], dim=1)
-        if bool(self.prompt_mask.all()):
-            return {"input_ids": ids}
-        attention = torch.cat([self.prompt_mask, self.mask[:, :-1].to(self.prompt_mask)], dim=1)
-        return {
-            "input_ids": ids,
-            "attention_mask": attention,
-            "position_ids": (attention.cumsum(dim=1) - 1).clamp(min=0),
-        }
-
-
-def _shared_hidden(model: Any, batch: _Batch) -> torch.Tensor | None:
-    """Hidden states before every completion token, ``(N G, C, H)``, each prompt run once; None if that cannot be.
-
-    The keys and values of the prompt's pass stay in the graph, so the completions' gradients flow back through them.
-    """
-    base, backbone = base_of(model), backbone_of(model)
-    # Layers that compute their activations again cannot also keep keys and values for another pass.
-    if recomputes_activations(base):
-        return None
-    inputs, width = batch.inputs(), batch.prompt_ids.shape[1]
-    prompts = {name: value[:: batch.group, :width] for name, value in inputs.items()}
-    outputs = backbone(**prompts, use_cache=True, past_key_values=DynamicCache(config=base.config))
-    cache = outputs.past_key_values
-    if type(cache) is not DynamicCache or not all(type(layer) is DynamicLayer for layer in cache.layers):
-        return None
-    first = outputs.last_hidden_state[:, -1:].repeat_interleave(batch.group, dim=0)
-    if batch.mask.shape[1] == 1:
-        return first
-    cache.batch_repeat_interleave(batch.group)
-    # The mask covers the cache too.
-    rest = {name: value if name == "attention_mask" else value[:, width:] for name, value in inputs.items()}
-    hidden = backbone(**rest, past_key_values=cache, use_cache=True).last_hidden_state
-    return torch.cat([first, hidden], dim=1)
 
 
 def _row_sums(mask: torch.Tensor, values: torch.Tensor | None) -> torch.Tensor | None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -74,23 +75,23 @@ def draw_groups(
         InputError: a reward is not 0 or 1, or a prompt is too long.
     """
     size = max(1, rows_at_once // group) if rows_at_once else max(1, len(questions))
-    groups: list[Rollouts] = []
-    for start in range(0, len(questions), size):
-        part = slice(start, start + size)
-        together = generate(loaded, questions[part], group, sampling, seeds[part])
-        groups.extend(together.prompt(i) for i in range(together.n))
-    shape = (len(questions), group)
-    texts = [text for each in groups for text in each.texts]
-    ids = [tokens for each in groups for tokens in each.token_lists()]
-    lengths = np.array([len(tokens) for tokens in ids], dtype=np.float64).reshape(shape)
-    prompts = np.array([int(each.prompt_mask[0].sum()) for each in groups], dtype=np.float64)
+    parts = [slice(start, start + size) for start in range(0, len(questions), size)]
+    together = [generate(loaded, questions[part], group, sampling, seeds[part]) for part in parts]
+    ids = [tokens for each in together for tokens in each.token_lists()]
+    texts = [text for each in together for text in each.texts]
+
+    def table(values: Iterable[Any]) -> Floats:
+        return np.array(list(values), dtype=np.float64).reshape(len(questions), group)
+
+    lengths = table(map(len, ids))
+    prompts = [row for each in together for row in each.prompt_mask.sum(dim=1)[::group].tolist()]
     return Drawn(
-        groups=tuple(groups),
-        rewards=rewards_of(task, questions, group, texts, ids) if groups else np.zeros(shape),
+        groups=tuple(one for each in together for one in each.split()),
+        rewards=rewards_of(task, questions, group, texts, ids) if ids else table(()),
         lengths=lengths,
-        ended=np.array([each.ended.tolist() for each in groups], dtype=np.float64).reshape(shape),
-        entropy=np.array([each.entropy.tolist() for each in groups], dtype=np.float64).reshape(shape),
-        tokens=lengths.sum(axis=1) + group * prompts,
+        ended=table(value for each in together for value in each.ended.tolist()),
+        entropy=table(value for each in together for value in each.entropy.tolist()),
+        tokens=lengths.sum(axis=1) + group * np.array(prompts, dtype=np.float64),
     )
 
 

@@ -36,7 +36,7 @@ class Interaction:
         """The measures by name; None where no two prompts have a gradient."""
         gap = _gap(self._rule, rewards)
         p = rewards.mean(axis=1)
-        return interaction_measures(gradients, torch.from_numpy(np.sqrt(p * (1 - p))), weights=torch.from_numpy(gap))
+        return interaction_measures(gradients, np.sqrt(p * (1 - p)), weights=gap)
 
 
 class SplitInteraction:

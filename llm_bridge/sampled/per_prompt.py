@@ -21,6 +21,9 @@ from theory.errors import expected
 
 __all__ = ["PerPromptGradients", "recomputes_activations"]
 
+# Tokens of a prompt below which products are short.
+_SHORT = 32
+
 
 class PerPromptGradients:
     """A context in which forward and backward passes of a model leave the gradient of every prompt.
@@ -56,11 +59,14 @@ class PerPromptGradients:
         self._rows: torch.Tensor | None = None
         self._order: torch.Tensor | None = None
         self._blocks, self._by_row, self._scale = self.n, False, 1.0
+        last = self._modules[-1].weight
+        self._dtype, self._nothing = last.dtype, last.new_zeros(())
         # Layers whose parts somebody else hands over, by `add`.
         self.apart: Collection[Any] = ()
         self._routed: list[Any] = []
         self._total: torch.Tensor | None = None
-        self._views: dict[Any, torch.Tensor] = {}
+        # (N, out, in) of every layer that had a part in the passes since the total was taken.
+        self._parts: dict[Any, torch.Tensor] = {}
         if isinstance(groups, torch.Tensor):
             self.set_rows(groups)
 
@@ -115,56 +121,73 @@ class PerPromptGradients:
 
         The tensor is this object's own: until :meth:`reset` it changes with every backward pass.
         """
-        if self._total is None:
-            last = self._modules[-1].weight
-            self._total = torch.zeros(self.n, sum(self._sizes), dtype=last.dtype, device=last.device)
-            pieces = self._total.split(self._sizes, dim=1)
-            for module, shape, piece in zip(self._modules, self._shapes, pieces, strict=True):
-                self._views[module] = piece.view(self.n, *shape)
+        if self._parts or self._total is None:
+            for module, shape in zip(self._modules, self._shapes, strict=True):
+                if module not in self._parts:
+                    self._parts[module] = self._nothing.new_zeros(self.n, *shape)
+            pieces = [self._parts[module].reshape(self.n, -1) for module in self._modules]
+            self._parts, found = {}, torch.cat(pieces, dim=1)
+            self._total = found if self._total is None else self._total.add_(found)
         return self._total
 
     def reset(self) -> None:
         """Start again at zero, in another tensor: the one that was handed out stays as it is."""
-        self._total = None
+        self._parts, self._total = {}, None
 
     def _hooked_forward(self, module: Any, x: torch.Tensor) -> torch.Tensor:
         y = linear(x, module.weight)
         if y.requires_grad:
-            y.register_hook(partial(self.add, module, x.detach()))
+            y.register_hook(partial(self._add_batch, module, x.detach()))
         return y
 
     def _recomputed_forward(self, module: Any, x: torch.Tensor) -> torch.Tensor:
         # A hook would hold on to x, which is to be computed again instead.
         return _Recorded.apply(x, module.weight, self, module)
 
-    def add(self, module: Any, x: torch.Tensor, slope: torch.Tensor, factor: float = 1.0) -> None:
-        """Add a layer's parts, ``factor slope^T x`` over each prompt's rows of ``(B, T, in)`` and ``(B, T, out)``.
+    def _add_batch(self, module: Any, x: torch.Tensor, slope: torch.Tensor) -> None:
+        # The parts are never differentiated themselves, whatever is done with the gradients of the run, and are sums
+        # in the adapter's precision.
+        rows, slopes = x.reshape(-1, x.shape[-1]), slope.detach().reshape(-1, slope.shape[-1])
+        with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
+            self.add(module, rows, slopes, x.shape[:-1])
+
+    def add(self, module: Any, x: torch.Tensor, slope: torch.Tensor, batch: Sequence[int], factor: float = 1.0) -> None:
+        """Add a layer's parts, ``factor slope^T x`` over each prompt's rows of ``(rows, in)`` and ``(rows, out)``.
+
+        Args:
+            module: the layer.
+            x, slope: what went in, and the gradient of what came out.
+            batch: the axes that were flattened into rows, ``(B, T)``.
+            factor: see above.
 
         Raises:
             InputError: the rows are not those of the prompts, or there is no axis of tokens.
         """
-        total, rows, blocks, shape = self.gradients(), self._rows, self._blocks, x.shape
-        if len(shape) < 3 or shape[0] % blocks or (self._by_row and shape[0] != blocks):
+        blocks = self._blocks
+        if len(batch) < 2 or batch[0] % blocks or (self._by_row and batch[0] != blocks):
             wanted = f"{blocks} rows" if self._by_row else f"a multiple of {blocks} rows"
             remedy = "pass whole groups, padded and not packed"
-            raise expected("shape of a batch", tuple(shape[:-1]), f"{wanted}, and tokens", remedy)
-        if slope.requires_grad:
-            # The parts are never differentiated themselves, whatever is done with the gradients of the run.
-            slope = slope.detach()
+            raise expected("shape of a batch", tuple(batch), f"{wanted}, and tokens", remedy)
+        width, height = slope.shape[-1], x.shape[-1]
         if self._order is not None:
-            slope, x, rows, blocks = slope[self._order], x[self._order], None, self.n
-        if x.dtype != total.dtype or slope.dtype != total.dtype:
-            slope, x = slope.to(total.dtype), x.to(total.dtype)
-        # An axis of prompts, or of rows, in front of one of tokens.
-        view, width, scale = self._views[module], slope.shape[-1], factor * self._scale
-        slope, x = slope.reshape(blocks, -1, width), x.reshape(blocks, -1, shape[-1])
-        if rows is not None:
-            view.index_add_(0, rows, slope.mT @ x, alpha=scale)
-        elif width <= shape[-1]:
-            view.baddbmm_(slope.mT, x, alpha=scale)
+            slope, x = (value.view(batch[0], -1, value.shape[-1])[self._order] for value in (slope, x))
+            blocks = self.n
+        if slope.dtype != self._dtype or x.dtype != self._dtype:
+            slope, x = slope.to(self._dtype), x.to(self._dtype)
+        # An axis of prompts, or of rows of the batch, in front of one of tokens.
+        slope, x = slope.view(blocks, -1, width), x.view(blocks, -1, height)
+        scale = factor * self._scale
+        # With the short side first a long product takes half the time; a short one takes less than turning it around.
+        if width <= height or slope.shape[1] < _SHORT:
+            part = torch.baddbmm(self._nothing, slope.mT, x, beta=0, alpha=scale)
         else:
-            # With the short side first the product takes half the time.
-            view.mT.add_(torch.bmm(x.mT, slope), alpha=scale)
+            part = torch.baddbmm(self._nothing, x.mT, slope, beta=0, alpha=scale).mT
+        known = self._parts.get(module)
+        if self._rows is not None and self._order is None:
+            known = part.new_zeros(self.n, width, height) if known is None else known
+            self._parts[module] = known.index_add_(0, self._rows, part)
+        else:
+            self._parts[module] = part if known is None else known.add_(part)
 
 
 class _Recorded(torch.autograd.Function):
@@ -189,7 +212,7 @@ class _Recorded(torch.autograd.Function):
         if ctx.needs_input_grad[0]:
             below = (slope @ weight).to(to_x)
         if ctx.needs_input_grad[1]:
-            ctx.recorder.add(ctx.module, x.detach(), slope)
+            ctx.recorder._add_batch(ctx.module, x.detach(), slope)
             # The very product that the layer would form by itself: the run keeps its bits.
             total = (slope.flatten(0, -2).T @ x.flatten(0, -2)).to(to_weight)
         return below, total, None, None

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from llm_bridge.chat import prompt_ids
+from llm_bridge.chat import many_prompt_ids
 from llm_bridge.models import LoadedModel
 from llm_bridge.sampled.adapter_layers import adapter_layers
 from llm_bridge.sampled.decoding import Sampling, end_tokens, mask_to_first_end, sample_tokens, uniforms
@@ -74,16 +74,24 @@ class Rollouts:
 
     def rows(self, start: int, stop: int) -> Rollouts:
         """Some completions of one prompt as a group of their own, without columns that are padding in all of them."""
-        rows = slice(start, stop)
-        width = int(self.prompt_mask[rows].sum(dim=1).max())
-        length = int(self.completion_mask[rows].sum(dim=1).max())
+        sizes = (int(mask[start:stop].sum(dim=1).max()) for mask in (self.prompt_mask, self.completion_mask))
+        return self._part(slice(start, stop), *sizes)
+
+    def split(self) -> tuple[Rollouts, ...]:
+        """The groups of all prompts, each as :meth:`prompt` has it."""
+        masks = (self.prompt_mask, self.completion_mask)
+        sizes = torch.stack([mask.sum(dim=1).view(-1, self.group).amax(dim=1) for mask in masks], dim=1).tolist()
+        return tuple(self._part(slice(i * self.group, (i + 1) * self.group), *size) for i, size in enumerate(sizes))
+
+    def _part(self, rows: slice, width: int, length: int) -> Rollouts:
+        start = self.prompt_ids.shape[1] - width
         return Rollouts(
-            prompt_ids=self.prompt_ids[rows, self.prompt_ids.shape[1] - width :],
-            prompt_mask=self.prompt_mask[rows, self.prompt_mask.shape[1] - width :],
+            prompt_ids=self.prompt_ids[rows, start:],
+            prompt_mask=self.prompt_mask[rows, start:],
             completion_ids=self.completion_ids[rows, :length],
             completion_mask=self.completion_mask[rows, :length],
             texts=self.texts[rows],
-            group=stop - start,
+            group=rows.stop - rows.start,
             ended=self.ended[rows],
             entropy=self.entropy[rows],
         )
@@ -95,9 +103,12 @@ def joined(groups: Sequence[Rollouts]) -> Rollouts:
     def rows(name: str, side: str) -> torch.Tensor:
         parts = [getattr(each, name) for each in groups]
         width = max(part.shape[1] for part in parts)
-        # What is filled in is masked, so any token will do.
-        fill = [(width - part.shape[1], 0) if side == "left" else (0, width - part.shape[1]) for part in parts]
-        return torch.cat([torch.nn.functional.pad(part, sides) for part, sides in zip(parts, fill, strict=True)])
+        for k, part in enumerate(parts):
+            missing = width - part.shape[1]
+            if missing:
+                # What is filled in is masked, so any token will do.
+                parts[k] = torch.nn.functional.pad(part, (missing, 0) if side == "left" else (0, missing))
+        return torch.cat(parts)
 
     return Rollouts(
         prompt_ids=rows("prompt_ids", "left"),
@@ -111,19 +122,20 @@ def joined(groups: Sequence[Rollouts]) -> Rollouts:
     )
 
 
-def prompt_tokens(tokenizer: Any, prompt: Any) -> list[int]:
-    """Token ids of a prompt: a text as the tokenizer reads it, messages through the chat template.
+def prompt_tokens(tokenizer: Any, prompts: Sequence[Any]) -> list[list[int]]:
+    """Token ids of prompts: texts as the tokenizer reads them, messages through the chat template.
 
     Raises:
-        InputError: the prompt has no tokens, or the tokenizer has no chat template for messages.
+        InputError: a prompt has no tokens, or the tokenizer has no chat template for messages.
     """
-    ids = prompt_ids(tokenizer, prompt)
-    # Some tokenizers close every text with the end token; a prompt goes on.
-    while isinstance(prompt, str) and ids and ids[-1] == tokenizer.eos_token_id:
-        ids.pop()
-    if not ids:
-        raise expected("prompt", prompt, "a text of at least one token", "remove the empty prompt")
-    return ids
+    found = many_prompt_ids(tokenizer, prompts)
+    for prompt, ids in zip(prompts, found, strict=True):
+        # Some tokenizers close every text with the end token; a prompt goes on.
+        while isinstance(prompt, str) and ids and ids[-1] == tokenizer.eos_token_id:
+            ids.pop()
+        if not ids:
+            raise expected("prompt", prompt, "a text of at least one token", "remove the empty prompt")
+    return found
 
 
 @contextmanager
@@ -171,28 +183,38 @@ def generate(
         seeds = generator_seed.reshape(n * group)
     else:
         seeds = words(generator_seed, 0, n * group, stream=COMPLETION_STREAM)
-    prompts = [prompt_tokens(loaded.tokenizer, question.prompt) for question in questions]
+    prompts = prompt_tokens(loaded.tokenizer, [question.prompt for question in questions])
     _check_room(loaded, prompts, sampling)
     device, ends = loaded.device, end_tokens(loaded)
     pad = loaded.tokenizer.pad_token_id if loaded.tokenizer.pad_token_id is not None else ends[0]
     ids, mask = (each.to(device) for each in _padded_left(prompts, pad))
     if merge is None:
         merge = device.type != "cpu" or adapter_layers(loaded.model).size < _SMALL
-    with evaluating(loaded.model), merged_adapter(loaded.model) if merge else nullcontext():
+    with evaluating(loaded.model), merged_adapter(loaded.model) if merge else nullcontext(False) as merged:
         drawn = uniforms(seeds, sampling.max_new_tokens).to(device)
-        tokens, entropy = sample_tokens(loaded, ids, mask, drawn, sampling, pad)
+        # What is merged are plain layers throughout, which keep nothing.
+        tokens, entropy = sample_tokens(loaded, ids, mask, drawn, sampling, pad, inference=merged)
     completion_mask = mask_to_first_end(tokens, ends)
-    kept = [row[:length] for row, length in zip(tokens.tolist(), completion_mask.sum(dim=1).tolist(), strict=True)]
     return Rollouts(
         prompt_ids=ids.repeat_interleave(group, dim=0),
         prompt_mask=mask.repeat_interleave(group, dim=0),
         completion_ids=torch.where(completion_mask.bool(), tokens, pad),
         completion_mask=completion_mask,
-        texts=tuple(loaded.tokenizer.batch_decode(kept, skip_special_tokens=True)),
+        texts=_texts(loaded.tokenizer, tokens, completion_mask),
         group=group,
         ended=torch.isin(tokens, torch.tensor(ends, device=device)).any(dim=1),
         entropy=entropy,
     )
+
+
+def _texts(tokenizer: Any, tokens: torch.Tensor, mask: torch.Tensor) -> tuple[str, ...]:
+    """The text of each row without special tokens; rows are often the same, and then decoded once."""
+    lengths = mask.sum(dim=1).tolist()
+    rows = [tuple(row[:length]) for row, length in zip(tokens.tolist(), lengths, strict=True)]
+    different = list(dict.fromkeys(rows))
+    texts = tokenizer.batch_decode([list(row) for row in different], skip_special_tokens=True)
+    text = dict(zip(different, texts, strict=True))
+    return tuple(text[row] for row in rows)
 
 
 def _check_room(loaded: LoadedModel, prompts: list[list[int]], sampling: Sampling) -> None:
