@@ -19,6 +19,8 @@ Space = Literal["auto", "features", "gram"]
 
 # Doubles of the largest Gram matrix that is formed: 2 GiB.
 LARGEST_GRAM = 1 << 28
+# Bytes of a cache line, and of the widest vector register.
+_LINE = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +94,18 @@ class Layout:
         matrices = [self.differences if self.space == "features" else self.differences[:0], self.factors]
         if self.across:
             matrices = [_group(matrix, self.across) for matrix in matrices]
-        return Bandit(*(np.ascontiguousarray(matrix).ravel() for matrix in (*matrices, self.steps)))
+        return Bandit(*(_aligned(matrix).ravel() for matrix in (*matrices, self.steps)))
+
+
+def _aligned(values: Floats) -> Floats:
+    """The same numbers, contiguous, from the begin of a cache line on: a vector that straddles two is read twice."""
+    if values.flags.c_contiguous and values.ctypes.data % _LINE == 0:
+        return values
+    room = np.empty(values.size + _LINE // 8)
+    first = -room.ctypes.data % _LINE // 8
+    copy = room[first : first + values.size].reshape(values.shape)
+    copy[...] = values
+    return copy
 
 
 def _group(matrices: Floats, width: int) -> Floats:
@@ -113,7 +126,7 @@ def _cut(rows: Floats) -> Floats:
     n, wrong, length = rows.shape
     padded = np.zeros((n, wrong, padded_length(length)))
     padded[:, :, :length] = rows
-    return np.ascontiguousarray(np.moveaxis(padded.reshape(n, wrong, -1, row_block(length)), 2, 1))
+    return _aligned(np.moveaxis(padded.reshape(n, wrong, -1, row_block(length)), 2, 1))
 
 
 def row_block(length: int) -> int:
@@ -161,4 +174,4 @@ def lay_out(problem: Problem, space: Space) -> Layout:
         rows = (flat @ flat.T).reshape(n, wrong, n * wrong)
     else:
         rows = differences
-    return Layout(space, differences, factors, _cut(rows), rows.shape[2], scale)
+    return Layout(space, _aligned(differences), _aligned(factors), _cut(rows), rows.shape[2], scale)
