@@ -87,6 +87,7 @@ def compile_run(shape: Shape, rule: Rule | None, grouped: bool, one_drawn: bool)
 def _compile_steps(shape: Shape, rule: Rule | None, grouped: bool, one_drawn: bool) -> Any:
     """Compiled: some columns step by step, all of them one step before the next."""
     replicas, exact = 1 if shape.across_prompts else shape.width, rule is not None
+    turns = 2 if shape.across_prompts else 1
     evaluate = _evaluation(shape, one_drawn)
     coefficients_of = _sampled_coefficients(shape, one_drawn)
     update = compile_update(shape, rule, grouped, one_drawn)
@@ -107,7 +108,7 @@ def _compile_steps(shape: Shape, rule: Rule | None, grouped: bool, one_drawn: bo
             now = t == times[snapshot]
             for c in range(columns):
                 evaluate(
-                    n, bandit.differences, bandit.factors, c, order_bits, first + c * replicas, numbers,
+                    n, t % turns, bandit.differences, bandit.factors, c, order_bits, first + c * replicas, numbers,
                     e, work, p, q, drawn_p, drawn_q, grad_sq, sum_p, sum_g, state,
                 )  # fmt: skip
                 if now:
@@ -137,10 +138,14 @@ def _evaluation(shape: Shape, one_drawn: bool) -> Any:
     # Inlined by numba itself: to pass this many arrays at every step, and count who refers to them, costs more than it.
     @njit(inline="always")
     def evaluate(  # type: ignore[no-untyped-def]
-        n, differences, factors, c, order, drawn, numbers, e, work, p, q, drawn_p, drawn_q, grad_sq, sum_p, sum_g, state
-    ):
+        n, odd, differences, factors, c, order, drawn, numbers,
+        e, work, p, q, drawn_p, drawn_q, grad_sq, sum_p, sum_g, state,
+    ):  # fmt: skip
         groups = (n + width - 1) // width if across else n
-        for i in range(groups):
+        # To and fro: what the step before read last is still in the first cache. Not by two loops, whose code would
+        # take twice the room in a cache, too.
+        i, further = odd * (groups - 1), 1 - 2 * odd
+        for _ in range(groups):
             at = (c * groups + i) * width
             stage(
                 (
@@ -160,6 +165,7 @@ def _evaluation(shape: Shape, one_drawn: bool) -> Any:
                     (drawn_q, c * width),
                 )
             )
+            i += further
 
     return evaluate
 

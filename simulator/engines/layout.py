@@ -97,22 +97,30 @@ class Layout:
         return Bandit(*(_aligned(matrix).ravel() for matrix in (*matrices, self.steps)))
 
 
+def _room(*shape: int) -> Floats:
+    """Zeros that begin a cache line: a vector that straddles two is read twice."""
+    size = int(np.prod(shape))
+    whole = np.zeros(size + _LINE // 8)
+    first = -whole.ctypes.data % _LINE // 8
+    return whole[first : first + size].reshape(shape)
+
+
 def _aligned(values: Floats) -> Floats:
-    """The same numbers, contiguous, from the begin of a cache line on: a vector that straddles two is read twice."""
+    """The same numbers, contiguous, from the begin of a cache line on."""
     if values.flags.c_contiguous and values.ctypes.data % _LINE == 0:
         return values
-    room = np.empty(values.size + _LINE // 8)
-    first = -room.ctypes.data % _LINE // 8
-    copy = room[first : first + values.size].reshape(values.shape)
+    copy = _room(*values.shape)
     copy[...] = values
     return copy
 
 
 def _group(matrices: Floats, width: int) -> Floats:
     """``(n, rows, columns)`` -> ``(groups, rows, columns, width)``, padded with zeros."""
-    n = len(matrices)
-    padded = np.concatenate([matrices, np.zeros((-n % width, *matrices.shape[1:]))])
-    return np.moveaxis(padded.reshape(-1, width, *matrices.shape[1:]), 1, -1)
+    n, rows, columns = matrices.shape
+    grouped = _room(-(-n // width), rows, columns, width)
+    for prompt, matrix in enumerate(matrices):
+        grouped[prompt // width, :, :, prompt % width] = matrix
+    return grouped
 
 
 def _interleave(margins: Floats, n: int, width: int) -> Floats:

@@ -25,8 +25,8 @@ __all__ = ["UNROLLED", "evaluate_prompts"]
 
 # Rows whose sums are kept in registers at once, and the largest loop that is written out.
 _ROWS, UNROLLED = 6, 32
-# Beyond this many wrong outputs their exponentials are read back instead of held.
-_HELD = 7
+# Exponentials of one prompt that are held in registers: 28 of AVX-512; more are read back.
+_HELD = 224
 
 
 def _blocks(total: int) -> list[tuple[int, int]]:
@@ -100,7 +100,7 @@ def evaluate_prompts(
             mask = builder.icmp_unsigned("==", order.load().to_bits(), number.scalar().to_bits())
 
         def write(row: Any, value: Lanes) -> None:
-            if mask is None or wrong > _HELD:
+            if mask is None or wrong * width > _HELD:
                 e.vector(row).store(value)
             if mask is not None:
                 drawn[2].vector(row).store_where(mask, value)
@@ -167,7 +167,7 @@ def _exponentials(
         values = [state.vector(row).load() for row in rows] if margins is None else margins(rows)
         for row, margin in zip(rows, values, strict=True):
             one(row, margin)
-    if wrong <= _HELD:
+    if wrong * emitter.width <= _HELD:
         return sum(kept[1:], start=kept[0]), kept.__getitem__
     return sum((e.vector(row).load() for row in range(1, wrong)), start=e.vector(0).load()), None
 
