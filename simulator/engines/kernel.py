@@ -59,19 +59,22 @@ def compile_run(shape: Shape, rule: Rule | None, grouped: bool, one_drawn: bool)
     width, across, n_wrong, _, length, _ = shape
     replicas, padded = 1 if across else width, padded_length(length)
     size, stride = padded if across else length * width, sums_stride(length, grouped)
-    kept = 0 if rule is not None else n_wrong * width
-    sizes = Sizes(width, width if across else 1, int(one_drawn), replicas, n_wrong, size, stride, kept)
+    each = 0 if rule is not None else n_wrong * width
+    sizes = Sizes(width, width if across else 1, int(one_drawn), replicas, n_wrong, size, stride, each)
 
     @njit(nogil=True)
     def run(n, bandit, starts, etas, draws, sampling, replica, times, outputs, begin, end, together, stop):  # type: ignore[no-untyped-def]
+        own = len(starts)
         for a in range(begin, end, together):
             b = min(a + together, end)
             room = make_room(n, b - a, draws.batch, sizes)
             for c in range(a, b):
-                for k in range(length * replicas):
-                    room.state[(c - a) * size + k] = starts[c, k]
+                for k in range(length):
+                    for lane in range(replicas):
+                        # One for all, or each its own; replicas that nobody asked for start where the last one does.
+                        room.state[(c - a) * size + k * replicas + lane] = starts[min(c * replicas + lane, own - 1), k]
             first, last = a * replicas, b * replicas
-            own = Outputs(
+            kept = Outputs(
                 outputs.p[first:last],
                 outputs.q[first:last],
                 outputs.grad_sq[first:last],
@@ -79,7 +82,7 @@ def compile_run(shape: Shape, rule: Rule | None, grouped: bool, one_drawn: bool)
                 outputs.sum_grad_sq[first:last],
                 outputs.state[first:last],
             )
-            take_steps(n, bandit, etas[a:b], draws, sampling, replica + first, times, own, room, stop)
+            take_steps(n, bandit, etas[a:b], draws, sampling, replica + first, times, kept, room, stop)
 
     return run
 

@@ -50,7 +50,7 @@ def lanes(plan: Plan, threads: int | None = None) -> Ensemble:
     one_drawn = not across and plan.draws.batch == 1
     grouped = not across and in_groups(layout)
     run, bandit = compile_run(shape, plan.exact, grouped, one_drawn), layout.compiled()
-    eta, start = columns.spread(plan.scaled_eta[:, None]), columns.spread(layout.start(plan.theta0))
+    eta, start = columns.spread(plan.scaled_eta[:, None]), layout.start(_apart(plan.theta0))
     together = min(-(-columns.count // workers), AT_ONCE) if grouped else TOGETHER
     outputs, first, stop = columns.outputs, plan.replicas[0], np.zeros(1, np.int64)
 
@@ -63,6 +63,11 @@ def lanes(plan: Plan, threads: int | None = None) -> Ensemble:
     else:
         _side_by_side(part, columns.count, workers, pieces, stop)
     return ensemble_of(plan, "lanes", **columns.collect(layout.scale))
+
+
+def _apart(theta0: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Starts ``(R, d)``, or ``(1, d)`` where all are the same: to write out many takes as long as some steps."""
+    return theta0[:1] if (theta0 == theta0[:1]).all() else theta0
 
 
 def in_groups(layout: Layout) -> bool:

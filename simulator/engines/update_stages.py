@@ -42,8 +42,8 @@ def exact_weights(width: int, rule: Rule, one_drawn: bool) -> Any:
 def weighted_sums(stride: int, wrong: int, block: int, together: int, ahead: bool = False) -> Any:
     """Stage ``(coefficients, ..., rows, out, ...)``: ``out_r = sum_j coefficients_r[j] rows[j]`` over a block of rows.
 
-    With ``ahead`` a place behind the others, ``(..., out, ..., next)``, tells what is wanted next: a cache line of it is
-    asked for with each row, ``wrong`` in all.
+    With ``ahead`` a place behind the others, ``(..., out, ..., next)``, tells what is wanted next: with each row a
+    cache line of it is asked for, ``wrong`` in all.
 
     Args:
         stride: successive coefficients of a replica are this far apart.
@@ -85,7 +85,10 @@ def lines_ahead(block: int, wrong: int) -> Any:
     """Stage ``(next,)``: ask for ``wrong`` cache lines at once."""
 
     def text(following: Pointer) -> None:
-        body = lambda row, _: [_line(following, row).prefetch(1)][1:]  # noqa: E731
+        def body(row: Any, _: list[Lanes]) -> list[Lanes]:
+            _line(following, row).prefetch(1)
+            return []
+
         following.emitter.loop(0, wrong, 1, [], body)
 
     return staged(block, text)
