@@ -89,19 +89,17 @@ def compile_update(shape: Shape, rule: Rule | None, grouped: bool, one_drawn: bo
     return update
 
 
-def _grouped_update(width: int, n_wrong: int, length: int) -> Any:
-    """Compiled: the update of all replicas, block by block of the rows, and in each prompt by prompt.
+def _block_sums(n_wrong: int, length: int) -> Any:
+    """Compiled: sums over block k of the rows of prompt i, for its replicas ``members[begin:end]``.
 
-    The sums of a block stay in the cache until the states have moved by them.
+    Their factors lie side by side in ``packed``; meanwhile the block ``following`` is asked for.
     """
     block, stride = row_block(length), sums_stride(length, True)
-    blocks, last = -(-length // block), length % block or block
-    size = n_wrong * block
+    blocks, size = -(-length // block), n_wrong * block
     one, two, four, six = (weighted_sums(1, n_wrong, block, together, ahead=True) for together in (1, 2, 4, 6))
-    # A block is as many times so many cache lines.
+    # The lines of a block are asked for in parts of one for each row.
     ask, parts = lines_ahead(block, n_wrong), max(block // CACHE_LINE, 1)
     part = size // parts
-    move, move_last = advance(width, block, stride), advance(width, last, stride)
 
     @njit(**OPTIONS)
     def sum_up(i, k, following, begin, end, packed, steps, sums, members):  # type: ignore[no-untyped-def]
@@ -145,6 +143,19 @@ def _grouped_update(width: int, n_wrong: int, length: int) -> Any:
         while asked < parts:
             ask(((steps, following * size + asked * part),))
             asked += 1
+
+    return sum_up
+
+
+def _grouped_update(width: int, n_wrong: int, length: int) -> Any:
+    """Compiled: the update of all replicas, block by block of the rows, and in each prompt by prompt.
+
+    The sums of a block stay in the cache until the states have moved by them.
+    """
+    block, stride = row_block(length), sums_stride(length, True)
+    blocks, last = -(-length // block), length % block or block
+    sum_up = _block_sums(n_wrong, length)
+    move, move_last = advance(width, block, stride), advance(width, last, stride)
 
     @njit(**OPTIONS)
     def update(n, prompts, factors, steps, state, spare):  # type: ignore[no-untyped-def]
