@@ -94,13 +94,14 @@ def lines_ahead(block: int, wrong: int) -> Any:
     return staged(block, text)
 
 
-def advance(width: int, length: int, stride: int) -> Any:
+def advance(width: int, length: int, stride: int, following: int = 0) -> Any:
     """Stage ``(state, scale, sums)``: ``state[c, lane] += scale[0] (scale[1] sums[lane, c])``.
 
     Args:
         width: replicas.
         length: of the state.
         stride: the sums of successive replicas are this far apart.
+        following: what is moved next lies so many doubles behind the state, and is asked for meanwhile; 0 if not.
     """
     if width == 1:
         return _advance_one(padded_length(length))
@@ -112,6 +113,8 @@ def advance(width: int, length: int, stride: int) -> Any:
 
         def body(column: Any, _: list[Lanes]) -> list[Lanes]:
             place = state.vector(column)
+            if following:
+                (place + following).prefetch(width // CACHE_LINE)
             place.store(first.fma(second * (sums + column).gather(lanes), place.load()))
             return []
 

@@ -155,7 +155,7 @@ def _grouped_update(width: int, n_wrong: int, length: int) -> Any:
     block, stride = row_block(length), sums_stride(length, True)
     blocks, last = -(-length // block), length % block or block
     sum_up = _block_sums(n_wrong, length)
-    move, move_last = advance(width, block, stride), advance(width, last, stride)
+    move, move_last = (advance(width, columns, stride, length * width) for columns in (block, last))
 
     @njit(**OPTIONS)
     def update(n, prompts, factors, steps, state, spare):  # type: ignore[no-untyped-def]
