@@ -55,8 +55,8 @@ class Pointer:
         kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
         function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
         for first in range(0, lines * CACHE_LINE, CACHE_LINE):
-            # To be read, to be kept in the nearest cache, data.
-            flags = [ir.Constant(number, flag) for flag in (0, 3, 1)]
+            # To be read, to be kept in the second cache (the first one has no room for it), data.
+            flags = [ir.Constant(number, flag) for flag in (0, 2, 1)]
             builder.call(function, [builder.bitcast((self + first).address, byte), *flags])
 
     def _vector(self) -> ir.Value:
