@@ -18,7 +18,7 @@ from simulator.engines.stages import evaluate_prompts
 from simulator.engines.updates import compile_update, places_of, sums_stride
 from theory.rules import Rule
 
-__all__ = ["compile_run"]
+__all__ = ["compile_run", "state_size"]
 
 
 @njit(**OPTIONS)
@@ -42,12 +42,18 @@ def _keep(
                 outputs.state[c * side + lane, snapshot, row] = state[at]
 
 
+def state_size(shape: Shape) -> int:
+    """Doubles of the state of a column."""
+    return padded_length(shape.length) if shape.across_prompts else shape.length * shape.width
+
+
 @lru_cache(maxsize=64)
 def compile_run(shape: Shape, rule: Rule | None, grouped: bool, one_drawn: bool) -> Any:
     """The runs of columns ``begin`` to ``end - 1``; compiled at its first call, in a few seconds.
 
     Many columns make one call, because numba takes some 50 microseconds to unpack its arguments. Once ``stop[0]`` is
-    not 0, which another thread may see to, the call returns after the step in hand, its outputs unfinished.
+    not 0, which another thread may see to, the call returns after the step in hand, its outputs unfinished. ``states``
+    is room for the states of ``together`` columns, see ``state_size``: numpy asks for large pages, numba does not.
 
     Args:
         shape: dimensions and layout.
@@ -57,17 +63,17 @@ def compile_run(shape: Shape, rule: Rule | None, grouped: bool, one_drawn: bool)
     """
     take_steps = _compile_steps(shape, rule, grouped, one_drawn)
     width, across, n_wrong, _, length, _ = shape
-    replicas, padded = 1 if across else width, padded_length(length)
-    size, stride = padded if across else length * width, sums_stride(length, grouped)
+    replicas = 1 if across else width
+    size, stride = state_size(shape), sums_stride(length, grouped)
     each = 0 if rule is not None else n_wrong * width
     sizes = Sizes(width, width if across else 1, int(one_drawn), replicas, n_wrong, size, stride, each)
 
     @njit(nogil=True)
-    def run(n, bandit, starts, etas, draws, sampling, replica, times, outputs, begin, end, together, stop):  # type: ignore[no-untyped-def]
+    def run(n, bandit, starts, etas, draws, sampling, replica, times, outputs, begin, end, together, stop, states):  # type: ignore[no-untyped-def]
         own = len(starts)
         for a in range(begin, end, together):
             b = min(a + together, end)
-            room = make_room(n, b - a, draws.batch, sizes)
+            room = make_room(n, b - a, draws.batch, sizes, states)
             for c in range(a, b):
                 for k in range(length):
                     for lane in range(replicas):
@@ -133,10 +139,10 @@ def _compile_steps(shape: Shape, rule: Rule | None, grouped: bool, one_drawn: bo
 
 def _evaluation(shape: Shape, one_drawn: bool) -> Any:
     """Compiled: the policy of all prompts of a column."""
-    width, across, n_wrong, dimension, length, rank = shape
+    width, across, n_wrong, dimension, _, rank = shape
     stage = evaluate_prompts(width, across, n_wrong, dimension, rank, one_drawn)
     entries, depth = width if across else 1, dimension or 0
-    size = padded_length(length) if across else length * width
+    size = state_size(shape)
 
     # Inlined by numba itself: to pass this many arrays at every step, and count who refers to them, costs more than it.
     @njit(inline="always")

@@ -13,8 +13,8 @@ import numpy.typing as npt
 from simulator.engines.arrays import Shape
 from simulator.engines.columns import Columns
 from simulator.engines.ensemble import Ensemble, ensemble_of
-from simulator.engines.kernel import compile_run
-from simulator.engines.layout import Layout
+from simulator.engines.kernel import compile_run, state_size
+from simulator.engines.layout import Layout, aligned_zeros
 from simulator.engines.plan import Plan
 
 __all__ = ["GROUPED", "WIDTHS", "in_groups", "lanes", "multiplications"]
@@ -55,7 +55,11 @@ def lanes(plan: Plan, threads: int | None = None) -> Ensemble:
     outputs, first, stop = columns.outputs, plan.replicas[0], np.zeros(1, np.int64)
 
     def part(ends: tuple[int, int]) -> None:
-        run(problem.n, bandit, start, eta, plan.draws, plan.sampling, first, plan.times, outputs, *ends, together, stop)
+        states = aligned_zeros(min(together, ends[1] - ends[0]) * state_size(shape))
+        run(
+            problem.n, bandit, start, eta, plan.draws, plan.sampling, first, plan.times, outputs, *ends, together, stop,
+            states,
+        )  # fmt: skip
 
     pieces = 1 if grouped else 4
     if workers == 1 and multiplications(plan) * len(plan.replicas) * int(plan.times[-1]) < _UNINTERRUPTED:

@@ -12,7 +12,7 @@ from simulator.engines.arrays import Bandit
 from simulator.problems import Problem
 from theory.errors import expected
 
-__all__ = ["Layout", "Space", "lay_out", "padded_length", "row_block"]
+__all__ = ["Layout", "Space", "aligned_zeros", "lay_out", "padded_length", "row_block"]
 
 Floats = npt.NDArray[np.float64]
 Space = Literal["auto", "features", "gram"]
@@ -97,7 +97,7 @@ class Layout:
         return Bandit(*(_aligned(matrix).ravel() for matrix in (*matrices, self.steps)))
 
 
-def _room(*shape: int) -> Floats:
+def aligned_zeros(*shape: int) -> Floats:
     """Zeros that begin a cache line: a vector that straddles two is read twice."""
     size = int(np.prod(shape))
     whole = np.zeros(size + _LINE // 8)
@@ -109,7 +109,7 @@ def _aligned(values: Floats) -> Floats:
     """The same numbers, contiguous, from the begin of a cache line on."""
     if values.flags.c_contiguous and values.ctypes.data % _LINE == 0:
         return values
-    copy = _room(*values.shape)
+    copy = aligned_zeros(*values.shape)
     copy[...] = values
     return copy
 
@@ -117,7 +117,7 @@ def _aligned(values: Floats) -> Floats:
 def _group(matrices: Floats, width: int) -> Floats:
     """``(n, rows, columns)`` -> ``(groups, rows, columns, width)``, padded with zeros."""
     n, rows, columns = matrices.shape
-    grouped = _room(-(-n // width), rows, columns, width)
+    grouped = aligned_zeros(-(-n // width), rows, columns, width)
     for prompt, matrix in enumerate(matrices):
         grouped[prompt // width, :, :, prompt % width] = matrix
     return grouped
