@@ -29,7 +29,7 @@ from benchmarks.peers import PEERS, Case, make_case
 from benchmarks.stored import merged, stored_runs, would_lose
 from benchmarks.table import print_rows
 from benchmarks.timing import Budget, time_peers
-from benchmarks.work import bounds, cache_bytes, work
+from benchmarks.work import BOUNDS, bounds, cache_bytes, work
 from simulator.environment import package_versions, processor_name
 from simulator.files import write_json
 
@@ -84,7 +84,7 @@ def cells(case: Case, arguments: argparse.Namespace, threads: int) -> Iterator[d
                 bound = bounds(case, replicas, row["steps"], limits)
                 row |= {"over_" + peer: row["ns"] / time for peer in ("c", "jax") if (time := ns.get(peer))}
                 row |= {"limit": bound.name, "limit_ns": bound.binding, "over_limit": row["ns"] / bound.binding}
-                row |= {"exp_ns": bound.exp, "fma_ns": bound.fma, "memory_ns": bound.memory}
+                row |= {f"{name}_ns": getattr(bound, name) for name in BOUNDS}
                 row["over_ports"] = row["ns"] / bound.ports
         yield {"case": case.name, "replicas": replicas, "threads": threads, "limits": asdict(limits), "rows": rows}
 

@@ -1,4 +1,5 @@
-"""What this machine can do, measured there and then: exponentials, fused multiply-adds, bytes read from memory.
+"""What this machine can do, measured there and then: exponentials, fused multiply-adds, bytes read from memory, and how
+long operations take that wait for each other (:mod:`benchmarks.latency`).
 
 Each is the best of many short runs of independent work on all threads at once, so a limit is what no engine that needs
 these operations can beat here: exp is the fastest of numpy, glibc's vector library and the engine's own, on an array
@@ -21,6 +22,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from benchmarks.latency import addition, chain
 from simulator.engines.functions import exp
 from simulator.engines.pointers import Pointer, staged
 from simulator.engines.vectors import Lanes
@@ -44,7 +46,7 @@ void many(const double *x, double *y, long n, long rounds) {
 
 @dataclass(frozen=True)
 class Limits:
-    """Rates of all threads together, a second.
+    """Rates of all threads together, a second, and latencies of one.
 
     Attributes:
         threads: that worked.
@@ -53,6 +55,8 @@ class Limits:
         exp_rates: of every source.
         fmas: multiply-adds of doubles.
         read_bytes: bytes read from memory.
+        chain_s: seconds of what a step of one replica waits for, with K = 2; 0 where it was not measured.
+        addition_s: seconds of an addition that waits for another.
     """
 
     threads: int
@@ -61,6 +65,8 @@ class Limits:
     exp_rates: dict[str, float]
     fmas: float
     read_bytes: float
+    chain_s: float = 0.0
+    addition_s: float = 0.0
 
 
 def best_of(call: Callable[[], Any], repeats: int) -> float:
@@ -160,7 +166,7 @@ def _exp_rates(threads: int) -> dict[str, float]:
 
 
 def measure(threads: int) -> Limits:
-    """Measure all limits, in about three seconds."""
+    """Measure all limits, in about five seconds."""
     rates = _exp_rates(threads)
     source = max(rates, key=rates.__getitem__)
     fma, read = _multiply_adds(), _reader()
@@ -170,7 +176,7 @@ def measure(threads: int) -> Limits:
     unit = _ROUNDS * 64
     size = len(parts[0]) // unit * unit
     bytes_read = _rate(lambda k: read(parts[k][:size], outs[k]), size * 8, threads, repeats=8)
-    return Limits(threads, rates[source], source, rates, fmas, bytes_read)
+    return Limits(threads, rates[source], source, rates, fmas, bytes_read, chain(), addition())
 
 
 if __name__ == "__main__":

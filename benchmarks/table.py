@@ -7,6 +7,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.work import BOUNDS
+
 __all__ = ["print_rows"]
 
 _COLUMNS = ("peer", "ns", "/ C", "/ JAX", "/ limit", "/ (exp + fma)", "compile s", "T", "calls", "error")
@@ -21,7 +23,7 @@ def print_rows(cell: dict[str, Any]) -> None:
     limits, bound = cell["limits"], next((row for row in cell["rows"] if row["ns"] is not None), None)
     title = f"{cell['case']}, {cell['replicas']} replicas, {cell['threads']} threads; ns per replica-step"
     if bound is not None:
-        parts = ", ".join(f"{name} {bound[name + '_ns']:.4g}" for name in ("exp", "fma", "memory"))
+        parts = ", ".join(f"{name} {bound[name + '_ns']:.4g}" for name in BOUNDS if name + "_ns" in bound)
         title += f"\nlimits ({bound['limit']} binds): {parts}"
         title += f"\n{limits['exps'] / 1e9:.2f} exp/ns ({limits['exp_source']}), {limits['fmas'] / 1e9:.1f} fma/ns, "
         title += f"{limits['read_bytes'] / 1e9:.1f} GB/s"

@@ -7,12 +7,17 @@ times, so that evaluations count (T + 1) / T.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import ceil, log2
 from pathlib import Path
 
 from benchmarks.limits import Limits
 from benchmarks.peers import Case
 
-__all__ = ["Bounds", "Work", "bounds", "cache_bytes", "work"]
+__all__ = ["BOUNDS", "Bounds", "Work", "bounds", "cache_bytes", "work"]
+
+
+# Attributes of :class:`Bounds` that are bounds on their own.
+BOUNDS = ("exp", "fma", "memory", "latency")
 
 
 @dataclass(frozen=True)
@@ -39,13 +44,16 @@ class Bounds:
         exp: by its exponentials alone.
         fma: by its multiply-adds alone.
         memory: by the bytes it reads.
+        latency: by what a step of one replica cannot but do one after the other. A step of R replicas takes no less,
+            however many threads share them, and no more is claimed: of R replicas each has 1 / R of it.
         ports: exp + fma: both keep the same ports busy, so no engine of this algorithm comes nearer.
-        binding: the largest of exp, fma and memory.
+        binding: the largest of exp, fma, memory and latency.
     """
 
     exp: float
     fma: float
     memory: float
+    latency: float
 
     @property
     def ports(self) -> float:
@@ -53,11 +61,11 @@ class Bounds:
 
     @property
     def binding(self) -> float:
-        return max(self.exp, self.fma, self.memory)
+        return max(getattr(self, name) for name in BOUNDS)
 
     @property
     def name(self) -> str:
-        return max(("exp", "fma", "memory"), key=lambda name: float(getattr(self, name)))
+        return max(BOUNDS, key=lambda name: float(getattr(self, name)))
 
 
 def cache_bytes() -> int:
@@ -104,8 +112,11 @@ def bounds(case: Case, replicas: int, steps: int, limits: Limits) -> Bounds:
     fmas = (needed.fmas - update) * more + update
     # A single run cannot use more than one thread.
     share = min(replicas, limits.threads) / limits.threads
+    # 1 + E is a sum of K numbers; the chain has one of its additions.
+    further = ceil(log2(case.layout.differences.shape[1] + 1)) - 1
     return Bounds(
         needed.exps * more / (limits.exps * share) * 1e9,
         fmas / (limits.fmas * share) * 1e9,
         needed.bytes * more / limits.read_bytes * 1e9,
+        (limits.chain_s + limits.addition_s * further) / replicas * 1e9,
     )

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+from numba import njit
 
+from benchmarks.latency import addition, chain, short_exp
 from benchmarks.limits import Limits
 from benchmarks.peers import PEERS, Case, load, make_case
+from benchmarks.stored import stored_runs
+from benchmarks.table import print_rows
 from benchmarks.timing import disagreement
 from benchmarks.work import bounds, work
+from simulator.engines.pointers import staged
 
 SIZES = [(4, 3, 2, "features"), (5, 4, 30, "gram"), (2, 2, 1, "features")]
 
@@ -73,6 +80,38 @@ def test_the_binding_limit_is_the_largest() -> None:
     assert bound.binding == max(bound.exp, bound.fma)
     alone = bounds(case, 1, 10**9, limits)
     assert alone.exp == pytest.approx(16.0), "one run keeps one thread busy"
+
+
+def test_replicas_share_what_a_step_waits_for() -> None:
+    """1 + E of K = 3 takes two additions, one of which the chain has; more threads shorten no step."""
+    limits = [Limits(threads, 1e9, "engine", {}, 4e9, 1e10, 1e-6, 1e-7) for threads in (1, 2)]
+    case = make_case(4, 3, 2, "features")
+    alone, many = (bounds(case, replicas, 10**9, limits[0]) for replicas in (1, 16))
+    assert alone.latency == bounds(case, 1, 10**9, limits[1]).latency == pytest.approx(1100.0)
+    assert (alone.name, alone.binding) == ("latency", alone.latency)
+    assert many.latency == pytest.approx(1100.0 / 16)
+    assert alone.ports == alone.exp + alone.fma
+
+
+def test_what_is_timed_for_the_latency_is_an_exponential() -> None:
+    stage = staged(2, lambda source, target: target.store(short_exp(source.load())))
+    run = njit(lambda x, out: stage(((x, 0), (out, 0))))
+    for first in (-700.0, -1.0, 1e-3, 0.5, 700.0):
+        x, out = np.array([first, first / 3]), np.empty(2)
+        run(x, out)
+        np.testing.assert_allclose(out, np.exp(x), rtol=1e-15)
+    assert chain(1) > 0
+    assert addition(1) > 0
+
+
+def test_a_table_of_cells_that_were_measured_without_the_latency(capsys: pytest.CaptureFixture[str]) -> None:
+    (cell, *_) = stored_runs(Path("benchmarks/results/engines.json"))[0]["cells"]
+    rows = [{key: value for key, value in row.items() if key != "latency_ns"} for row in cell["rows"]]
+    print_rows({**cell, "rows": rows})
+    without = capsys.readouterr().out
+    print_rows({**cell, "rows": [{**row, "latency_ns": 12.34} for row in rows]})
+    assert "latency" not in without
+    assert "latency 12.34" in capsys.readouterr().out
 
 
 def test_the_c_peer_leaves_subnormal_numbers_alone() -> None:

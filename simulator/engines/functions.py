@@ -9,12 +9,13 @@ arithmetic (at most 1 unit in the last place).
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 from llvmlite import ir
 
 from simulator.engines.vectors import Lanes
 
-__all__ = ["LARGEST_EXPONENT", "exp", "inverse_sqrt", "log", "power"]
+__all__ = ["LARGEST_EXPONENT", "exp", "inverse_sqrt", "log", "power", "reduced_exp"]
 
 # exp is accurate for |x| <= 708; the kernels clamp their log-odds to this.
 LARGEST_EXPONENT = 690.0
@@ -63,12 +64,17 @@ def _polynomial(x: Lanes, coefficients: tuple[float, ...]) -> Lanes:
 
 def exp(x: Lanes) -> Lanes:
     """``exp(x)`` for ``|x| <= 708``; no check."""
+    return reduced_exp(x, lambda r: _polynomial(r, EXP_COEFFICIENTS))
+
+
+def reduced_exp(x: Lanes, near_zero: Callable[[Lanes], Lanes]) -> Lanes:
+    """``2^k near_zero(r)`` with ``x = k log 2 + r`` and ``|r| <= log 2 / 2``, for ``|x| <= 708``; no check."""
     emitter, builder = x.emitter, x.emitter.builder
     rounded = x.fma(emitter.constant(1 / math.log(2)), emitter.constant(_ROUNDER))
     k = rounded - _ROUNDER
     # log 2 in two parts; the fused multiplication makes the first product exact.
     r = k.fma(emitter.constant(-LOG_2_LOW), k.fma(emitter.constant(-math.log(2)), x))
-    value = _polynomial(r, EXP_COEFFICIENTS)
+    value = near_zero(r)
     shifted = builder.shl(rounded.to_bits(), emitter.integer(52))
     return emitter.from_bits(builder.add(value.to_bits(), shifted))
 

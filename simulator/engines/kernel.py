@@ -18,7 +18,7 @@ from simulator.engines.stages import evaluate_prompts
 from simulator.engines.updates import compile_update, places_of, sums_stride
 from theory.rules import Rule
 
-__all__ = ["compile_run"]
+__all__ = ["compile_run", "state_size"]
 
 
 @njit(**OPTIONS)
@@ -42,12 +42,18 @@ def _keep(
                 outputs.state[c * side + lane, snapshot, row] = state[at]
 
 
+def state_size(shape: Shape) -> int:
+    """Doubles of the state of a column."""
+    return padded_length(shape.length) if shape.across_prompts else shape.length * shape.width
+
+
 @lru_cache(maxsize=64)
 def compile_run(shape: Shape, rule: Rule | None, grouped: bool, one_drawn: bool) -> Any:
     """The runs of columns ``begin`` to ``end - 1``; compiled at its first call, in a few seconds.
 
     Many columns make one call, because numba takes some 50 microseconds to unpack its arguments. Once ``stop[0]`` is
-    not 0, which another thread may see to, the call returns after the step in hand, its outputs unfinished.
+    not 0, which another thread may see to, the call returns after the step in hand, its outputs unfinished. ``states``
+    is room for the states of ``together`` columns, see ``state_size``: numpy asks for large pages, numba does not.
 
     Args:
         shape: dimensions and layout.
@@ -57,21 +63,24 @@ def compile_run(shape: Shape, rule: Rule | None, grouped: bool, one_drawn: bool)
     """
     take_steps = _compile_steps(shape, rule, grouped, one_drawn)
     width, across, n_wrong, _, length, _ = shape
-    replicas, padded = 1 if across else width, padded_length(length)
-    size, stride = padded if across else length * width, sums_stride(length, grouped)
-    kept = 0 if rule is not None else n_wrong * width
-    sizes = Sizes(width, width if across else 1, int(one_drawn), replicas, n_wrong, size, stride, kept)
+    replicas = 1 if across else width
+    size, stride = state_size(shape), sums_stride(length, grouped)
+    each = 0 if rule is not None else n_wrong * width
+    sizes = Sizes(width, width if across else 1, int(one_drawn), replicas, n_wrong, size, stride, each)
 
     @njit(nogil=True)
-    def run(n, bandit, starts, etas, draws, sampling, replica, times, outputs, begin, end, together, stop):  # type: ignore[no-untyped-def]
+    def run(n, bandit, starts, etas, draws, sampling, replica, times, outputs, begin, end, together, stop, states):  # type: ignore[no-untyped-def]
+        own = len(starts)
         for a in range(begin, end, together):
             b = min(a + together, end)
-            room = make_room(n, b - a, draws.batch, sizes)
+            room = make_room(n, b - a, draws.batch, sizes, states)
             for c in range(a, b):
-                for k in range(length * replicas):
-                    room.state[(c - a) * size + k] = starts[c, k]
+                for k in range(length):
+                    for lane in range(replicas):
+                        # One for all, or each its own; replicas that nobody asked for start where the last one does.
+                        room.state[(c - a) * size + k * replicas + lane] = starts[min(c * replicas + lane, own - 1), k]
             first, last = a * replicas, b * replicas
-            own = Outputs(
+            kept = Outputs(
                 outputs.p[first:last],
                 outputs.q[first:last],
                 outputs.grad_sq[first:last],
@@ -79,7 +88,7 @@ def compile_run(shape: Shape, rule: Rule | None, grouped: bool, one_drawn: bool)
                 outputs.sum_grad_sq[first:last],
                 outputs.state[first:last],
             )
-            take_steps(n, bandit, etas[a:b], draws, sampling, replica + first, times, own, room, stop)
+            take_steps(n, bandit, etas[a:b], draws, sampling, replica + first, times, kept, room, stop)
 
     return run
 
@@ -87,6 +96,7 @@ def compile_run(shape: Shape, rule: Rule | None, grouped: bool, one_drawn: bool)
 def _compile_steps(shape: Shape, rule: Rule | None, grouped: bool, one_drawn: bool) -> Any:
     """Compiled: some columns step by step, all of them one step before the next."""
     replicas, exact = 1 if shape.across_prompts else shape.width, rule is not None
+    turns = 2 if shape.across_prompts else 1
     evaluate = _evaluation(shape, one_drawn)
     coefficients_of = _sampled_coefficients(shape, one_drawn)
     update = compile_update(shape, rule, grouped, one_drawn)
@@ -107,7 +117,7 @@ def _compile_steps(shape: Shape, rule: Rule | None, grouped: bool, one_drawn: bo
             now = t == times[snapshot]
             for c in range(columns):
                 evaluate(
-                    n, bandit.differences, bandit.factors, c, order_bits, first + c * replicas, numbers,
+                    n, t % turns, bandit.differences, bandit.factors, c, order_bits, first + c * replicas, numbers,
                     e, work, p, q, drawn_p, drawn_q, grad_sq, sum_p, sum_g, state,
                 )  # fmt: skip
                 if now:
@@ -129,18 +139,22 @@ def _compile_steps(shape: Shape, rule: Rule | None, grouped: bool, one_drawn: bo
 
 def _evaluation(shape: Shape, one_drawn: bool) -> Any:
     """Compiled: the policy of all prompts of a column."""
-    width, across, n_wrong, dimension, length, rank = shape
+    width, across, n_wrong, dimension, _, rank = shape
     stage = evaluate_prompts(width, across, n_wrong, dimension, rank, one_drawn)
     entries, depth = width if across else 1, dimension or 0
-    size = padded_length(length) if across else length * width
+    size = state_size(shape)
 
     # Inlined by numba itself: to pass this many arrays at every step, and count who refers to them, costs more than it.
     @njit(inline="always")
     def evaluate(  # type: ignore[no-untyped-def]
-        n, differences, factors, c, order, drawn, numbers, e, work, p, q, drawn_p, drawn_q, grad_sq, sum_p, sum_g, state
-    ):
+        n, odd, differences, factors, c, order, drawn, numbers,
+        e, work, p, q, drawn_p, drawn_q, grad_sq, sum_p, sum_g, state,
+    ):  # fmt: skip
         groups = (n + width - 1) // width if across else n
-        for i in range(groups):
+        # To and fro: what the step before read last is still in the first cache. Not by two loops, whose code would
+        # take twice the room in a cache, too.
+        i, further = odd * (groups - 1), 1 - 2 * odd
+        for _ in range(groups):
             at = (c * groups + i) * width
             stage(
                 (
@@ -160,6 +174,7 @@ def _evaluation(shape: Shape, one_drawn: bool) -> Any:
                     (drawn_q, c * width),
                 )
             )
+            i += further
 
     return evaluate
 

@@ -13,8 +13,8 @@ import numpy.typing as npt
 from simulator.engines.arrays import Shape
 from simulator.engines.columns import Columns
 from simulator.engines.ensemble import Ensemble, ensemble_of
-from simulator.engines.kernel import compile_run
-from simulator.engines.layout import Layout
+from simulator.engines.kernel import compile_run, state_size
+from simulator.engines.layout import Layout, aligned_zeros
 from simulator.engines.plan import Plan
 
 __all__ = ["GROUPED", "WIDTHS", "in_groups", "lanes", "multiplications"]
@@ -22,6 +22,8 @@ __all__ = ["GROUPED", "WIDTHS", "in_groups", "lanes", "multiplications"]
 # Replicas of a column. A wider one hides latencies better and needs enough replicas to fill it; where it would leave
 # threads without a column of their own, columns are as narrow as they may be.
 NARROW, WIDTHS = 8, (16, 32)
+# Bytes of matrices that stay in the first cache of a core together with the state.
+FIRST_CACHE = 1 << 15
 # Bytes of the rows that steps combine, beyond which replicas are grouped by prompt; and columns in a group at most.
 BEYOND_CACHE, AT_ONCE = 1 << 20, 64
 # Replicas that share the rows of a prompt's steps, where they do.
@@ -38,7 +40,7 @@ def lanes(plan: Plan, threads: int | None = None) -> Ensemble:
     """The runs of a plan; logits within 690 of the right output's are exact, beyond they count as 690."""
     problem, layout = plan.problem, plan.layout
     threads = threads or os.cpu_count() or 1
-    width, across = _lanes(problem.n, len(plan.replicas), threads, in_cache(layout))
+    width, across = _lanes(layout, len(plan.replicas), threads)
     if across:
         layout = layout.side_by_side(width)
     side = 1 if across else width
@@ -48,12 +50,16 @@ def lanes(plan: Plan, threads: int | None = None) -> Ensemble:
     one_drawn = not across and plan.draws.batch == 1
     grouped = not across and in_groups(layout)
     run, bandit = compile_run(shape, plan.exact, grouped, one_drawn), layout.compiled()
-    eta, start = columns.spread(plan.scaled_eta[:, None]), columns.spread(layout.start(plan.theta0))
+    eta, start = columns.spread(plan.scaled_eta[:, None]), layout.start(_apart(plan.theta0))
     together = min(-(-columns.count // workers), AT_ONCE) if grouped else TOGETHER
     outputs, first, stop = columns.outputs, plan.replicas[0], np.zeros(1, np.int64)
 
     def part(ends: tuple[int, int]) -> None:
-        run(problem.n, bandit, start, eta, plan.draws, plan.sampling, first, plan.times, outputs, *ends, together, stop)
+        states = aligned_zeros(min(together, ends[1] - ends[0]) * state_size(shape))
+        run(
+            problem.n, bandit, start, eta, plan.draws, plan.sampling, first, plan.times, outputs, *ends, together, stop,
+            states,
+        )  # fmt: skip
 
     pieces = 1 if grouped else 4
     if workers == 1 and multiplications(plan) * len(plan.replicas) * int(plan.times[-1]) < _UNINTERRUPTED:
@@ -61,6 +67,11 @@ def lanes(plan: Plan, threads: int | None = None) -> Ensemble:
     else:
         _side_by_side(part, columns.count, workers, pieces, stop)
     return ensemble_of(plan, "lanes", **columns.collect(layout.scale))
+
+
+def _apart(theta0: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Starts ``(R, d)``, or ``(1, d)`` where all are the same: to write out many takes as long as some steps."""
+    return theta0[:1] if (theta0 == theta0[:1]).all() else theta0
 
 
 def in_groups(layout: Layout) -> bool:
@@ -98,12 +109,15 @@ def _side_by_side(
             raise
 
 
-def _lanes(n: int, replicas: int, threads: int, cached: bool) -> tuple[int, bool]:
+def _lanes(layout: Layout, replicas: int, threads: int) -> tuple[int, bool]:
     """Width of a column, and whether its lanes are prompts: a few replicas would leave most lanes idle.
 
-    Where that leaves threads without a column, and what steps read is ``cached``, columns are narrower.
+    Where that leaves threads without a column, and what steps read stays in a cache, columns are narrower.
     """
-    beside = next((size for size in (4, 8) if n <= size), WIDTHS[0])
+    n, cached = len(layout.factors), in_cache(layout)
+    # Of matrices that exceed the first cache more is found there the less a vector of prompts reads at once.
+    widest = WIDTHS[0] if layout.differences.nbytes + layout.factors.nbytes <= FIRST_CACHE else NARROW
+    beside = next((size for size in (4, 8) if n <= size), widest)
     one_by_one = replicas * -(-n // beside) * beside
     width = WIDTHS[0] if replicas <= WIDTHS[0] else WIDTHS[1]
     side_by_side = -(-replicas // width) * width * n

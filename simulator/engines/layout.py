@@ -12,13 +12,15 @@ from simulator.engines.arrays import Bandit
 from simulator.problems import Problem
 from theory.errors import expected
 
-__all__ = ["Layout", "Space", "lay_out", "padded_length", "row_block"]
+__all__ = ["Layout", "Space", "aligned_zeros", "lay_out", "padded_length", "row_block"]
 
 Floats = npt.NDArray[np.float64]
 Space = Literal["auto", "features", "gram"]
 
 # Doubles of the largest Gram matrix that is formed: 2 GiB.
 LARGEST_GRAM = 1 << 28
+# Bytes of a cache line, and of the widest vector register.
+_LINE = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,14 +94,33 @@ class Layout:
         matrices = [self.differences if self.space == "features" else self.differences[:0], self.factors]
         if self.across:
             matrices = [_group(matrix, self.across) for matrix in matrices]
-        return Bandit(*(np.ascontiguousarray(matrix).ravel() for matrix in (*matrices, self.steps)))
+        return Bandit(*(_aligned(matrix).ravel() for matrix in (*matrices, self.steps)))
+
+
+def aligned_zeros(*shape: int) -> Floats:
+    """Zeros that begin a cache line: a vector that straddles two is read twice."""
+    size = int(np.prod(shape))
+    whole = np.zeros(size + _LINE // 8)
+    first = -whole.ctypes.data % _LINE // 8
+    return whole[first : first + size].reshape(shape)
+
+
+def _aligned(values: Floats) -> Floats:
+    """The same numbers, contiguous, from the begin of a cache line on."""
+    if values.flags.c_contiguous and values.ctypes.data % _LINE == 0:
+        return values
+    copy = aligned_zeros(*values.shape)
+    copy[...] = values
+    return copy
 
 
 def _group(matrices: Floats, width: int) -> Floats:
     """``(n, rows, columns)`` -> ``(groups, rows, columns, width)``, padded with zeros."""
-    n = len(matrices)
-    padded = np.concatenate([matrices, np.zeros((-n % width, *matrices.shape[1:]))])
-    return np.moveaxis(padded.reshape(-1, width, *matrices.shape[1:]), 1, -1)
+    n, rows, columns = matrices.shape
+    grouped = aligned_zeros(-(-n // width), rows, columns, width)
+    for prompt, matrix in enumerate(matrices):
+        grouped[prompt // width, :, :, prompt % width] = matrix
+    return grouped
 
 
 def _interleave(margins: Floats, n: int, width: int) -> Floats:
@@ -113,7 +134,7 @@ def _cut(rows: Floats) -> Floats:
     n, wrong, length = rows.shape
     padded = np.zeros((n, wrong, padded_length(length)))
     padded[:, :, :length] = rows
-    return np.ascontiguousarray(np.moveaxis(padded.reshape(n, wrong, -1, row_block(length)), 2, 1))
+    return _aligned(np.moveaxis(padded.reshape(n, wrong, -1, row_block(length)), 2, 1))
 
 
 def row_block(length: int) -> int:
@@ -161,4 +182,4 @@ def lay_out(problem: Problem, space: Space) -> Layout:
         rows = (flat @ flat.T).reshape(n, wrong, n * wrong)
     else:
         rows = differences
-    return Layout(space, differences, factors, _cut(rows), rows.shape[2], scale)
+    return Layout(space, _aligned(differences), _aligned(factors), _cut(rows), rows.shape[2], scale)

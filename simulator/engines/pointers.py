@@ -17,10 +17,10 @@ from numba.extending import intrinsic
 
 from simulator.engines.vectors import DOUBLE, INT64, Emitter, Lanes
 
-__all__ = ["Pointer", "staged"]
+__all__ = ["CACHE_LINE", "Pointer", "staged"]
 
 # Doubles.
-_CACHE_LINE = 8
+CACHE_LINE = 8
 
 
 class Pointer:
@@ -48,15 +48,15 @@ class Pointer:
         """The double here, in every lane."""
         return Lanes(self.emitter, self.emitter.splat(self.emitter.builder.load(self.address)))
 
-    def prefetch(self) -> None:
-        """Ask for the ``width`` doubles from here on to be brought near; any address will do."""
+    def prefetch(self, lines: int) -> None:
+        """Ask for so many cache lines from here on to be brought near; any address will do."""
         builder, number = self.emitter.builder, ir.IntType(32)
         byte = ir.IntType(8).as_pointer()
         kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
         function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
-        for first in range(0, self.emitter.width, _CACHE_LINE):
-            # To be read, to be kept in the nearest cache, data.
-            flags = [ir.Constant(number, flag) for flag in (0, 3, 1)]
+        for first in range(0, lines * CACHE_LINE, CACHE_LINE):
+            # To be read, to be kept in the second cache (the first one has no room for it), data.
+            flags = [ir.Constant(number, flag) for flag in (0, 2, 1)]
             builder.call(function, [builder.bitcast((self + first).address, byte), *flags])
 
     def _vector(self) -> ir.Value:

@@ -117,8 +117,8 @@ class Sizes(NamedTuple):
 
 
 @njit(nogil=True)
-def make_room(n: int, columns: int, batch: int, sizes: Sizes) -> Room:
-    """The arrays that some columns work in; compiled once for all shapes."""
+def make_room(n: int, columns: int, batch: int, sizes: Sizes, states: Any) -> Room:
+    """The arrays that some columns work in, their states at the begin of ``states``; compiled once for all shapes."""
     width, side, one_drawn, replicas, wrong, state, stride, coefficients = sizes
     groups = (n + side - 1) // side
     drawn = 1 if one_drawn else groups
@@ -130,5 +130,5 @@ def make_room(n: int, columns: int, batch: int, sizes: Sizes) -> Room:
     spare = make_spare(n, runs, stride, batch, wrong + 1, columns * batch * coefficients)
     return Room(
         aligned(kept * wrong), work, p, q, drawn_p, drawn_q, aligned(size), aligned(size), aligned(size),
-        aligned(columns * state), order, order.view(np.float64), numbers, make_urn(n, batch), spare,
+        states[: columns * state], order, order.view(np.float64), numbers, make_urn(n, batch), spare,
     )  # fmt: skip

@@ -18,15 +18,15 @@ from typing import Any
 from llvmlite import ir
 
 from simulator.engines.functions import LARGEST_EXPONENT, exp
-from simulator.engines.pointers import Pointer, staged
-from simulator.engines.vectors import Emitter, Lanes
+from simulator.engines.pointers import CACHE_LINE, Pointer, staged
+from simulator.engines.vectors import INT64, Emitter, Lanes
 
 __all__ = ["UNROLLED", "evaluate_prompts"]
 
 # Rows whose sums are kept in registers at once, and the largest loop that is written out.
 _ROWS, UNROLLED = 6, 32
-# Beyond this many wrong outputs their exponentials are read back instead of held.
-_HELD = 7
+# Exponentials of one prompt that are held in registers: 28 of AVX-512; more are read back.
+_HELD = 224
 
 
 def _blocks(total: int) -> list[tuple[int, int]]:
@@ -100,7 +100,7 @@ def evaluate_prompts(
             mask = builder.icmp_unsigned("==", order.load().to_bits(), number.scalar().to_bits())
 
         def write(row: Any, value: Lanes) -> None:
-            if mask is None or wrong > _HELD:
+            if mask is None or wrong * width > _HELD:
                 e.vector(row).store(value)
             if mask is not None:
                 drawn[2].vector(row).store_where(mask, value)
@@ -113,7 +113,9 @@ def evaluate_prompts(
         odds, held = _exponentials(margins, state, e, wrong, write)
         p = 1.0 / (odds + 1.0)
         reading = held or (lambda j: e.vector(j).load())
-        length = _squared_length(factor, across_prompts, reading, p, wrong, rank)
+        # In Gram space the margins of the next prompt, which many states leave no room for in a cache.
+        following = state.vector(wrong) if dimension is None and not across_prompts else None
+        length = _squared_length(factor, across_prompts, reading, p, wrong, rank, following)
         g = p * p * length
         q = odds * p
         for place, value in ((p_out, p), (q_out, q), (g_out, g)):
@@ -167,13 +169,18 @@ def _exponentials(
         values = [state.vector(row).load() for row in rows] if margins is None else margins(rows)
         for row, margin in zip(rows, values, strict=True):
             one(row, margin)
-    if wrong <= _HELD:
+    if wrong * emitter.width <= _HELD:
         return sum(kept[1:], start=kept[0]), kept.__getitem__
     return sum((e.vector(row).load() for row in range(1, wrong)), start=e.vector(0).load()), None
 
 
-def _squared_length(factor: Pointer, across_prompts: bool, e: Column, p: Lanes, wrong: int, rank: int) -> Lanes:
-    """``||F (p e)||^2`` with F upper triangular, zeros below the diagonal; looped over blocks of rows if large."""
+def _squared_length(
+    factor: Pointer, across_prompts: bool, e: Column, p: Lanes, wrong: int, rank: int, following: Pointer | None
+) -> Lanes:
+    """``||F (p e)||^2`` with F upper triangular, zeros below the diagonal; looped over blocks of rows if large.
+
+    In the loops what ``following`` points to is asked for, a cache line with each column.
+    """
     emitter, width = p.emitter, p.emitter.width
     looped = rank // _ROWS * _ROWS if rank > UNROLLED else 0
     total = emitter.constant(0.0)
@@ -181,8 +188,13 @@ def _squared_length(factor: Pointer, across_prompts: bool, e: Column, p: Lanes, 
     def whole_block(start: ir.Value, totals: list[Lanes]) -> list[Lanes]:
         entry = _entries(factor.times(start, wrong * (width if across_prompts else 1)), wrong, across_prompts)
 
+        done = _columns_before(emitter, start, wrong)
+
         def body(column: ir.Value, sums: list[Lanes]) -> list[Lanes]:
             x = e(column)
+            if following is not None:
+                past = emitter.builder.add(done, emitter.builder.sub(column, start))
+                following.times(past, CACHE_LINE).prefetch(1)
             return [entry(row, column).fma(x, row_sum) for row, row_sum in enumerate(sums)]
 
         sums = emitter.loop(start, wrong, 1, [emitter.constant(0.0)] * _ROWS, body)
@@ -199,6 +211,14 @@ def _squared_length(factor: Pointer, across_prompts: bool, e: Column, p: Lanes, 
                 sums[row - start] = entry(row, column).fma(x, sums[row - start])
         total = _add_squares(sums, p, total)
     return total
+
+
+def _columns_before(emitter: Emitter, start: ir.Value, wrong: int) -> ir.Value:
+    """How many columns the blocks of rows before row ``start`` have in all: ``sum_b (wrong - b _ROWS)``."""
+    builder, constant = emitter.builder, lambda number: ir.Constant(INT64, number)
+    block = builder.udiv(start, constant(_ROWS))
+    missing = builder.lshr(builder.mul(start, builder.sub(block, constant(1))), constant(1))
+    return builder.sub(builder.mul(block, constant(wrong)), missing)
 
 
 def _add_squares(sums: list[Lanes], p: Lanes, total: Lanes) -> Lanes:

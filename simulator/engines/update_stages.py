@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from simulator.engines.layout import padded_length, row_block
-from simulator.engines.pointers import Pointer, staged
+from simulator.engines.pointers import CACHE_LINE, Pointer, staged
 from simulator.engines.stages import UNROLLED
 from simulator.engines.vectors import Lanes
 from theory.rules import Rule
 
-__all__ = ["advance", "exact_weights", "weighted_sums"]
+__all__ = ["advance", "exact_weights", "lines_ahead", "weighted_sums"]
 
 
 def exact_weights(width: int, rule: Rule, one_drawn: bool) -> Any:
@@ -42,14 +42,15 @@ def exact_weights(width: int, rule: Rule, one_drawn: bool) -> Any:
 def weighted_sums(stride: int, wrong: int, block: int, together: int, ahead: bool = False) -> Any:
     """Stage ``(coefficients, ..., rows, out, ...)``: ``out_r = sum_j coefficients_r[j] rows[j]`` over a block of rows.
 
-    With ``ahead`` the block that is wanted next stands behind the others: ``(..., out, ..., next rows)``.
+    With ``ahead`` a place behind the others, ``(..., out, ..., next)``, tells what is wanted next: with each row a
+    cache line of it is asked for, ``wrong`` in all.
 
     Args:
         stride: successive coefficients of a replica are this far apart.
         wrong: number of rows.
         block: their length, one vector.
         together: replicas that are summed at once and share what is read of the rows.
-        ahead: whether the next block is asked for meanwhile.
+        ahead: whether something is asked for meanwhile.
     """
 
     def text(*places: Pointer) -> None:
@@ -59,7 +60,7 @@ def weighted_sums(stride: int, wrong: int, block: int, together: int, ahead: boo
         def body(row: Any, sums: list[Lanes]) -> list[Lanes]:
             entries = rows.vector(row).load()
             if ahead:
-                places[-1].vector(row).prefetch()
+                _line(places[-1], row).prefetch(1)
             at = [c + row * stride if isinstance(row, int) else c.times(row, stride) for c in coefficients]
             return [place.scalar().fma(entries, total) for place, total in zip(at, sums, strict=True)]
 
@@ -75,13 +76,32 @@ def weighted_sums(stride: int, wrong: int, block: int, together: int, ahead: boo
     return staged(block, text)
 
 
-def advance(width: int, length: int, stride: int) -> Any:
+def _line(place: Pointer, number: Any) -> Pointer:
+    """The cache line that lies so many behind a place."""
+    return place + CACHE_LINE * number if isinstance(number, int) else place.times(number, CACHE_LINE)
+
+
+def lines_ahead(block: int, wrong: int) -> Any:
+    """Stage ``(next,)``: ask for ``wrong`` cache lines at once."""
+
+    def text(following: Pointer) -> None:
+        def body(row: Any, _: list[Lanes]) -> list[Lanes]:
+            _line(following, row).prefetch(1)
+            return []
+
+        following.emitter.loop(0, wrong, 1, [], body)
+
+    return staged(block, text)
+
+
+def advance(width: int, length: int, stride: int, following: int = 0) -> Any:
     """Stage ``(state, scale, sums)``: ``state[c, lane] += scale[0] (scale[1] sums[lane, c])``.
 
     Args:
         width: replicas.
         length: of the state.
         stride: the sums of successive replicas are this far apart.
+        following: what is moved next lies so many doubles behind the state, and is asked for meanwhile; 0 if not.
     """
     if width == 1:
         return _advance_one(padded_length(length))
@@ -93,6 +113,8 @@ def advance(width: int, length: int, stride: int) -> Any:
 
         def body(column: Any, _: list[Lanes]) -> list[Lanes]:
             place = state.vector(column)
+            if following:
+                (place + following).prefetch(width // CACHE_LINE)
             place.store(first.fma(second * (sums + column).gather(lanes), place.load()))
             return []
 

@@ -9,7 +9,8 @@ from numba import njit
 from simulator.engines.arrays import Shape
 from simulator.engines.draws import OPTIONS
 from simulator.engines.layout import padded_length, row_block
-from simulator.engines.update_stages import advance, exact_weights, weighted_sums
+from simulator.engines.pointers import CACHE_LINE
+from simulator.engines.update_stages import advance, exact_weights, lines_ahead, weighted_sums
 from theory.rules import Rule
 
 __all__ = ["compile_update", "places_of", "sums_stride"]
@@ -88,22 +89,26 @@ def compile_update(shape: Shape, rule: Rule | None, grouped: bool, one_drawn: bo
     return update
 
 
-def _grouped_update(width: int, n_wrong: int, length: int) -> Any:
-    """Compiled: the update of all replicas, block by block of the rows, and in each prompt by prompt.
+def _block_sums(n_wrong: int, length: int) -> Any:
+    """Compiled: sums over block k of the rows of prompt i, for its replicas ``members[begin:end]``.
 
-    The sums of a block stay in the cache until the states have moved by them.
+    Their factors lie side by side in ``packed``; meanwhile the block ``following`` is asked for.
     """
     block, stride = row_block(length), sums_stride(length, True)
-    blocks, last = -(-length // block), length % block or block
-    size = n_wrong * block
-    one, two, six = (weighted_sums(1, n_wrong, block, together, ahead=True) for together in (1, 2, 6))
-    move, move_last = advance(width, block, stride), advance(width, last, stride)
+    blocks, size = -(-length // block), n_wrong * block
+    one, two, four, six = (weighted_sums(1, n_wrong, block, together, ahead=True) for together in (1, 2, 4, 6))
+    # The lines of a block are asked for in parts of one for each row.
+    ask, parts = lines_ahead(block, n_wrong), max(block // CACHE_LINE, 1)
+    part = size // parts
 
     @njit(**OPTIONS)
     def sum_up(i, k, following, begin, end, packed, steps, sums, members):  # type: ignore[no-untyped-def]
-        rows, ahead, m = (steps, (i * blocks + k) * size), (steps, following * size), begin
+        rows, m, asked = (steps, (i * blocks + k) * size), begin, 0
         while m < end:
             at, a = m * n_wrong, members[m] * stride
+            # Evenly over what is to be computed meanwhile: a few lines are on their way at a time, whoever asks.
+            ahead = (steps, following * size + min(asked, parts - 1) * part)
+            asked += 1
             if end - m >= 6:
                 b, c, d = members[m + 1] * stride, members[m + 2] * stride, members[m + 3] * stride
                 x, y = members[m + 4] * stride, members[m + 5] * stride
@@ -117,6 +122,17 @@ def _grouped_update(width: int, n_wrong: int, length: int) -> Any:
                     )
                 )  # fmt: skip
                 m += 6
+            elif end - m >= 4:
+                b, c, d = members[m + 1] * stride, members[m + 2] * stride, members[m + 3] * stride
+                four(
+                    (
+                        (packed, at), (packed, at + n_wrong), (packed, at + 2 * n_wrong), (packed, at + 3 * n_wrong),
+                        rows,
+                        (sums, a), (sums, b), (sums, c), (sums, d),
+                        ahead,
+                    )
+                )  # fmt: skip
+                m += 4
             elif end - m >= 2:
                 b = members[m + 1] * stride
                 two(((packed, at), (packed, at + n_wrong), rows, (sums, a), (sums, b), ahead))
@@ -124,6 +140,22 @@ def _grouped_update(width: int, n_wrong: int, length: int) -> Any:
             else:
                 one(((packed, at), rows, (sums, a), ahead))
                 m += 1
+        while asked < parts:
+            ask(((steps, following * size + asked * part),))
+            asked += 1
+
+    return sum_up
+
+
+def _grouped_update(width: int, n_wrong: int, length: int) -> Any:
+    """Compiled: the update of all replicas, block by block of the rows, and in each prompt by prompt.
+
+    The sums of a block stay in the cache until the states have moved by them.
+    """
+    block, stride = row_block(length), sums_stride(length, True)
+    blocks, last = -(-length // block), length % block or block
+    sum_up = _block_sums(n_wrong, length)
+    move, move_last = (advance(width, columns, stride, length * width) for columns in (block, last))
 
     @njit(**OPTIONS)
     def update(n, prompts, factors, steps, state, spare):  # type: ignore[no-untyped-def]
