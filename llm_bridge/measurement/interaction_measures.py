@@ -15,13 +15,13 @@ import torch
 
 from theory.cosines import cosine_statistics, gram_cosines, pairs_of
 from theory.errors import expected
-from theory.interaction import pair_constants, spread
+from theory.interaction import pair_constants
 
 __all__ = ["gram_measures", "gram_of", "interaction_measures"]
 
 # Entries converted to float64 at a time, so that they stay in the processor's cache until they are multiplied:
 # gradients may have millions of them, and be in half precision.
-_CHUNK = 2**16
+_CHUNK = 2**15
 
 Floats = npt.NDArray[np.float64]
 
@@ -82,14 +82,14 @@ def gram_measures(
         gram, projections = gram[some], None if projections is None else projections[some]
     least = _least(gram, projections)
     found = least[np.isfinite(least)]
-    deviations = None if std is None else std[kept]
+    sizes, deviations = np.sqrt(gram.diagonal()), None if std is None else std[kept]
     return {
         **cosine_statistics(gram_cosines(gram)),
         "m": float(found.max()) if len(found) else None,
         "m_median": float(np.median(found)) if len(found) else None,
         "no_m_share": float(1 - len(found) / len(least)) if len(least) else None,
-        "r1": float(spread(np.sqrt(gram.diagonal()))) if kept.any() else None,
-        "r2": float(spread(deviations)) if deviations is not None and kept.any() and (deviations > 0).all() else None,
+        "r1": _ratio(sizes),
+        "r2": None if deviations is None else _ratio(deviations),
         "pairs": float(len(least)),
         "zero_gradients": float(np.sum(~kept)),
     }
@@ -97,16 +97,21 @@ def gram_measures(
 
 def gram_of(rows: torch.Tensor) -> Floats:
     """``rows rows^T`` of a tensor ``(N, d)`` of any dtype and device, accumulated in float64 piece by piece."""
-    first, *others = rows.detach().split(max(1024, _CHUNK // len(rows)), dim=1)
-    total = _product(first)
-    for piece in others:
-        total += _product(piece)
+    rows = rows.detach()
+    n, d = rows.shape
+    width = max(1, min(d, max(1024, _CHUNK // n)))
+    # One place for all pieces: memory that is new to the process takes longer to be had than to be filled.
+    place, total = rows.new_empty((n, width), dtype=torch.float64), rows.new_zeros((n, n), dtype=torch.float64)
+    for start in range(0, d, width):
+        piece = rows[:, start : start + width]
+        wide = place[:, : piece.shape[1]].copy_(piece)
+        total.addmm_(wide, wide.T)
     return np.asarray(total.cpu().numpy())
 
 
-def _product(piece: torch.Tensor) -> torch.Tensor:
-    wide = piece.double()
-    return wide @ wide.T
+def _ratio(values: Floats) -> float | None:
+    """Largest over smallest; None of nothing, and where one is not positive."""
+    return float(values.max() / values.min()) if len(values) and values.min() > 0 else None
 
 
 def _least(inner: Floats, projections: Floats | None) -> Floats:
