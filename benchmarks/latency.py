@@ -1,8 +1,8 @@
 """How long the operations take that a step of one replica cannot do but one after the other, measured there and then.
 
 A step begins with the parameters that the step before left, and ends with those that the next one needs. GRPO's step is
-``e_j / ((1 + E) sqrt(E))`` times known vectors, E the sum of the ``e_j``; so that, whoever does it, these wait for each
-other: the exponential of the drawn prompt's margin, the sum ``1 + E`` of K numbers (``ceil(log2 K)`` additions, in
+``e_j / ((1 + E) sqrt(E))`` times known vectors, E the sum of the ``e_j``; calculated as they stand, these wait for each
+other: the exponential of the drawn prompt's margin, the sum E of K - 1 numbers (``ceil(log2(K - 1))`` additions, in
 pairs), a square root, and the multiply-add that moves the margin. All else is left out, as it may be done meanwhile or
 in another way: the sums of the margins, the clamp, the division (approximate instructions avoid it), products, loads
 and stores, the draw. Of several ways to compute the exponential the fastest counts; on one thread, which none disturbs.
@@ -76,7 +76,7 @@ def _with_the_librarys_exp(x: float, rounds: int) -> float:
 
 
 def chain(repeats: int = 40) -> float:
-    """Seconds of exponential, one addition, square root and multiply-add: a step with K = 2."""
+    """Seconds of exponential, one addition, square root and multiply-add: a step with K = 3."""
 
     def step(exponential: Operation) -> Operation:
         # The margin stays where it is but for rounding, and yet waits for the root.

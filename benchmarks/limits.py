@@ -55,7 +55,7 @@ class Limits:
         exp_rates: of every source.
         fmas: multiply-adds of doubles.
         read_bytes: bytes read from memory.
-        chain_s: seconds of what a step of one replica waits for, with K = 2; 0 where it was not measured.
+        chain_s: seconds of what a step of one replica waits for, with K = 3; 0 where it was not measured.
         addition_s: seconds of an addition that waits for another.
     """
 

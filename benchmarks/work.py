@@ -44,8 +44,9 @@ class Bounds:
         exp: by its exponentials alone.
         fma: by its multiply-adds alone.
         memory: by the bytes it reads.
-        latency: by what a step of one replica cannot but do one after the other. A step of R replicas takes no less,
-            however many threads share them, and no more is claimed: of R replicas each has 1 / R of it.
+        latency: by what a step of one replica that takes its exponentials anew cannot but do one after the other. A
+            step of R replicas takes no less, however many threads share them, and no more is claimed: of R replicas
+            each has 1 / R of it. None is claimed of K = 2, whose step needs no root.
         ports: exp + fma: both keep the same ports busy, so no engine of this algorithm comes nearer.
         binding: the largest of exp, fma, memory and latency.
     """
@@ -112,11 +113,12 @@ def bounds(case: Case, replicas: int, steps: int, limits: Limits) -> Bounds:
     fmas = (needed.fmas - update) * more + update
     # A single run cannot use more than one thread.
     share = min(replicas, limits.threads) / limits.threads
-    # 1 + E is a sum of K numbers; the chain has one of its additions.
-    further = ceil(log2(case.layout.differences.shape[1] + 1)) - 1
+    # The root waits for E, a sum of K - 1 numbers; the chain has one of its additions. With K = 2 it can be avoided.
+    terms = case.layout.differences.shape[1]
+    waiting = limits.chain_s + limits.addition_s * (ceil(log2(terms)) - 1) if terms > 1 else 0.0
     return Bounds(
         needed.exps * more / (limits.exps * share) * 1e9,
         fmas / (limits.fmas * share) * 1e9,
         needed.bytes * more / limits.read_bytes * 1e9,
-        (limits.chain_s + limits.addition_s * further) / replicas * 1e9,
+        waiting / replicas * 1e9,
     )

@@ -109,7 +109,7 @@ def _by_all_orders(claim: Claim) -> Claim:
 
 
 def _measured(claim: Claim) -> tuple[str, ...]:
-    """The constants that the claim's assumptions are about; the others stay at 1."""
+    """The constants that the claim's assumptions are about; the others stay at the instance's least ones, mostly 1."""
     named = {INTERACTION: ("M",), SCALE: ("R1", "R2")}
     return tuple(name for assumption in claim.assumptions for name in named.get(assumption, ()))
 

@@ -83,14 +83,16 @@ def test_the_binding_limit_is_the_largest() -> None:
 
 
 def test_replicas_share_what_a_step_waits_for() -> None:
-    """1 + E of K = 3 takes two additions, one of which the chain has; more threads shorten no step."""
+    """E of K = 4 takes two additions, one of which the chain has; more threads shorten no step."""
     limits = [Limits(threads, 1e9, "engine", {}, 4e9, 1e10, 1e-6, 1e-7) for threads in (1, 2)]
-    case = make_case(4, 3, 2, "features")
+    case = make_case(4, 4, 2, "features")
     alone, many = (bounds(case, replicas, 10**9, limits[0]) for replicas in (1, 16))
     assert alone.latency == bounds(case, 1, 10**9, limits[1]).latency == pytest.approx(1100.0)
     assert (alone.name, alone.binding) == ("latency", alone.latency)
     assert many.latency == pytest.approx(1100.0 / 16)
     assert alone.ports == alone.exp + alone.fma
+    chains = [bounds(make_case(4, k, 2, "features"), 1, 10**9, limits[0]).latency for k in (2, 3, 5, 9)]
+    assert chains == pytest.approx([0.0, 1000.0, 1100.0, 1200.0])
 
 
 def test_what_is_timed_for_the_latency_is_an_exponential() -> None:

@@ -85,6 +85,25 @@ def test_long_and_short_products_are_the_same(
         check(backward(loaded, rollouts, advantages), desired, 1e-12)
 
 
+def test_large_parts_are_laid_side_by_side_one_by_one(
+    loaded: LoadedModel, rollouts: Rollouts, advantages: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    little = backward(loaded, rollouts, advantages)[0]
+    monkeypatch.setattr(per_prompt, "_LITTLE", 0)
+    assert torch.equal(backward(loaded, rollouts, advantages)[0], little)
+
+
+def test_a_model_that_is_converted_later_keeps_its_digits(rollouts: Rollouts, advantages: torch.Tensor) -> None:
+    model = perturbed("float32")
+    parts = PerPromptGradients(model.model, N)
+    model.model.double()
+    with full_precision(), parts:
+        group_loss(score_rollouts(model.model, rollouts, 1.0).log_probs, advantages).backward()
+    assert parts.gradients().dtype == torch.float64
+    total = torch.cat([value.grad.reshape(-1) for value in model.parameters.values()])
+    check((parts.gradients(), total), parts.gradients(), 1e-12)
+
+
 def test_rows_in_any_order(loaded: LoadedModel, rollouts: Rollouts, advantages: torch.Tensor) -> None:
     # Trainers shuffle the rows of a batch, so that a prompt's completions do not stand together.
     order = torch.randperm(N * GROUP, generator=torch.Generator().manual_seed(1))

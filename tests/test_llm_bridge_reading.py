@@ -11,6 +11,7 @@ from random_rollouts import as_rollouts, perturbed, random_rollouts
 from transformers import AutoModelForCausalLM, PreTrainedConfig
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
+import llm_bridge.sampled.packing as packing
 import llm_bridge.sampled.reading as reading
 from llm_bridge.models import full_precision
 from llm_bridge.sampled.batches import Batch
@@ -79,8 +80,14 @@ def test_models_with_windows_or_without_positions_do_without(kind: str, more: di
         assert torch.equal(packed, alone)
 
 
-def test_a_model_that_does_not_heed_the_mask_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("dtype", ["float64", "bfloat16"])
+def test_a_model_that_does_not_heed_the_mask_is_found_out(monkeypatch: pytest.MonkeyPatch, dtype: str) -> None:
     model = small("llama")
+    # One dimension much larger than all others, as many models have: half precision is coarse beside it.
+    model.model.embed_tokens.weight[:, 0] = 60.0
+    model = model.to(getattr(torch, dtype))
+    assert takes_packed(model)
+    packing._TRIED.clear()
     inner = model.model.forward
 
     def deaf(input_ids: Any, attention_mask: Any = None, position_ids: Any = None, **more: Any) -> Any:
@@ -135,6 +142,11 @@ def chosen(model: Any, **more: Any) -> Reading:
     return reading._cheapest(model, batch(**more))
 
 
+def test_eager_attention_keeps_its_masks_small() -> None:
+    sdpa, eager = (small("llama", attention).config for attention in ("sdpa", "eager"))
+    assert reading._room_for_masks(sdpa) == 8 / 4 * reading._room_for_masks(eager)
+
+
 def test_the_way_with_the_least_work_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     model = small("llama")
     # Nothing to share, nothing to save.
@@ -145,6 +157,10 @@ def test_the_way_with_the_least_work_is_taken(monkeypatch: pytest.MonkeyPatch) -
     assert chosen(model, n=1, group=64, longest=40, same_length=True) == "prompts"
     monkeypatch.setitem(reading._PASS_WORTH, "cpu", 1e30)
     assert chosen(model, n=1, group=64, longest=40, same_length=True) == "rows"
+    with monkeypatch.context() as recomputed:
+        recomputed.setitem(reading._PASS_WORTH, "cpu", 0.0)
+        recomputed.setattr(reading, "recomputes_activations", lambda model: True)
+        assert chosen(model, n=1, group=64, longest=40, same_length=True) == "rows"
     monkeypatch.setattr(reading, "_LARGEST_MASK", 100)
     assert chosen(model, group=8) == "rows"
     monkeypatch.undo()

@@ -286,6 +286,8 @@ def test_models_of_many_kinds_are_trained_after_they_were_sampled_from(loaded: L
     with quiet_transformers(), warnings.catch_warnings(action="ignore", category=FutureWarning):
         model = get_peft_model(AutoModelForCausalLM.from_config(config), LoraConfig(target_modules="all-linear")).eval()
     other = LoadedModel(kind, model, loaded.tokenizer, "float32")
+    with merged_adapter(model) as merged:
+        assert merged, "else inference mode is not used"
     rollouts = generate(other, [MIDDLE], 4, Sampling(max_new_tokens=3), 3, merge=True)
     log_probs = sequence_log_probs(model, rollouts, 1.0)
     parts = torch.autograd.grad(log_probs.sum(), list(other.parameters.values()), allow_unused=True)

@@ -23,7 +23,7 @@ from simulator.dropped import without
 from theory.assumptions import BOUNDED_STD, INTERACTION, ORTHOGONAL, SCALE, UNIQUE_ANSWER
 from theory.claims import load_registry
 from theory.hypotheses import basis
-from theory.judge import Counterexample, recheck
+from theory.judge import Counterexample, failed_assumptions, recheck
 from theory.known import kept_instance
 from theory.mutants import mutants, single_links
 from theory.policy import PolicyState
@@ -139,6 +139,9 @@ def test_that_r1_and_r2_are_at_least_1_is_a_part_of_assumption_5(claim_id: str) 
     assert isinstance(recheck(floor.claim, floor.build, instance), Counterexample)
     context = floor.build(floor.claim, instance)
     assert context.eta > 1 / instance.features.max() ** 2
+    # Of what the claim assumes, just this fails there.
+    assert failed_assumptions(claim, context) == ("A5",)
+    assert failed_assumptions(floor.claim, context) == ()
     assert (context.constants.R1, context.constants.R2) == (1 / 16, 1 / 16)
     found = {each.assumption: each for each in ablate(claim, examples=20, evaluations=5, seed=2)}["A5"]
     assert (found.outcome, found.part, found.unbroken) == ("needed", floor.part, (ratios.part,))

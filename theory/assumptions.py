@@ -142,6 +142,8 @@ def _measure_scale(context: Any) -> Measurement:
     constants = context.constants
     if constants is None or not np.isfinite([constants.R1, constants.R2]).all():
         return Measurement(float("inf"), False)
+    if min(constants.R1, constants.R2) < 1:
+        return Measurement(max(constants.R1, constants.R2), False)
     states = context.visited
     grads, variances = states.grad_sq, states.variance
     pairs = ~np.eye(context.n, dtype=bool)
@@ -199,7 +201,7 @@ INTERACTION = Assumption(
 SCALE = Assumption(
     "A5",
     r"\|\nabla J_i(\theta_t)\| \le R_1 \|\nabla J_j(\theta_t)\|, \ \sqrt{V_i(\theta_t)} \le R_2 \sqrt{V_j(\theta_t)} "
-    r"\ \text{ for all } i, j, t",
+    r"\ \text{ for all } i \ne j \text{ and all } t, \ R_1, R_2 \ge 1",
     "the larger of the R1 and R2 that the step size was chosen by, inf if there are none",
     _measure_scale,
 )

@@ -24,7 +24,6 @@ __all__ = [
     "measure_constants",
     "orders_that_fit",
     "pair_constants",
-    "spread",
 ]
 
 # Chosen constants exceed the measured ones by this factor, so that balls can confirm the assumption with them.
@@ -118,8 +117,8 @@ def measure_constants(states: States, x_sq: Array, x_max_sq: float) -> Constants
     pairs = ~np.eye(n, dtype=bool)
     inner, projection = states.inner[:, pairs], (ratio * states.projection_sq / x_sq[:, None])[:, pairs]
     needed = pair_constants(inner, projection)
-    gradients = spread(np.sqrt(states.grad_sq)).max()
-    deviations = np.sqrt(spread(states.variance).max())
+    gradients = _spread(np.sqrt(states.grad_sq)).max()
+    deviations = np.sqrt(_spread(states.variance).max())
     worst = [float(np.nan_to_num(v, nan=np.inf, posinf=np.inf)) for v in (needed.max(), gradients, deviations)]
     return Constants(x_max_sq, *(_rounded_up(max(1.0, value) * MARGIN) for value in worst))
 
@@ -140,7 +139,7 @@ def pair_constants(inner: Array, projection: Array) -> Array:
     return np.where(projection > 0, least, 0.0)
 
 
-def spread(values: Array) -> Array:
+def _spread(values: Array) -> Array:
     """Largest over smallest along the last axis, inf if the smallest is 0: R1 of gradient norms, R2 of deviations."""
     with np.errstate(all="ignore"):
         return np.nan_to_num(values.max(axis=-1) / values.min(axis=-1), nan=np.inf, posinf=np.inf)

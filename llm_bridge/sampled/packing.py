@@ -6,6 +6,7 @@ far, and nothing else. Whether a model does as it is told is tried out.
 
 from __future__ import annotations
 
+import math
 from inspect import signature
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
@@ -23,24 +24,28 @@ __all__ = ["keeps_all", "read_packed", "takes_packed"]
 
 # base model -> attention implementation -> whether packed rows come out right.
 _TRIED: WeakKeyDictionary[Any, dict[str, bool]] = WeakKeyDictionary()
-# How far results of the two ways may lie apart, relative to the largest; another mask or position changes them by more.
+# How far results of the two ways may lie apart, relative to the largest; coarser numbers tell too little by that.
 _ROUNDING = {torch.float64: 1e-6, torch.float32: 1e-4}
-_COARSE_ROUNDING = 0.05
+# And relative to what reading packed rows like any others changes.
+_LEFT = 0.1
 
 
 def read_packed(model: Any, batch: Batch) -> torch.Tensor:
     """The hidden state before every scored token, ``(tokens, H)``; for a model of which :func:`takes_packed` holds."""
     rows, device = _packed(batch), batch.mask.device
-    ids = torch.cat(
-        [batch.prompt_ids[:: batch.group], batch.completion_ids[:, :-1].reshape(len(rows.order), -1)], dim=1
-    )
     hidden = backbone_of(model)(
-        input_ids=ids.gather(1, torch.from_numpy(rows.order).to(device)),
+        input_ids=_packed_ids(batch, rows),
         attention_mask=_as_mask(torch.from_numpy(rows.seen).to(device), model),
         position_ids=torch.from_numpy(rows.positions).to(device),
         use_cache=False,
     ).last_hidden_state
     return hidden.flatten(0, 1)[torch.from_numpy(rows.places).to(device)]
+
+
+def _packed_ids(batch: Batch, rows: _PackedRows) -> torch.Tensor:
+    own = batch.completion_ids[:, :-1].reshape(len(rows.order), -1)
+    ids = torch.cat([batch.prompt_ids[:: batch.group], own], dim=1)
+    return ids.gather(1, torch.from_numpy(rows.order).to(ids.device))
 
 
 class _PackedRows(NamedTuple):
@@ -109,15 +114,24 @@ def _reads_packed(model: Any) -> bool:
     try:
         with torch.no_grad():
             batch = _trial(model)
-            alone, packed = read_rows(model, batch), read_packed(model, batch)
+            alone, packed, plain = (read(model, batch) for read in (read_rows, read_packed, _read_plain))
     except (RuntimeError, TypeError, ValueError):
         # Models that look into the mask want one row of it for each row of tokens.
         return False
     finally:
         for module, training in modes:
             module.training = training
-    bound = _ROUNDING.get(alone.dtype, _COARSE_ROUNDING) * float(alone.abs().max())
-    return float((packed - alone).abs().max()) <= bound
+    # Read as any row is, completions see one another: what that changes is what must not be left of it.
+    wrong, left = (float((each - alone).double().norm()) for each in (plain, packed))
+    bound = _ROUNDING.get(alone.dtype, math.inf) * float(alone.abs().max())
+    return left <= _LEFT * wrong and float((packed - alone).abs().max()) <= bound
+
+
+def _read_plain(model: Any, batch: Batch) -> torch.Tensor:
+    """What a model finds that heeds neither the mask nor the positions of packed rows."""
+    rows = _packed(batch)
+    hidden = backbone_of(model)(input_ids=_packed_ids(batch, rows), use_cache=False).last_hidden_state
+    return hidden.flatten(0, 1)[torch.from_numpy(rows.places).to(hidden.device)]
 
 
 def _trial(model: Any) -> Batch:

@@ -23,6 +23,8 @@ __all__ = ["PerPromptGradients", "recomputes_activations"]
 
 # Tokens of a prompt below which products are short.
 _SHORT = 32
+# Numbers of all gradients together up to which a call takes longer than to hold them twice matters.
+_LITTLE = 2**22
 
 
 class PerPromptGradients:
@@ -59,8 +61,7 @@ class PerPromptGradients:
         self._rows: torch.Tensor | None = None
         self._order: torch.Tensor | None = None
         self._blocks, self._by_row, self._scale = self.n, False, 1.0
-        last = self._modules[-1].weight
-        self._dtype, self._nothing = last.dtype, last.new_zeros(())
+        self._take_place()
         # Layers whose parts somebody else hands over, by `add`.
         self.apart: Collection[Any] = ()
         self._routed: list[Any] = []
@@ -102,12 +103,18 @@ class PerPromptGradients:
 
     def __enter__(self) -> PerPromptGradients:
         """Route the adapter's linear layers through this object."""
+        self._take_place()
         self._routed = [module for module in self._modules if module not in self.apart]
         if self._routed:
             forward = self._recomputed_forward if _recomputed(self._all) else self._hooked_forward
             for module in self._routed:
                 module.forward = partial(forward, module)
         return self
+
+    def _take_place(self) -> None:
+        # A model may be moved, or converted, after this object was made.
+        weight = self._modules[-1].weight
+        self._dtype, self._nothing = weight.dtype, weight.detach().new_zeros(())
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -119,16 +126,26 @@ class PerPromptGradients:
     def gradients(self) -> torch.Tensor:
         """``(N, d)``, in the parameters' dtype and order (``LoadedModel.parameters``); zeros before a backward pass.
 
-        The tensor is this object's own: until :meth:`reset` it changes with every backward pass.
+        The tensor is this object's own: until :meth:`reset` what backward passes leave is added to it by the next call.
         """
         if self._parts or self._total is None:
-            for module, shape in zip(self._modules, self._shapes, strict=True):
-                if module not in self._parts:
-                    self._parts[module] = self._nothing.new_zeros(self.n, *shape)
-            pieces = [self._parts[module].reshape(self.n, -1) for module in self._modules]
-            self._parts, found = {}, torch.cat(pieces, dim=1)
+            found = self._side_by_side()
             self._total = found if self._total is None else self._total.add_(found)
         return self._total
+
+    def _side_by_side(self) -> torch.Tensor:
+        """All parts as ``(N, d)``; they are given up meanwhile."""
+        parts, self._parts = self._parts, {}
+        if self.n * sum(self._sizes) <= _LITTLE:
+            shapes = zip(self._modules, self._shapes, strict=True)
+            pieces = (parts[m] if m in parts else self._nothing.new_zeros(self.n, *shape) for m, shape in shapes)
+            return torch.cat([piece.reshape(self.n, -1) for piece in pieces], dim=1)
+        # One by one, so that large parts are not held twice.
+        found = self._nothing.new_zeros(self.n, sum(self._sizes))
+        for module, place in zip(self._modules, found.split(self._sizes, dim=1), strict=True):
+            if module in parts:
+                place.copy_(parts.pop(module).reshape(self.n, -1))
+        return found
 
     def reset(self) -> None:
         """Start again at zero, in another tensor: the one that was handed out stays as it is."""

@@ -64,11 +64,21 @@ def _cheapest(model: Any, batch: Batch) -> Reading:
     device = batch.mask.device.type
     costs: dict[Reading, float] = {
         "rows": work(n * group, prompt + longest),
-        "prompts": work(n, prompt) + work(n * group, longest, prompt) + _PASS_WORTH.get(device, _PASS_WORTH["other"]),
     }
-    if n * (prompt + together) ** 2 <= _LARGEST_MASK and takes_packed(model):
+    if group > 1 and not recomputes_activations(base_of(model)):
+        again = _PASS_WORTH.get(device, _PASS_WORTH["other"])
+        costs["prompts"] = work(n, prompt) + work(n * group, longest, prompt) + again
+    if n * (prompt + together) ** 2 <= _room_for_masks(base_of(model).config) and takes_packed(model):
         costs["packed"] = work(n, prompt + together)
     return min(costs, key=lambda way: costs[way])
+
+
+def _room_for_masks(config: Any) -> int:
+    """Entries that the masks of packed rows may have: eager attention keeps as many for each head of each layer."""
+    if getattr(config, "_attn_implementation", None) != "eager":
+        return _LARGEST_MASK
+    heads = getattr(config, "num_attention_heads", 1) * getattr(config, "num_hidden_layers", 1)
+    return 4 * _LARGEST_MASK // max(1, heads)
 
 
 def _read_prompts(model: Any, batch: Batch) -> torch.Tensor | None:

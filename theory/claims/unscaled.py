@@ -1,4 +1,4 @@
-r"""X-UNSCALED: Theorem 3.4 without Assumption 5, that is with ``R1`` and ``R2`` at least 1 but otherwise free.
+r"""X-UNSCALED: Theorem 3.4 without the ratios of Assumption 5: ``R1`` and ``R2`` are at least 1 but otherwise free.
 
 The one-step inequality fails then: a prompt may lose when another one is drawn. But what it loses is of second order,
 because Assumption 4 holds again after the step; added up, it is too little to harm the sum and the rate with K = 2
@@ -66,7 +66,7 @@ def _claim(part: str, **fields: Any) -> Claim:
 
 _STEP = _claim(
     "STEP",
-    place="App. E.2 without Assumption 5",
+    place="App. E.2 with any R1, R2 of at least 1",
     title="GRPO with interaction: what a step gives and takes",
     statement=(
         _SETTING
@@ -123,7 +123,7 @@ _STEP = _claim(
 _RUNS = (
     _claim(
         "DESCENT",
-        place="Theorem 3.4 without Assumption 5",
+        place="Theorem 3.4 with any R1, R2 of at least 1",
         title="GRPO with interaction and two outputs, one step",
         statement=(
             _SETTING
@@ -142,7 +142,7 @@ _RUNS = (
     ),
     _claim(
         "SUM",
-        place="Theorem 3.4 without Assumption 5",
+        place="Theorem 3.4 with any R1, R2 of at least 1",
         title="GRPO with interaction, cumulative bound, two outputs, few prompts or few steps",
         statement=(
             _SETTING
@@ -158,7 +158,7 @@ _RUNS = (
     ),
     _claim(
         "MIN",
-        place="Theorem 3.4 without Assumption 5",
+        place="Theorem 3.4 with any R1, R2 of at least 1",
         title="GRPO with interaction, rate, two outputs, few prompts or few steps",
         statement=(
             _SETTING

@@ -98,6 +98,8 @@ def _closing_lines(audits: Sequence[Any], counts: dict[str, int]) -> list[str]:
         if a.outcome in ("unsettled", "contradiction")
     ]
     lines += [
-        f"needed: {a.claim} without {a.assumption}, as it says that {a.part}; {a.reason}" for a in dropped if a.unbroken
+        f"needed: {a.claim} without {a.assumption}, as it says that {a.part}; {a.reason}"
+        for a in dropped
+        if a.unbroken and a.outcome == "needed"
     ]
     return lines
