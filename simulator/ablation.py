@@ -123,9 +123,9 @@ def _violation(drop: Drop, assumption: Assumption) -> Counterexample | None:
 def _search(drop: Drop, assumption: Assumption, examples: int, evaluations: int, seed: int) -> SearchResult:
     limits = limits_for(drop.claim)
     if assumption in (ORTHOGONAL, INTERACTION, SCALE):
-        # Larger constants make smaller steps, which break less.
-        fewest = {"constants": False} if assumption is SCALE else {}
-        limits = replace(limits, interacting=True, conflicting=assumption is not SCALE, **fewest)
+        # Where R1 and R2 are free, larger ones make smaller steps, which break less.
+        others = assumption is not SCALE
+        limits = replace(limits, interacting=True, conflicting=others, constants=limits.constants and others)
         limits = limits if limits.orders is None else replace(limits, steps=STEPS, orders=ORDERS)
     return search(
         drop.claim, drop.build, examples=examples, evaluations=evaluations, seed=seed, shrink=False, limits=limits
