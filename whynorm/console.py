@@ -1,4 +1,4 @@
-"""What a person sees while a command works: a progress bar on a terminal, plain lines elsewhere."""
+"""What a person sees while a command works, a progress bar on a terminal, plain lines elsewhere; ratios as text."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-__all__ = ["console", "progress", "say"]
+__all__ = ["console", "progress", "ratio_text", "say"]
 
 # Messages go to stderr, so that stdout holds results only.
 console = Console(stderr=True, highlight=False)
@@ -20,6 +20,12 @@ console = Console(stderr=True, highlight=False)
 def say(message: str) -> None:
     """One line of news, as it is: no markup, no emoji codes, and no line breaks within a path."""
     console.print(Text(message), soft_wrap=True)
+
+
+def ratio_text(value: float) -> str:
+    """A ratio to 3 significant digits, and to up to 6 where fewer would show 1: whether it is above is what counts."""
+    texts = (f"{value:.{digits}g}" for digits in range(3, 7))
+    return next((text for text in texts if float(text) != 1), "1")
 
 
 @contextmanager

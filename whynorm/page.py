@@ -11,6 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from theory.claims import load_registry
+from whynorm.console import ratio_text
 from whynorm.errata import errata, misprints, shown_instance, shown_side
 from whynorm.formulas import display_maths
 from whynorm.scatter import scatter_plots
@@ -38,6 +39,7 @@ def render(content: Mapping[str, Any], figures: Mapping[str, Markup]) -> str:
     environment.filters.update(
         mathml=_mathml,
         number=_number,
+        ratio=ratio_text,
         ball=shown_side,
         instance_of=shown_instance,
         worst=_worst,

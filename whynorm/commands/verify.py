@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from theory.errors import expected
-from whynorm.console import progress, say
+from whynorm.console import progress, ratio_text, say
 
 __all__ = ["failures", "link_tables", "verdict_table", "verify"]
 
@@ -137,7 +137,7 @@ def verdict_table(verdicts: Sequence[Any]) -> Table:
         table.add_column(name, overflow="fold", justify="right" if name == "tight" else "left")
     for verdict in verdicts:
         shown = verdict.tightness is not None and verdict.verdict != "refuted"
-        tightness = f"{verdict.tightness:.3g}" if shown else ""
+        tightness = ratio_text(verdict.tightness) if shown else ""
         badge = Text(verdict.verdict, style=_COLOURS[verdict.verdict])
         found = {e.kind: _OUTCOMES.get(e.outcome, e.outcome) for e in verdict.evidence}
         table.add_row(verdict.claim.id, badge, tightness, *(found.get(kind, "") for kind in kinds))
@@ -154,7 +154,7 @@ def link_tables(verdicts: Sequence[Any]) -> list[Table]:
         for name in ("link", "relation", "tight", "slack"):
             table.add_column(name, overflow="fold", justify="right" if name in ("tight", "slack") else "left")
         for link in verdict.links:
-            numbers = ["" if link[key] is None else f"{link[key]:.3g}" for key in ("tightness", "slack")]
+            numbers = ["" if link[key] is None else ratio_text(link[key]) for key in ("tightness", "slack")]
             table.add_row(Text(link["name"]), link["relation"], *numbers)
         tables.append(table)
     return tables
