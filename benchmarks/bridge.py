@@ -1,7 +1,8 @@
 """A training step of a language model beside TRL's GRPOTrainer: rollout and update, with and without diagnostics.
 
     python -m benchmarks.bridge [--model tiny] [--prompts 4] [--group 8] [--longest 32] [--rounds 5] [--steps 1]
-                                [--attention sdpa] [--threads 1] [--repeats 1] [--out benchmarks/results/bridge_tiny.json]
+                                [--attention sdpa] [--threads 1] [--repeats 1]
+                                [--out benchmarks/results/bridge_tiny.json]
 
 Both train the same adapter on the same model with the same prompts, group size, temperature, longest completion,
 attention implementation and dtype (float32), with plain SGD and no reference model; TRL without activation

@@ -35,6 +35,14 @@ def test_replicas_that_share_what_they_read(space: Any, monkeypatch: pytest.Monk
     _assert_same(_runs(70, space, theta0=starts), apart)
 
 
+@pytest.mark.parametrize("space", ["gram", pytest.param("features", marks=pytest.mark.deep)])
+def test_threads_share_few_replicas_of_a_large_problem(space: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lanes, "BEYOND_CACHE", 0)
+    layout = lay_out(PROBLEM, space)
+    assert [lanes._lanes(layout, 16, threads) for threads in (1, 2)] == [(16, False), (8, False)]
+    _assert_same(*(_runs(16, space, engine_options={"threads": threads}) for threads in (1, 2)))
+
+
 @pytest.mark.parametrize("space", ["features", pytest.param("gram", marks=pytest.mark.deep)])
 def test_prompts_side_by_side_in_narrower_vectors(space: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     layout, wide = lay_out(PROBLEM, space), _runs(1, space)
@@ -49,7 +57,7 @@ def test_prompts_side_by_side_in_narrower_vectors(space: Any, monkeypatch: pytes
 def test_matrices_begin_at_a_cache_line(space: Any, across: int) -> None:
     layout = lay_out(PROBLEM, space)
     layout = layout.side_by_side(across) if across else layout
-    assert {matrix.ctypes.data % 64 for matrix in layout.compiled() if matrix.size} == {0}
+    assert {matrix.ctypes.data % 64 for matrix in layout.compiled if matrix.size} == {0}
 
 
 def test_equal_starts_are_those_that_are_told_for_each() -> None:

@@ -50,7 +50,15 @@ def test_progress_on_a_terminal_draws_a_bar_and_removes_it(monkeypatch: pytest.M
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(0.12345, "0.123"), (1.0045, "1.004"), (0.99996, "0.99996"), (1.0000004, "1"), (1.0, "1"), (0.0, "0"), (1e300, "1e+300")],
+    [
+        (0.12345, "0.123"),
+        (1.0045, "1.004"),
+        (0.99996, "0.99996"),
+        (1.0000004, "1"),
+        (1.0, "1"),
+        (0.0, "0"),
+        (1e300, "1e+300"),
+    ],
 )
 def test_a_ratio_beside_one_is_not_shown_as_one(value: float, text: str) -> None:
     assert whynorm.console.ratio_text(value) == text

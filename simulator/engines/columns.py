@@ -21,8 +21,9 @@ class Columns:
         self.n, self.length, self.side, self.replicas = n, layout.length, side, replicas
         self.count = -(-replicas // side)
         runs, rows = self.count * side, n + (-n % layout.across if layout.across else 0)
-        values = {name: np.empty((runs, snapshots, rows)) for name in Outputs._fields[:-1]}
-        self.outputs = Outputs(**values, state=np.empty((runs, snapshots if keep_state else 0, layout.length)))
+        # One array for all: only large ones get large pages, without which to write to fresh memory takes long.
+        values = np.empty((len(Outputs._fields) - 1, runs, snapshots, rows))
+        self.outputs = Outputs(*values, state=np.empty((runs, snapshots if keep_state else 0, layout.length)))
 
     def spread(self, values: Floats) -> Floats:
         """``(R, m)`` -> ``(columns, m * side)``, the lanes innermost; padding repeats the last replica."""

@@ -28,8 +28,8 @@ def _keep(
     """Record a snapshot of column c, a lane in each run's own place, and begin its next sums."""
     side = len(outputs.p) // columns
     rows = len(p) // columns // side
-    for row in range(rows):
-        for lane in range(side):
+    for lane in range(side):
+        for row in range(rows):
             run, own = c * side + lane, (c * rows + row) * side + lane
             outputs.p[run, snapshot, row], outputs.q[run, snapshot, row] = p[own], q[own]
             outputs.grad_sq[run, snapshot, row] = g[own]

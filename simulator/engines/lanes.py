@@ -49,7 +49,7 @@ def lanes(plan: Plan, threads: int | None = None) -> Ensemble:
     workers = min(threads, columns.count)
     one_drawn = not across and plan.draws.batch == 1
     grouped = not across and in_groups(layout)
-    run, bandit = compile_run(shape, plan.exact, grouped, one_drawn), layout.compiled()
+    run, bandit = compile_run(shape, plan.exact, grouped, one_drawn), layout.compiled
     eta, start = columns.spread(plan.scaled_eta[:, None]), layout.start(_apart(plan.theta0))
     together = min(-(-columns.count // workers), AT_ONCE) if grouped else TOGETHER
     outputs, first, stop = columns.outputs, plan.replicas[0], np.zeros(1, np.int64)
@@ -77,11 +77,6 @@ def _apart(theta0: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 def in_groups(layout: Layout) -> bool:
     """Whether the rows that steps combine are worth reading once for all replicas that drew the same prompt."""
     return layout.steps.nbytes > BEYOND_CACHE
-
-
-def in_cache(layout: Layout) -> bool:
-    """Whether all that a step reads of the problem stays in a cache; else narrow columns read as much as wide ones."""
-    return layout.differences.nbytes + layout.factors.nbytes + layout.steps.nbytes <= BEYOND_CACHE
 
 
 def multiplications(plan: Plan) -> int:
@@ -112,9 +107,9 @@ def _side_by_side(
 def _lanes(layout: Layout, replicas: int, threads: int) -> tuple[int, bool]:
     """Width of a column, and whether its lanes are prompts: a few replicas would leave most lanes idle.
 
-    Where that leaves threads without a column, and what steps read stays in a cache, columns are narrower.
+    Where that leaves threads without a column, columns are narrower.
     """
-    n, cached = len(layout.factors), in_cache(layout)
+    n = len(layout.factors)
     # Of matrices that exceed the first cache more is found there the less a vector of prompts reads at once.
     widest = WIDTHS[0] if layout.differences.nbytes + layout.factors.nbytes <= FIRST_CACHE else NARROW
     beside = next((size for size in (4, 8) if n <= size), widest)
@@ -123,6 +118,6 @@ def _lanes(layout: Layout, replicas: int, threads: int) -> tuple[int, bool]:
     side_by_side = -(-replicas // width) * width * n
     if 2 * one_by_one < side_by_side:
         return beside, True
-    while width > (NARROW if cached else WIDTHS[0]) and replicas > NARROW and -(-replicas // width) < threads:
+    while width > NARROW and replicas > NARROW and -(-replicas // width) < threads:
         width //= 2
     return width, False

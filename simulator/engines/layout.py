@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -88,8 +89,9 @@ class Layout:
             steps = _cut(rows.reshape(n, -1, length))
         return replace(self, steps=steps, length=length, across=width)
 
+    @cached_property
     def compiled(self) -> Bandit:
-        """Arrays for the compiled run."""
+        """Arrays for the compiled run, arranged once: for a short run of one replica it takes as long as many steps."""
         # In Gram space the differences are not read again.
         matrices = [self.differences if self.space == "features" else self.differences[:0], self.factors]
         if self.across:
