@@ -75,3 +75,11 @@ def test_speed_beside_trl() -> None:
         assert_told(numbers(cells[0].partition(", ")[2]), size, name)
         for cell, peer in zip(cells[4:], ("whynorm", "trl"), strict=True):
             assert_told(numbers(cell), [100 * ratios[f"cost of diagnostics in {peer}, tokens_per_second"]], name)
+
+
+def test_other_runs_beside_trl() -> None:
+    small, wide = (stored(f"bridge_{name}.json")["other_ratios"] for name in ("tiny", "tiny_wide"))
+    speeds = sorted(run["speedup, tokens_per_second"] for run in small)
+    holds("trl", "with 4 x 8 on `tiny` just so: the two other runs gave # and #.", *speeds)
+    for runs, words in ((small, "the two others gave # and #% with 4 x 8,"), (wide, "and # and #% with 32 x 16;")):
+        holds("trl", words, *sorted(100 * run["cost of diagnostics in whynorm, tokens_per_second"] for run in runs))

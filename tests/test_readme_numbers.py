@@ -57,30 +57,36 @@ def test_how_near_the_limits() -> None:
         assert f"{least} to {most} times" in text, name
 
 
+def _lanes(cell: dict[str, Any]) -> dict[str, Any]:
+    return next(row for row in cell["rows"] if row["peer"] == "lanes")
+
+
+def test_in_how_many_cells_half_of_the_limit_is_reached() -> None:
+    rows = [_lanes(cell) for run in stored("engines.json")["runs"] for cell in run["cells"]]
+    limit, ports = (np.array([row[name] for row in rows]) for name in ("over_limit", "over_ports"))
+    near, nearer = (limit < 2).sum(), (np.minimum(limit, ports) < 2).sum()
+    told = "Of # cells, those on two threads among them, # take less than twice that largest one, and # less"
+    holds("README", told, len(rows), near, nearer)
+    far = [row for row in rows if min(row["over_limit"], row["over_ports"]) >= 2]
+    small = [row for row in far if row["replicas"] <= 16 and not row["case"].startswith("(64")]
+    assert len(small) > len(far) / 2, "README: most of the others are of one or 16 replicas of a small problem"
+
+
 def test_where_others_are_ahead() -> None:
-    """C in no cell of all, on one thread and on two; JAX in one."""
+    """C and JAX in no cell, on one thread and on two."""
     cells = [cell for run in stored("engines.json")["runs"] for cell in run["cells"]]
     times = [{row["peer"]: row["ns"] for row in cell["rows"]} for cell in cells]
     c, jax = (np.array([one[name] / one["lanes"] for one in times if name in one]) for name in ("c", "jax"))
-    holds(
-        "README",
-        "C is slower in all # cells, by # to # times; JAX in all but one of #, by # times and more in #: in the other",
-        len(c),
-        c.min(),
-        c.max(),
-        len(jax),
-        4,
-        (jax >= 4).sum(),
-    )
-    assert c.min() > 1
-    assert (jax < 1).sum() == 1
-    holds("README", "in the other #, of the large problem, it needs less than # times the limit", (jax < 4).sum(), 4)
+    told = "C is slower in all # cells, by # to # times; JAX in all #, by # times and more in #: in the other #, of the"
+    slow = (jax >= 4).sum()
+    holds("README", told, len(c), c.min(), c.max(), len(jax), 4, slow, len(jax) - slow)
+    assert min(c.min(), jax.min()) > 1
     near = [cell for cell, one in zip(cells, times, strict=True) if one.get("jax", np.inf) < 4 * one["lanes"]]
-    for cell in near:
-        assert cell["case"].startswith("(64, 64, 1024)")
-        jax_row = next(row for row in cell["rows"] if row["peer"] == "jax")
-        assert jax_row["over_limit"] < 4
-    lanes = [next(row for row in cell["rows"] if row["peer"] == "lanes") for cell in near]
+    assert all(cell["case"].startswith("(64, 64, 1024)") for cell in near)
+    most = max(row["over_limit"] for cell in near for row in cell["rows"] if row["peer"] == "jax")
+    (bound,) = said("README", "large problem, it needs less than # times the limit itself")
+    assert most < float(bound) < 1.05 * most
+    lanes = [_lanes(cell) for cell in near]
     holds("README", "in # of them the engine undercuts it", sum(row["over_limit"] < 1 for row in lanes))
     assert {row["limit"] for row in lanes if row["over_limit"] < 1} == {"memory"}
 
