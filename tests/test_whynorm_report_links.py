@@ -29,6 +29,18 @@ def test_a_link_without_a_tightness_says_why(tmp_path: Path) -> None:
         assert write_report(tmp_path)[1].read_text().count(told) == expected
 
 
+def test_a_ratio_just_above_a_bound_is_not_shown_as_1(tmp_path: Path) -> None:
+    fill(tmp_path, ["P-T32-SUM"])
+    file = tmp_path / "verdicts.json"
+    content = json.loads(file.read_text())
+    (claim,) = content["claims"]
+    claim["links"] = [{"name": name, "relation": "<=", "tightness": 1.0045, "slack": 0.9955} for name in "ab"]
+    file.write_text(json.dumps(content))
+    page = re.sub(r"\s+", " ", write_report(tmp_path)[1].read_text())
+    cells = '<td class="value">1.004</td><td class="value">0.996 times</td>'
+    assert page.count(cells) == 2
+
+
 def test_one_table_has_every_verdict_with_its_evidence_and_a_link(tmp_path: Path) -> None:
     """Of a refuted claim there is no tightness: what the search met is beyond the bound."""
     fill(tmp_path, ["P-T32-SUM", "P-L32"])
