@@ -22,8 +22,9 @@ class Columns:
         self.count = -(-replicas // side)
         runs, rows = self.count * side, n + (-n % layout.across if layout.across else 0)
         # One array for all: only large ones get large pages, without which to write to fresh memory takes long.
-        values = np.empty((len(Outputs._fields) - 1, runs, snapshots, rows))
-        self.outputs = Outputs(*values, state=np.empty((runs, snapshots if keep_state else 0, layout.length)))
+        p, q, grad_sq, sum_p, sum_g = np.empty((5, runs, snapshots, rows))
+        state = np.empty((runs, snapshots if keep_state else 0, layout.length))
+        self.outputs = Outputs(p, q, grad_sq, sum_p, sum_g, state)
 
     def spread(self, values: Floats) -> Floats:
         """``(R, m)`` -> ``(columns, m * side)``, the lanes innermost; padding repeats the last replica."""
