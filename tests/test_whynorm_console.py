@@ -58,7 +58,8 @@ def test_progress_on_a_terminal_draws_a_bar_and_removes_it(monkeypatch: pytest.M
         (1.0, "1"),
         (0.0, "0"),
         (1e300, "1e+300"),
+        (None, ""),
     ],
 )
-def test_a_ratio_beside_one_is_not_shown_as_one(value: float, text: str) -> None:
+def test_a_ratio_beside_one_is_not_shown_as_one(value: float | None, text: str) -> None:
     assert whynorm.console.ratio_text(value) == text

@@ -22,8 +22,10 @@ def say(message: str) -> None:
     console.print(Text(message), soft_wrap=True)
 
 
-def ratio_text(value: float) -> str:
+def ratio_text(value: float | None) -> str:
     """A ratio to 3 significant digits, and to up to 6 where fewer would show 1: whether it is above is what counts."""
+    if value is None:
+        return ""
     texts = (f"{value:.{digits}g}" for digits in range(3, 7))
     return next((text for text in texts if float(text) != 1), "1")
 

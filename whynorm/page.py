@@ -39,7 +39,7 @@ def render(content: Mapping[str, Any], figures: Mapping[str, Markup]) -> str:
     environment.filters.update(
         mathml=_mathml,
         number=_number,
-        ratio=_ratio,
+        ratio=ratio_text,
         ball=shown_side,
         instance_of=shown_instance,
         worst=_worst,
@@ -82,10 +82,6 @@ def _mathml(latex: str) -> Markup:
 
 def _number(value: float | None, digits: int = 3) -> str:
     return "" if value is None else f"{value:.{digits}g}"
-
-
-def _ratio(value: float | None) -> str:
-    return "" if value is None else ratio_text(value)
 
 
 def _worst(claim: Row) -> dict[str, Any] | None:

@@ -154,7 +154,7 @@ def link_tables(verdicts: Sequence[Any]) -> list[Table]:
         for name in ("link", "relation", "tight", "slack"):
             table.add_column(name, overflow="fold", justify="right" if name in ("tight", "slack") else "left")
         for link in verdict.links:
-            numbers = ["" if link[key] is None else ratio_text(link[key]) for key in ("tightness", "slack")]
+            numbers = [ratio_text(link[key]) for key in ("tightness", "slack")]
             table.add_row(Text(link["name"]), link["relation"], *numbers)
         tables.append(table)
     return tables
